@@ -1,0 +1,42 @@
+"""One test queue for the machine: schedule pytest runs in the background, keep every result.
+
+Everything is imported when it is first used, because pytest imports this package at its start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_valor_schedule.version import __version__
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.api import (
+        cancel_job,
+        get_job_results,
+        get_job_status,
+        list_jobs,
+        schedule_tests,
+        wait_for_job,
+    )
+
+__all__ = [
+    "__version__",
+    "cancel_job",
+    "get_job_results",
+    "get_job_status",
+    "list_jobs",
+    "schedule_tests",
+    "wait_for_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pytest_valor_schedule import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,363 @@
+"""The functions for programs: plain values in, plain JSON-serialisable dicts out.
+
+A bad request never raises: it returns `{"error": "<what is wrong and what to do>"}`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, ParamSpec
+
+from pytest_valor_schedule import (
+    clock,
+    completion,
+    dispatcher,
+    record,
+    specification,
+    submission,
+)
+from pytest_valor_schedule.collection import collect
+from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.errors import (
+    InvalidRequestError,
+    JobStatusError,
+    ScheduleError,
+    StoreError,
+)
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.request import Request, check_limit, check_status_filter
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.specification import Specification
+from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.submission import Order, Receipt
+
+_POLL_SECONDS = 0.05
+_LOOK_AFTER_SECONDS = 1.0
+_CANCEL_PATIENCE_SECONDS = 30.0
+_P = ParamSpec("_P")
+Answer = dict[str, Any]
+
+
+def _errors_as_answers(function: Callable[_P, Answer]) -> Callable[_P, Answer]:
+    @functools.wraps(function)
+    def answering(*args: _P.args, **kwargs: _P.kwargs) -> Answer:
+        try:
+            return function(*args, **kwargs)
+        except ScheduleError as error:
+            return error_answer(error)
+
+    return answering
+
+
+def error_answer(error: ScheduleError) -> Answer:
+    """Return an error as callers get it: `error`, and `status`, `exit_code`, `output` if known."""
+    answer: Answer = {"error": str(error)}
+    for name in ("status", "exit_code", "output"):
+        if value := getattr(error, name, None):
+            answer[name] = value
+    return answer
+
+
+@_errors_as_answers
+def schedule_tests(
+    test_specification: str,
+    notification_chat_id: str | None = None,
+    max_workers: int = 2,
+    timeout_minutes: int = 10,
+    priority: Literal["low", "normal", "high"] = "normal",
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+) -> Answer:
+    """Collect the tests of a command and put them into the queue.
+
+    Args:
+        test_specification: A command as a person would type it, such as "pytest tests/ -v" or
+            "uv run pytest -k fast", or bare pytest arguments. It is never given to a shell.
+        notification_chat_id: Who wants to be told of the end.
+        max_workers: The most pytest-xdist workers that the job may have, 1 or more.
+        timeout_minutes: Minutes after its start at which the job is ended; fractions are allowed.
+        priority: "low", "normal" or "high".
+        cwd: The working directory; the current one if None.
+
+    Returns:
+        `job_id`, `status` ("scheduled"), `tests_to_run` (node ids), `test_count`,
+        `estimated_duration` (text), `timeout_minutes`, and `warnings` if there are any; or
+        `error`, and with it `exit_code` and `output` where pytest could not collect.
+    """
+    request = Request.checked(priority, max_workers, timeout_minutes, notification_chat_id)
+    folder = _checked_folder(cwd)
+    parsed = specification.parse(test_specification, lambda word: (folder / word).exists())
+    order = _order(test_specification, parsed, folder)
+    found = collect(
+        order.launcher,
+        order.arguments,
+        order.cwd,
+        order.environment,
+        request.timeout_minutes * 60,
+    )
+    receipt = submission.submit(_home(), order, request, found)
+    return _scheduled_answer(receipt, found.nodeids)
+
+
+def _checked_folder(cwd: str | os.PathLike[str] | None) -> Path:
+    try:
+        folder = Path.cwd() if cwd is None else Path(cwd).absolute()
+    except OSError:
+        raise InvalidRequestError(
+            "The current working directory is gone; change to one that exists, or give cwd."
+        ) from None
+    except TypeError:
+        raise InvalidRequestError(f"cwd is {cwd!r}, but must be the path of a folder.") from None
+    if not folder.is_dir():
+        raise InvalidRequestError(f"The folder {folder} is not there; give cwd one that is.")
+    return folder
+
+
+def _order(text: str, parsed: Specification, folder: Path) -> Order:
+    return Order(
+        specification=text.strip(),
+        launcher=_own_interpreter(parsed.launcher),
+        arguments=parsed.arguments,
+        cwd=str(folder),
+        environment={**submission.current_environment(), **dict(parsed.environment)},
+    )
+
+
+def _own_interpreter(launcher: tuple[str, ...]) -> tuple[str, ...]:
+    """Have `pytest` and `python` without a path mean the interpreter of this process."""
+    if launcher[0] in ("python", "python3"):
+        return (sys.executable, *launcher[1:])
+    if launcher[0] in ("pytest", "py.test"):
+        script = Path(sys.executable).with_name("pytest")
+        start = (str(script),) if script.exists() else ("-m", "pytest")
+        return (sys.executable, *start)
+    return launcher
+
+
+def _scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
+    job = receipt.job
+    answer: Answer = {
+        "job_id": job.job_id,
+        "status": str(job.status),
+        "tests_to_run": list(nodeids),
+        "test_count": job.test_count,
+        "estimated_duration": clock.duration_text(job.estimated_seconds),
+        "timeout_minutes": job.timeout_minutes,
+    }
+    return {**answer, "warnings": list(receipt.warnings)} if receipt.warnings else answer
+
+
+@_errors_as_answers
+def get_job_status(job_id: str) -> Answer:
+    """Return how a job stands.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        `job_id`, `status`, `created_at` and the other fields of the job, and as they come to
+        exist `started_at`, `completed_at`, `outcome`, `progress` (`finished`, `failed` and
+        `total` tests), `queue_position` (from 1), `reason` (why it waits), and when it has ended
+        `results` and `summary`; or `error`.
+    """
+    with JobStore(_home()) as store:
+        job = _looked_after(store, store.find(job_id))
+        answer = _public(job)
+        if job.status is JobStatus.SCHEDULED:
+            answer["queue_position"], reason = submission.place_in_queue(store, job)
+            answer |= {"reason": reason} if reason else {}
+        elif job.status is JobStatus.RUNNING:
+            progress = store.progress(job.job_id)
+            answer |= {"progress": progress} if progress else {}
+    return {**answer, "results": _results(job)} if job.status.ended else answer
+
+
+def _public(job: Job) -> Answer:
+    hidden = ("launcher", "arguments")
+    return {name: value for name, value in job.to_json().items() if name not in hidden}
+
+
+def _looked_after(store: JobStore, job: Job) -> Job:
+    """Make sure that somebody looks after a job that has not ended."""
+    if not job.status.ended:
+        dispatcher.ensure_running(store.home)
+    return job
+
+
+def _results(job: Job) -> list[Answer]:
+    document = record.read(_home().record(job.job_id)) or {}
+    results: list[Answer] = document.get("results", [])
+    return results
+
+
+@_errors_as_answers
+def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
+    """Return the newest jobs.
+
+    Args:
+        status_filter: "scheduled", "running", "completed" or "cancelled"; None for all.
+        limit: The most jobs to return, 0 or more.
+
+    Returns:
+        `jobs` (newest first, each as by `get_job_status` without its results), `total` (how many
+        jobs match) and `filtered_by`; or `error`.
+    """
+    status, most = check_status_filter(status_filter), check_limit(limit)
+    with JobStore(_home()) as store:
+        jobs = store.jobs(status, most)
+        total = store.count(status)
+        if any(not job.status.ended for job in jobs):
+            dispatcher.ensure_running(store.home)
+    return {"jobs": [_public(job) for job in jobs], "total": total, "filtered_by": status_filter}
+
+
+@_errors_as_answers
+def cancel_job(job_id: str) -> Answer:
+    """Take a job out of the queue, or end it if it runs; its partial results are kept.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        `job_id` and `status` ("cancelled") once no process of the job is left; or `error`, with
+        `status` where the job has ended already.
+    """
+    with JobStore(_home()) as store:
+        job = store.find(job_id)
+        _refuse_if_ended(job)
+        if job.status is JobStatus.SCHEDULED:
+            text = "Cancelled on request before it started."
+            ending = Ending(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
+            job = completion.complete(store, job, ending) or store.get(job.job_id)
+        if job.status is JobStatus.RUNNING:
+            job = _cancel_running(store, job)
+        if job.status is not JobStatus.CANCELLED:
+            _refuse_if_ended(job)
+    return {"job_id": job.job_id, "status": str(job.status)}
+
+
+def _refuse_if_ended(job: Job) -> None:
+    if job.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
+            status=job.status,
+        )
+
+
+def _cancel_running(store: JobStore, job: Job) -> Job:
+    store.request_cancel(job.job_id)
+    ended = _wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
+    if not ended.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
+            status=ended.status,
+        )
+    return ended
+
+
+@_errors_as_answers
+def get_job_results(job_id: str) -> Answer:
+    """Return what became of the tests of a job that has ended.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        `job_id`, `results` (for each test `nodeid`, `outcome`, `duration_seconds`, `started_at`,
+        `worker`, and for what did not pass `phase`, `message`, `longrepr`, `sections`,
+        `location`), `summary`, `outcome`, `started_at`, `completed_at`, `exit_code`,
+        `explanation` and `collection_errors` if there are any; or `error`, with `status` where
+        the job has not ended.
+    """
+    with JobStore(_home()) as store:
+        job = _looked_after(store, store.find(job_id))
+    if not job.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
+            status=job.status,
+        )
+    document = record.read(store.home.record(job.job_id))
+    if document is None:
+        raise StoreError(f"The record {store.home.record(job.job_id)} cannot be read.")
+    names = ("exit_code", "explanation", "collection_errors")
+    return {
+        "job_id": job.job_id,
+        "outcome": document.get("outcome"),
+        "started_at": document.get("started_at"),
+        "completed_at": document.get("completed_at"),
+        "summary": document.get("summary"),
+        "results": document.get("results"),
+        **{name: document[name] for name in names if document.get(name) is not None},
+    }
+
+
+@_errors_as_answers
+def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
+    """Wait until a job has ended.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        timeout_seconds: How long to wait at most; None to wait until the end.
+
+    Returns:
+        What `get_job_status` returns, when the job has ended or the time is over.
+    """
+    seconds = _checked_seconds(timeout_seconds)
+    with JobStore(_home()) as store:
+        full_id = store.find(job_id).job_id
+        _wait(store, full_id, seconds)
+    return get_job_status(full_id)
+
+
+def _checked_seconds(value: object) -> float:
+    if value is None:
+        return math.inf
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise InvalidRequestError(
+        f"timeout_seconds is {value!r}, but must be a number of seconds of 0 or more, or None."
+    )
+
+
+def _wait(store: JobStore, job_id: str, seconds: float) -> Job:
+    """Return the job when it has ended or the time is over."""
+    deadline = time.monotonic() + seconds
+    look_after_at = 0.0
+    while True:
+        job = store.get(job_id)
+        now = time.monotonic()
+        if job.status.ended or now >= deadline:
+            return job
+        if now >= look_after_at:
+            look_after_at = now + _LOOK_AFTER_SECONDS
+            dispatcher.ensure_running(store.home)
+        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
+
+
+@_errors_as_answers
+def read_output(job_id: str) -> Answer:
+    """Return what a job's pytest has printed so far.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        `job_id`, `status` and `output`; or `error`.
+    """
+    with JobStore(_home()) as store:
+        job = _looked_after(store, store.find(job_id))
+    try:
+        output = store.home.output(job.job_id).read_text(errors="replace")
+    except FileNotFoundError:
+        output = ""
+    return {"job_id": job.job_id, "status": str(job.status), "output": output}
+
+
+def _home() -> Home:
+    return Home.find(os.environ)

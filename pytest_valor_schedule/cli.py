@@ -1,0 +1,121 @@
+"""The command line `valor-schedule`: argparse over the API."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_valor_schedule import api, rendering
+from pytest_valor_schedule.version import __version__
+
+Answer = dict[str, Any]
+
+_EPILOG = """\
+A JOB is a job id such as 20261122-203015-4f9a2c, its last part (4f9a2c), or the beginning of
+either, as long as it fits one job only. Jobs are scheduled by `pytest --schedule`.
+
+exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `wait` returns
+pytest's exit code for the run, 124 if its time limit ended it, 130 if it was cancelled.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        code = command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `valor-schedule list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="valor-schedule",
+        description="Look at and steer the test runs in this machine's background queue.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    listing = _add(commands, "list", _list, "show the newest jobs")
+    listing.add_argument("--status", help="only those scheduled, running, completed or cancelled")
+    listing.add_argument("--limit", type=int, default=10, metavar="N", help="at most N jobs (10)")
+    _add_for_job(commands, "status", _status, "show how a job stands")
+    waiting = _add_for_job(commands, "wait", _wait, "wait until a job has ended")
+    waiting.add_argument("--timeout", type=float, metavar="S", help="wait S seconds at most")
+    _add_for_job(commands, "results", _results, "show what became of a job's tests")
+    _add_for_job(commands, "logs", _logs, "show what a job's pytest printed")
+    _add_for_job(commands, "cancel", _cancel, "take a job out of the queue, or end it")
+    return parser
+
+
+def _add(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_for_job(
+    commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    parser = _add(commands, name, command, text)
+    parser.add_argument("job", metavar="JOB", help="a job id, its last part, or a prefix")
+    return parser
+
+
+def _show(
+    options: argparse.Namespace, answer: Answer, lines: Callable[[Answer], Sequence[str]]
+) -> int:
+    """Print an answer as JSON or as text; return 1 for an error."""
+    if options.json:
+        print(json.dumps(answer, indent=1))
+    elif "error" in answer:
+        print(f"error: {rendering.plain(answer['error'])}", file=sys.stderr)
+    else:
+        for line in lines(answer):
+            print(line)
+    return 1 if "error" in answer else 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    answer = api.list_jobs(options.status, options.limit)
+    return _show(options, answer, lambda a: rendering.list_lines(a["jobs"], a["total"]))
+
+
+def _status(options: argparse.Namespace) -> int:
+    answer = api.get_job_status(options.job)
+    return _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
+
+
+def _wait(options: argparse.Namespace) -> int:
+    answer = api.wait_for_job(options.job, options.timeout)
+    shown = _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
+    if shown or answer.get("outcome"):
+        return shown or rendering.exit_code(answer)
+    return 75  # EX_TEMPFAIL: the time is over, the job is not
+
+
+def _results(options: argparse.Namespace) -> int:
+    return _show(options, api.get_job_results(options.job), rendering.results_lines)
+
+
+def _logs(options: argparse.Namespace) -> int:
+    return _show(options, api.read_output(options.job), lambda a: a["output"].splitlines())
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    answer = api.cancel_job(options.job)
+    return _show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])

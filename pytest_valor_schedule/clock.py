@@ -1,0 +1,27 @@
+"""Points in time and durations as people and JSON read them."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+
+def to_text(moment: float | None) -> str | None:
+    """Return seconds since the epoch as ISO 8601 text in UTC, and None as None."""
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat()
+
+
+def from_text(text: str | None) -> float | None:
+    """Return ISO 8601 text as seconds since the epoch, and None as None."""
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in seconds as short text such as "42s", "1m 30s" or "2h 5m"."""
+    whole = max(1, math.ceil(seconds))
+    minutes, rest = divmod(whole, 60)
+    if not minutes:
+        return f"{rest}s"
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "m")] if hours else [(minutes, "m"), (rest, "s")]
+    return " ".join(f"{count}{unit}" for count, unit in parts if count)

@@ -1,0 +1,167 @@
+"""What pytest collected, in this process or in one that was started to collect."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule import processes
+from pytest_valor_schedule.errors import CollectionError
+from pytest_valor_schedule.handshake import COLLECT_VARIABLE
+from pytest_valor_schedule.job import NEEDED_PLUGINS
+
+_OUTPUT_KEPT = 4000  # characters
+_PROBE = "import {module}"
+_NEEDED = (
+    ("pytest", "pytest"),
+    ("xdist", "pytest-xdist"),
+    ("pytest_valor_schedule", "pytest-valor-schedule"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The tests of a run.
+
+    Attributes:
+        nodeids: In the order of collection, each once.
+        rootdir: pytest's root directory.
+        interpreter: The Python that collected.
+        refusal: Why this run cannot be scheduled, or None.
+    """
+
+    nodeids: tuple[str, ...]
+    rootdir: str
+    interpreter: str
+    refusal: str | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the collection for the process that asked for it."""
+        path.write_text(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Collection | None:
+        """Return the collection that was written to path, or None if there is none."""
+        try:
+            fields: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        return cls(**{**fields, "nodeids": tuple(fields["nodeids"])})
+
+
+def collect(
+    launcher: Sequence[str],
+    arguments: Sequence[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    timeout_seconds: float,
+) -> Collection:
+    """Have the job's own interpreter collect, through our plugin.
+
+    Args:
+        launcher: What starts pytest.
+        arguments: pytest's arguments.
+        cwd: The working directory.
+        environment: The environment of the job.
+        timeout_seconds: How long it may take.
+
+    Raises:
+        CollectionError: if there is nothing that can be scheduled.
+    """
+    with tempfile.TemporaryDirectory(prefix="valor-schedule-") as folder:
+        target, output = Path(folder, "collection.json"), Path(folder, "output.txt")
+        command = [*launcher, *NEEDED_PLUGINS, *arguments]
+        told = {**environment, COLLECT_VARIABLE: str(target)}
+        exit_code = _run(command, cwd, told, output, timeout_seconds)
+        text = output.read_text(errors="replace")[-_OUTPUT_KEPT:].strip()
+        found = Collection.read(target)
+        if found is None and exit_code not in (2, 5):
+            _refuse_incomplete_interpreter(launcher, cwd, environment)
+    return _checked(found, exit_code, text)
+
+
+def _run(
+    command: Sequence[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    output: Path,
+    timeout_seconds: float,
+) -> int:
+    try:
+        process = processes.start_job(command, cwd, environment, output)
+    except OSError as error:
+        raise CollectionError(
+            f"{command[0]} could not be started in {cwd} ({error.strerror}); "
+            "check the command and the folder.",
+            exit_code=None,
+        ) from error
+    try:
+        return process.wait(timeout=timeout_seconds)
+    except subprocess.TimeoutExpired:
+        raise CollectionError(
+            f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
+            "minutes); raise timeout_minutes or find out what hangs.",
+            exit_code=None,
+            output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
+        ) from None
+    finally:
+        processes.end_group(process)
+
+
+def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:
+    if found is not None and found.refusal:
+        raise CollectionError(found.refusal, exit_code, output)
+    if found is not None and found.nodeids:
+        return found
+    if exit_code == 5:
+        text = "No tests were collected; check the paths and the -k or -m expression."
+    else:
+        text = f"pytest could not collect the tests ({_reason(output)}); correct that first."
+    raise CollectionError(text, exit_code, output)
+
+
+def _reason(output: str) -> str:
+    """Return the line that says most: the first that pytest marks as an error, or the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip(" =!")]
+    usage = [line.partition(": ")[2] for line in lines if ": error: " in line]
+    marked = [line for line in lines if line.startswith(("ERROR:", "ERROR ", "E  "))]
+    return (usage or marked or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
+
+
+def _refuse_incomplete_interpreter(
+    launcher: Sequence[str], cwd: str, environment: Mapping[str, str]
+) -> None:
+    """Raise if the interpreter lacks a package that a job needs, saying which and where."""
+    python = _python_of(launcher)
+    if python is None:
+        return
+    for module, package in _NEEDED:
+        probe = [*python, "-c", _PROBE.format(module=module)]
+        try:
+            done = subprocess.run(
+                probe, cwd=cwd, env=dict(environment), capture_output=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        if done.returncode:
+            where = " ".join(python)
+            raise CollectionError(
+                f"{where} has no {package}; install it there: {where} -m pip install {package}",
+                exit_code=None,
+                output=done.stderr.decode(errors="replace")[-_OUTPUT_KEPT:],
+            )
+
+
+def _python_of(launcher: Sequence[str]) -> list[str] | None:
+    """Return a command that starts the Python behind a launcher, where it can be told."""
+    if "-m" in launcher:
+        return list(launcher[: list(launcher).index("-m")])
+    if "run" in launcher[:2]:
+        return [*launcher[:-1], "python"]
+    beside = Path(launcher[-1]).with_name("python")
+    return [str(beside)] if beside.exists() else None

@@ -1,0 +1,115 @@
+"""The end of a job: its journals become its record, and the queue learns that it has ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from pytest_valor_schedule import accounting, journal, record
+from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.history import History
+from pytest_valor_schedule.job import (
+    Job,
+    JobStatus,
+    Outcome,
+    Summary,
+    TestOutcome,
+    TestResult,
+    job_record,
+)
+from pytest_valor_schedule.store import JobStore
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What whoever saw the end of a job knows of it.
+
+    Attributes:
+        completed_at: Seconds since the epoch.
+        outcome: How the job was stopped, or None if pytest ended by itself.
+        explanation: One sentence, where the outcome alone does not tell.
+        exit_code: That of the job's pytest, if it is known.
+        stopped_at: When the run was told to stop, by the monotonic clock.
+    """
+
+    completed_at: float
+    outcome: Outcome | None = None
+    explanation: str | None = None
+    exit_code: int | None = None
+    stopped_at: float | None = None
+
+
+def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
+    """Unite a job's journals, write its record, and end it in the queue.
+
+    Args:
+        store: The queue.
+        job: The job as it stood; if it stands otherwise by now, the queue is not changed.
+        ending: What is known of its end.
+
+    Returns:
+        The ended job, or None if somebody else ended it.
+    """
+    tests = store.tests(job.job_id)
+    readers = journal.journals(store.home.job_folder(job.job_id))
+    events = ((reader.writer, reader.read()) for reader in readers)
+    account = accounting.unite(tests, events, ending.stopped_at)
+    ended = _ended(job, ending, account)
+    errors = [dict(error) for error in account.collection_errors]
+    document = job_record(ended, tests, account.results, collection_errors=errors)
+    if job.status is JobStatus.SCHEDULED:
+        # The queue first: a runner may claim the job at this very moment.
+        changed = _end_in_queue(store, job, ended)
+        if changed is not None:
+            record.write(store.home.record(job.job_id), document)
+        return changed
+    # The record first: whoever sees the status `completed` finds the results.
+    record.write(store.home.record(job.job_id), document)
+    changed = _end_in_queue(store, job, ended)
+    _learn(store, ended, account.results)
+    return changed
+
+
+def _end_in_queue(store: JobStore, job: Job, ended: Job) -> Job | None:
+    changes = {name: getattr(ended, name) for name in _CHANGED}
+    return store.change(job.job_id, job.status, **changes)
+
+
+_CHANGED = (
+    "status",
+    "outcome",
+    "explanation",
+    "completed_at",
+    "exit_code",
+    "summary",
+    "test_count",
+)
+
+
+def _ended(job: Job, ending: Ending, account: Account) -> Job:
+    outcome, explanation = ending.outcome, ending.explanation
+    if outcome is None:
+        outcome, explanation = accounting.conclude(account, ending.exit_code)
+    cancelled = outcome is Outcome.CANCELLED
+    seconds = max(0.0, ending.completed_at - (job.started_at or ending.completed_at))
+    return dataclasses.replace(
+        job,
+        status=JobStatus.CANCELLED if cancelled else JobStatus.COMPLETED,
+        outcome=outcome,
+        explanation=explanation,
+        completed_at=ending.completed_at,
+        exit_code=ending.exit_code,
+        summary=Summary.of(account.results, seconds),
+        test_count=len(account.results),
+    )
+
+
+def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
+    """Keep the durations for the next estimate; that this fails is no harm to the job."""
+    unknown = (TestOutcome.NOT_RUN, TestOutcome.CRASHED)
+    seconds = {r.nodeid: r.duration_seconds for r in results if r.outcome not in unknown}
+    try:
+        History(store.database).learn(job.rootdir, seconds, job.completed_at or 0.0)
+    except ScheduleError as error:
+        print(f"{job.job_id}: The durations were not learned: {error}", file=sys.stderr)

@@ -1,0 +1,154 @@
+"""The one process per home that decides which job may start. It owns no job."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pytest_valor_schedule import completion, policy, processes
+from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.settings import Home, idle_seconds
+from pytest_valor_schedule.store import JobStore
+
+_POLL_SECONDS = 0.05
+_LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
+_MOST_ATTEMPTS = 3
+
+
+def ensure_running(home: Home) -> None:
+    """Start a dispatcher unless one runs.
+
+    To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
+    goes looks at the queue once more after it has let go of the lock.
+    """
+    if not is_running(home):
+        arguments = [str(home.root)]
+        processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
+
+
+def is_running(home: Home) -> bool:
+    """Return whether a dispatcher serves a home."""
+    lock = _lock(home)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _lock(home: Home) -> FileLock:
+    return FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
+
+
+class Dispatcher:
+    """Looks at the queue and at the runners, one step at a time."""
+
+    def __init__(self, store: JobStore, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+        self._starting: dict[str, int] = {}  # job id -> attempt that has not claimed its job yet
+
+    def step(self, now: float) -> bool:
+        """Do what is due.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            Whether any job is queued or running.
+        """
+        self._end_what_lost_its_runner(now)
+        queued = self._store.queue()
+        self._watch_starts(queued, now)
+        self._start_what_fits(queued)
+        return bool(queued or self._starting or self._store.count(JobStatus.RUNNING))
+
+    def _end_what_lost_its_runner(self, now: float) -> None:
+        running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}
+        for ref, state in self._executor.poll(running).items():
+            if state in (RunnerState.ENDED, RunnerState.LOST):
+                self._end_orphan(running[ref].job_id, now)
+
+    def _end_orphan(self, job_id: str, now: float) -> None:
+        job = self._store.get(job_id)  # once more: a runner ends its job before it ends itself
+        if job.status is JobStatus.RUNNING:
+            completion.complete(self._store, job, Ending(completed_at=now))
+
+    def _watch_starts(self, queued: list[Job], now: float) -> None:
+        """Notice runners that claimed their job, and those that ended without."""
+        waiting = {job.job_id: job for job in queued}
+        for job_id, attempt in list(self._starting.items()):
+            job = waiting.get(job_id)
+            if job is None:
+                del self._starting[job_id]
+            elif self._ended(job, attempt):
+                del self._starting[job_id]
+                self._give_up_on(job_id, now)
+
+    def _ended(self, job: Job, attempt: int) -> bool:
+        ref = reference(job, attempt)
+        return self._executor.poll([ref])[ref] is not RunnerState.RUNNING
+
+    def _give_up_on(self, job_id: str, now: float) -> None:
+        job = self._store.get(job_id)
+        if job.status is JobStatus.SCHEDULED and job.attempt >= _MOST_ATTEMPTS:
+            text = f"The runner could not start; {self._store.home.dispatcher_log} tells why."
+            ending = Ending(completed_at=now, outcome=Outcome.ERROR, explanation=text)
+            completion.complete(self._store, job, ending)
+
+    def _start_what_fits(self, queued: list[Job]) -> None:
+        active = self._store.count(JobStatus.RUNNING) + len(self._starting)
+        idle = [job for job in queued if job.job_id not in self._starting]
+        for job in policy.to_start(idle, active, self._executor.hosts()[LOCAL]):
+            # The attempt, and with it the runner's reference, is kept before the start.
+            attempt = job.attempt + 1
+            if self._store.change(job.job_id, JobStatus.SCHEDULED, attempt=attempt):
+                self._starting[job.job_id] = attempt
+                self._executor.start(job, attempt, LOCAL)
+
+
+def _serve(home: Home) -> None:
+    """Look after the queue until there has been nothing to do for a while."""
+    with JobStore(home) as store:
+        executor = LocalExecutor(home, store)
+        dispatcher = Dispatcher(store, executor)
+        patience = idle_seconds(home)
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < patience:
+            if dispatcher.step(time.time()):
+                idle_since = time.monotonic()
+            time.sleep(_POLL_SECONDS)
+        executor.close()
+
+
+def _anything_queued(home: Home) -> bool:
+    with JobStore(home) as store:
+        return store.count(JobStatus.SCHEDULED) > 0
+
+
+def main() -> None:
+    """Serve the home that the command line names until there is nothing to do."""
+    home = Home(Path(sys.argv[1]))
+    processes.become_subreaper()
+    lock = _lock(home)
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
+        except Timeout:
+            return  # another one serves
+        try:
+            _serve(home)
+        finally:
+            lock.release()
+        if not _anything_queued(home):
+            return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Errors of this package: each is one sentence for the user, what is wrong and what to do."""
+
+from __future__ import annotations
+
+
+class ScheduleError(Exception):
+    """Base of all errors that a caller may have to read."""
+
+
+class InvalidRequestError(ScheduleError):
+    """An argument, option or setting has a value that cannot be used."""
+
+
+class UnknownJobError(ScheduleError):
+    """No job, or more than one, answers to the id that was given."""
+
+
+class JobStatusError(ScheduleError):
+    """The job is not in a status in which this can be done.
+
+    Attributes:
+        status: The status that the job has.
+    """
+
+    def __init__(self, message: str, status: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CollectionError(ScheduleError):
+    """Pytest could not collect what was asked for, so nothing was scheduled.
+
+    Attributes:
+        exit_code: The exit code of the pytest that collected, or None if it did not end by itself.
+        output: The last part of what that pytest printed.
+    """
+
+    def __init__(self, message: str, exit_code: int | None, output: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.output = output
+
+
+class StoreError(ScheduleError):
+    """The home folder or its database cannot be used."""

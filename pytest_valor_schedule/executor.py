@@ -1,0 +1,94 @@
+"""Where runners run. The dispatcher knows them only by this protocol."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Protocol
+
+from pytest_valor_schedule import processes
+from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+LOCAL = "local"
+
+
+class RunnerState(StrEnum):
+    """What is known of a runner."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+class Executor(Protocol):
+    """Starts runners somewhere and says what became of them."""
+
+    def hosts(self) -> dict[str, int]:
+        """Return the hosts and how many jobs each can run at once."""
+
+    def start(self, job: Job, attempt: int, host: str) -> str:
+        """Start the runner of a job's attempt and return its reference; twice is once."""
+
+    def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
+        """Return the state of each reference; raise if it cannot be known."""
+
+    def cancel(self, ref: str) -> None:
+        """End a runner and its job; a second time does nothing."""
+
+    def close(self) -> None:
+        """Let go of all runners, which go on."""
+
+
+def reference(job: Job, attempt: int) -> str:
+    """Return the reference of a job's attempt, known before its start."""
+    return f"{job.job_id}:{attempt}"
+
+
+class LocalExecutor:
+    """Runners that are processes of this machine."""
+
+    def __init__(self, home: Home, store: JobStore) -> None:
+        self._home = home
+        self._store = store
+        self._runners: dict[str, subprocess.Popen[bytes]] = {}
+
+    def hosts(self) -> dict[str, int]:
+        """Return this machine, which runs one job at a time."""
+        return {LOCAL: 1}
+
+    def start(self, job: Job, attempt: int, host: str) -> str:
+        """Start a runner process; see `Executor`."""
+        ref = reference(job, attempt)
+        if ref not in self._runners:
+            self._runners[ref] = processes.start_supervised(
+                "runner",
+                [str(self._home.root), job.job_id, str(attempt)],
+                self._home.schedule,
+                self._home.dispatcher_log,
+            )
+        return ref
+
+    def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
+        """Return the states of runners, also of those that another dispatcher started."""
+        return {ref: self._state(ref) for ref in refs}
+
+    def _state(self, ref: str) -> RunnerState:
+        runner = self._runners.get(ref)
+        if runner is not None:
+            return RunnerState.RUNNING if runner.poll() is None else RunnerState.ENDED
+        claim = self._store.claim(ref.partition(":")[0])
+        alive = claim is not None and Identity.from_text(claim).alive
+        return RunnerState.RUNNING if alive else RunnerState.LOST
+
+    def cancel(self, ref: str) -> None:
+        """Ask the runner to end its job."""
+        self._store.request_cancel(ref.partition(":")[0])
+
+    def close(self) -> None:
+        """Forget the runners; they own their jobs and need nobody."""
+        self._runners.clear()

@@ -1,0 +1,228 @@
+"""What a job is, what became of it, and both as JSON. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from pytest_valor_schedule import clock
+
+SCHEMA_VERSION = 1
+"""Version of a record. A reader ignores the keys of newer versions that it does not know."""
+
+NEEDED_PLUGINS = ("-p", "xdist", "-p", "valor_schedule")
+"""Arguments by which a pytest has our plugins, also where autoloading is off or addopts say no."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. There will be no others: pollers wait for the last two."""
+
+    SCHEDULED = "scheduled"  # in the queue
+    RUNNING = "running"  # a runner owns it
+    COMPLETED = "completed"  # ended; the outcome says how, time-outs and crashes included
+    CANCELLED = "cancelled"  # taken out of the queue, or ended on request
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in (JobStatus.COMPLETED, JobStatus.CANCELLED)
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    PASSED = "passed"  # every test has a result and none is bad
+    FAILED = "failed"  # a test failed, or pytest said so with its exit code
+    NO_TESTS = "no_tests"  # nothing was left to run
+    TIMED_OUT = "timed_out"  # the job's time limit ended it
+    INCOMPLETE = "incomplete"  # some tests have no result
+    ERROR = "error"  # pytest could not run
+    CANCELLED = "cancelled"  # ended on request
+
+
+class TestOutcome(StrEnum):
+    """What became of one test."""
+
+    __test__ = False
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"  # setup or teardown failed
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"
+    XPASSED = "xpassed"
+    CRASHED = "crashed"  # its worker died in it
+    NOT_RUN = "not_run"
+
+    @property
+    def bad(self) -> bool:
+        """Whether it makes the job fail."""
+        return self in (TestOutcome.FAILED, TestOutcome.ERROR, TestOutcome.CRASHED)
+
+
+class Priority(StrEnum):
+    """How urgent a job is."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+    @property
+    def rank(self) -> int:
+        """Sort key: the smallest starts first."""
+        return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
+
+
+def _without_empty(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value is not None and value != ()}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """What became of one test; the optional fields are there for what did not pass."""
+
+    __test__ = False
+
+    nodeid: str
+    outcome: TestOutcome
+    duration_seconds: float = 0.0
+    started_at: float | None = None
+    worker: str | None = None
+    phase: str | None = None
+    message: str | None = None
+    longrepr: str | None = None
+    sections: tuple[tuple[str, str], ...] = ()
+    location: str | None = None
+    reruns: int | None = None
+    subtests: tuple[dict[str, Any], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that have a value, times as ISO 8601 text."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["duration_seconds"] = round(self.duration_seconds, 6)
+        fields["started_at"] = clock.to_text(self.started_at)
+        return _without_empty(fields.items())
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Counts of the outcomes of a job's tests; the total is the sum of the other counts."""
+
+    total: int
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    xfailed: int
+    xpassed: int
+    crashed: int
+    not_run: int
+    duration_seconds: float
+
+    @classmethod
+    def of(cls, results: Iterable[TestResult], duration_seconds: float) -> Summary:
+        """Count the outcomes of results; the duration is that of the whole job in seconds."""
+        counts = Counter(result.outcome for result in results)
+        named = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
+        return cls(total=sum(counts.values()), duration_seconds=round(duration_seconds, 3), **named)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts by name."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of pytest that was handed over. Times are seconds since the epoch.
+
+    It is copied by `dataclasses.replace` and never mutated; what is only of the moment (process
+    ids, progress) is not part of it.
+    """
+
+    job_id: str
+    specification: str
+    launcher: tuple[str, ...]
+    arguments: tuple[str, ...]
+    cwd: str
+    rootdir: str
+    interpreter: str
+    priority: Priority
+    max_workers: int
+    timeout_minutes: float
+    test_count: int
+    estimated_seconds: float
+    created_at: float
+    notification_chat_id: str | None = None
+    status: JobStatus = JobStatus.SCHEDULED
+    attempt: int = 0
+    workers: int | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    outcome: Outcome | None = None
+    explanation: str | None = None
+    exit_code: int | None = None
+    summary: Summary | None = None
+
+    @property
+    def workers_wanted(self) -> int:
+        """How many workers can be of use: never more than there are tests."""
+        return max(1, min(self.max_workers, self.test_count))
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What starts the job's pytest: our plugins are named in case autoloading is off."""
+        workers = str(self.workers or self.workers_wanted)
+        return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *self.arguments)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that have a value, times as ISO 8601 text."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("created_at", "started_at", "completed_at"):
+            fields[name] = clock.to_text(fields[name])
+        fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
+        fields["command"] = list(self.command)
+        fields["summary"] = self.summary and self.summary.to_json()
+        return _without_empty(fields.items())
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Job:
+        """Return the job that `to_json` wrote; keys of a newer version are ignored.
+
+        Raises:
+            KeyError, TypeError, ValueError: if the document is not that of a job.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        fields = {name: value for name, value in document.items() if name in known}
+        for name in ("created_at", "started_at", "completed_at"):
+            fields[name] = clock.from_text(fields.get(name))
+        fields["launcher"] = tuple(fields["launcher"])
+        fields["arguments"] = tuple(fields["arguments"])
+        fields["priority"] = Priority(fields["priority"])
+        fields["status"] = JobStatus(fields["status"])
+        fields["outcome"] = Outcome(fields["outcome"]) if fields.get("outcome") else None
+        fields["summary"] = Summary(**fields["summary"]) if fields.get("summary") else None
+        return cls(**fields)
+
+
+def job_record(
+    job: Job, tests: Iterable[str], results: Iterable[TestResult] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return the public record of a job.
+
+    Args:
+        job: The job as it stands.
+        tests: The node ids of all its tests.
+        results: What became of each test, once the job has ended.
+        more: Further keys.
+
+    Returns:
+        `schema_version`, the job's fields, `tests_to_run`, and `results` if there are any.
+    """
+    record = {"schema_version": SCHEMA_VERSION, **job.to_json(), **more}
+    record["tests_to_run"] = list(tests)
+    if results is not None:
+        record["results"] = [result.to_json() for result in results]
+    return record

@@ -1,0 +1,86 @@
+"""What happened in one process of a job, one JSON line at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+
+
+class Journal:
+    """An append-only file of events that survives the death of its writer at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._pid = os.getpid()
+        self._torn = False
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append one event with a single write.
+
+        Raises:
+            OSError: if the disk took less than the whole line; the next line starts afresh.
+        """
+        if os.getpid() != self._pid:
+            return  # a test forked, and the child came back into pytest
+        line = json.dumps(event, separators=(",", ":"), default=repr).encode() + b"\n"
+        line = b"\n" + line if self._torn else line
+        self._torn = True
+        written = os.write(self._file, line)
+        if written < len(line):
+            raise OSError(f"Only {written} of {len(line)} bytes could be written.")
+        self._torn = False
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class JournalReader:
+    """Reads what a journal has gained since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    @property
+    def writer(self) -> str:
+        """Who wrote it: "controller" or the name of an xdist worker."""
+        return self.path.stem.partition("-")[2]
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of all further complete lines; damaged ones are passed over."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._offset += len(line)
+                    event = _parsed(line)
+                    if event is not None:
+                        yield event
+        except FileNotFoundError:
+            return
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("kind"), str) else None
+
+
+def path(folder: Path, attempt: int, writer: str) -> Path:
+    """Return where a process of a job's attempt keeps its journal."""
+    return folder / f"{attempt}-{writer}.jsonl"
+
+
+def journals(folder: Path) -> list[JournalReader]:
+    """Return readers of all journals of a job."""
+    return [JournalReader(file) for file in sorted(folder.glob("*-*.jsonl"))]

@@ -1,0 +1,183 @@
+"""Starting and ending processes and their descendants."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """A process, told apart from a later one that got the same number."""
+
+    pid: int
+    started: str
+    boot: str
+
+    @classmethod
+    def of(cls, pid: int) -> Self | None:
+        """Return the identity of a live process, or None."""
+        started = _start_of(pid)
+        return None if started is None else cls(pid, started, _boot_id())
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the identity that `to_text` wrote."""
+        return cls(**json.loads(text))
+
+    def to_text(self) -> str:
+        """Return the identity as text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the very process still runs."""
+        return type(self).of(self.pid) == self
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process started, in a unit that stays the same; None if it is gone."""
+    if not Path("/proc/self/stat").exists():
+        asked = subprocess.run(  # macOS
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True
+        )
+        return asked.stdout.strip() or None
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+@cache
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants handed to this process (Linux); elsewhere do nothing.
+
+    This is how Bazel's process-wrapper and systemd keep hold of daemons.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def start_detached(module: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
+    """Start a module of this package that outlives this process and its terminal.
+
+    It forks at its very start, so that it is no child of ours and ends with nobody.
+    """
+    code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
+    process = _start([sys.executable, "-P", "-c", code, *arguments], folder, log)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=10)
+
+
+def start_supervised(
+    module: str, arguments: Sequence[str], folder: Path, log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a module of this package in a session of its own, as our child."""
+    return _start([sys.executable, "-P", "-m", f"{__package__}.{module}", *arguments], folder, log)
+
+
+def _start(
+    command: Sequence[str],
+    folder: str | Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, without input, that prints to a file."""
+    with open(log, "ab", opener=_private) as output:
+        return subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def start_job(
+    command: Sequence[str], cwd: str, environment: Mapping[str, str], output: Path
+) -> subprocess.Popen[bytes]:
+    """Start a job's pytest: the one place where it comes to life.
+
+    Raises:
+        OSError: if the command or the folder is not there.
+    """
+    return _start(command, cwd, output, environment)
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Send SIGINT to a job's whole process group."""
+    _signal_group(process.pid, signal.SIGINT)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started here, and its process group."""
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def end_tree(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """Kill a job's group, and then every child that this process has, until none is left.
+
+    Args:
+        process: The leader of the group.
+        patience: Seconds after which a child that cannot be killed is left to the kernel.
+    """
+    _signal_group(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=patience)
+    deadline = time.monotonic() + patience
+    while (children := _children()) and time.monotonic() < deadline:
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        _reap()
+        time.sleep(0.002)
+
+
+def _children() -> list[int]:
+    """Return the processes whose parent is this one; only Linux hands us orphans."""
+    found: list[int] = []
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass

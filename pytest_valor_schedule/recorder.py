@@ -1,0 +1,192 @@
+"""Inside a job: report hooks that write journals.
+
+Every worker writes its own journal, because a report that a worker has made can be lost on its
+way to the controller. The controller writes what only it can know: crashes, and its own end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule import journal
+from pytest_valor_schedule.handshake import Handshake, collection_digest
+from pytest_valor_schedule.journal import Journal
+
+_MOST_TEXT = 64 * 1024  # characters of one section or traceback
+
+_NODEID = pytest.StashKey[str]()
+
+
+class _Recorder:
+    """Writes events; a fault in it warns once and never fails the run."""
+
+    def __init__(self, told: Handshake, writer: str) -> None:
+        self._journal = Journal(journal.path(Path(told.folder), told.attempt, writer))
+        self._warned = False
+        self._write(lambda: {"kind": "open", "version": journal.VERSION})
+
+    def _write(self, make: Callable[[], dict[str, Any]]) -> None:
+        try:
+            self._journal.write(make())
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                # No Python warning: `-W error` would make it fail the run.
+                print(f"valor-schedule: A result was not recorded: {error!r}", file=sys.__stderr__)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        text = str(excinfo.value) or excinfo.typename
+        self._write(lambda: {"kind": "interrupted", "text": text})
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
+
+    def pytest_unconfigure(self) -> None:
+        self._journal.close()
+
+
+class WorkerRecorder(_Recorder):
+    """Records the tests that one xdist worker runs."""
+
+    def __init__(self, told: Handshake, worker: str) -> None:
+        super().__init__(told, worker)
+        self._digest = told.digest
+        self._nodeids: dict[str, str] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:  # before xdist adds "@group" to the ids of --dist loadgroup
+            item.stash[_NODEID] = item.nodeid
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
+        self._nodeids = {new: old for new, old in original.items() if new != old}
+        if collection_digest(set(original.values())) != self._digest:
+            self._write(lambda: {"kind": "collected", "ids": list(original.values())})
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write(
+            lambda: {
+                "kind": "start",
+                "id": self._nodeids.get(nodeid, nodeid),
+                "at": time.time(),
+                "moment": time.monotonic(),
+            }
+        )
+
+    @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        nodeid = self._nodeids.get(report.nodeid, report.nodeid)
+        self._write(lambda: report_event(nodeid, report))
+
+
+class ControllerRecorder(_Recorder):
+    """Records what happens to the workers, and hands the handshake on to them."""
+
+    def __init__(self, told: Handshake) -> None:
+        super().__init__(told, "controller")
+        self._told = told
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["valor_schedule"] = self._told.to_json()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        if error:
+            self._write(
+                lambda: {
+                    "kind": "down",
+                    "worker": node.gateway.id,
+                    "text": bounded(str(error)),
+                    "moment": time.monotonic(),
+                }
+            )
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker
+            self._write(
+                lambda: {
+                    "kind": "crash",
+                    "id": report.nodeid,
+                    "text": bounded(report.longreprtext),
+                    "moment": time.monotonic(),
+                }
+            )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            text = bounded(report.longreprtext)
+            self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
+
+
+def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
+    """Return one report as a journal event; a pass is kept short."""
+    event: dict[str, Any] = {
+        "kind": "report",
+        "id": nodeid,
+        "phase": report.when,
+        "outcome": report.outcome,
+        "duration": round(report.duration, 6),
+    }
+    if hasattr(report, "wasxfail"):
+        event["xfail"] = True
+    if context := getattr(report, "context", None):  # pytest's own subtests, and pytest-subtests
+        event["subtest"] = _subtest_text(context)
+    if report.outcome != "passed" or "xfail" in event:
+        event |= _details(report)
+    return event
+
+
+def _subtest_text(context: Any) -> str:
+    message, values = getattr(context, "msg", None), dict(getattr(context, "kwargs", None) or {})
+    parts = [f"[{message}]"] if message else []
+    if values:
+        parts.append("(" + ", ".join(f"{name}={value}" for name, value in values.items()) + ")")
+    return " ".join(parts) or "(<subtest>)"
+
+
+def _details(report: pytest.TestReport) -> dict[str, Any]:
+    message, location = _message_and_location(report)
+    details: dict[str, Any] = {"message": bounded(message), "location": location}
+    if report.outcome == "failed":
+        details["longrepr"] = bounded(report.longreprtext)
+    if report.sections:
+        details["sections"] = [[name, bounded(text)] for name, text in report.sections]
+    return details
+
+
+def _message_and_location(report: pytest.TestReport) -> tuple[str, str]:
+    path, line, _ = report.location
+    place = f"{path}:{line + 1}" if line is not None else path
+    if wasxfail := getattr(report, "wasxfail", ""):
+        return str(wasxfail).removeprefix("reason: "), place
+    longrepr = report.longrepr
+    if isinstance(longrepr, tuple):
+        return str(longrepr[2]).removeprefix("Skipped: "), f"{longrepr[0]}:{longrepr[1]}"
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message), _crash_place(report, crash) or place
+    return (report.longreprtext.strip().splitlines() or [""])[-1], place
+
+
+def _crash_place(report: pytest.TestReport, crash: Any) -> str | None:
+    """Return the failing line if it is in the test's own file."""
+    own = Path(report.location[0])
+    return (
+        f"{own}:{crash.lineno}" if Path(crash.path).parts[-len(own.parts) :] == own.parts else None
+    )
+
+
+def bounded(text: str) -> str:
+    """Return a text of at most about 64 KiB: the head and the tail, and how much was cut out."""
+    if len(text) <= _MOST_TEXT:
+        return text
+    half = _MOST_TEXT // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut out ...]\n{text[-half:]}"

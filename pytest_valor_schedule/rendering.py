@@ -1,0 +1,153 @@
+"""Answers as people read them. Pure but for the look whether our command is on the PATH."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_valor_schedule import clock
+from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.submission import Receipt
+
+Answer = Mapping[str, Any]
+
+_COUNTED = ("failed", "errors", "crashed", "not_run", "passed", "skipped", "xfailed", "xpassed")
+_FIXED_EXIT_CODES = {
+    Outcome.PASSED: 0,
+    Outcome.NO_TESTS: 5,
+    Outcome.TIMED_OUT: 124,  # as timeout(1)
+    Outcome.CANCELLED: 130,  # as a shell after Ctrl-C
+}
+
+
+def command_name() -> str:
+    """Return how this terminal starts our command line."""
+    if shutil.which("valor-schedule"):
+        return "valor-schedule"
+    return f"{sys.executable} -m {__package__}"
+
+
+def short_id(job_id: str) -> str:
+    """Return the last part of a job id, which is enough to name the job."""
+    return job_id.rpartition("-")[2]
+
+
+def plain(text: str) -> str:
+    """Return a text with its control characters escaped, so that it cannot steer a terminal."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 test" or "2 tests"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ordinal(number: int) -> str:
+    """Return "1st", "2nd" and so on."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"
+
+
+def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
+    """Return what a submitter is told about a new job; the first line alone if quiet."""
+    job, short, command = receipt.job, short_id(receipt.job.job_id), command_name()
+    duration = clock.duration_text(job.estimated_seconds)
+    first = (
+        f"scheduled {job.job_id}: {counted(job.test_count, 'test')} on "
+        f"{counted(job.workers_wanted, 'worker')}, about {duration} ({receipt.estimate.basis})"
+    )
+    if quiet:
+        return [first]
+    place = f"{ordinal(receipt.position)} in the queue"
+    return [
+        first,
+        *(f"warning: {warning}" for warning in receipt.warnings),
+        f"{place}, starts now" if receipt.reason is None else f"{place}: {receipt.reason}",
+        f"results: {command} results {short}",
+        f"wait:    {command} wait {short}",
+        f"cancel:  {command} cancel {short}",
+    ]
+
+
+def counts_text(summary: Answer) -> str:
+    """Return the counts that are not zero, the bad ones first."""
+    parts = [f"{summary[name]} {name.replace('_', ' ')}" for name in _COUNTED if summary.get(name)]
+    return ", ".join(parts) or "no tests"
+
+
+def job_line(job: Answer) -> str:
+    """Return one line about a job, ended or not."""
+    ended = job.get("summary")
+    if ended:
+        duration = clock.duration_text(ended["duration_seconds"])
+        return f"{job['job_id']} {job['outcome']}: {counts_text(ended)} in {duration}"
+    parts = [f"{job['job_id']} {job['status']}: {counted(job['test_count'], 'test')}"]
+    if progress := job.get("progress"):
+        parts.append(f"{progress['finished']} finished, {progress['failed']} failed so far")
+    if position := job.get("queue_position"):
+        parts.append(f"{ordinal(position)} in the queue")
+    return ", ".join([*parts, *([job["reason"]] if "reason" in job else [])])
+
+
+def results_lines(answer: Answer) -> list[str]:
+    """Return the results of an ended job, or its error: one line for each bad test."""
+    if "error" in answer:
+        return [f"error: {plain(answer['error'])}"]
+    lines = [job_line(answer)]
+    lines += [answer["explanation"]] if answer.get("explanation") else []
+    for error in answer.get("collection_errors", ()):
+        lines.append(f"COLLECTION ERROR {error['nodeid']}")
+    bad = ("failed", "error", "crashed")
+    lines += [_test_line(result) for result in answer["results"] if result["outcome"] in bad]
+    return [plain(line) for line in lines]
+
+
+def _test_line(result: Answer) -> str:
+    message = (result.get("message") or "").strip().splitlines()
+    parts = [f"{result['outcome'].upper()} {result['nodeid']}"]
+    parts += [result["location"]] if result.get("location") else []
+    return "  ".join([*parts, *message[:1]])
+
+
+def exit_code(answer: Answer) -> int:
+    """Return the exit code for whoever waits for a job: pytest's, 124 or 130.
+
+    Args:
+        answer: That of `get_job_status` or `get_job_results` for an ended job, or an error.
+    """
+    if "error" in answer or not answer.get("outcome"):
+        return 1
+    outcome = Outcome(answer["outcome"])
+    if outcome in _FIXED_EXIT_CODES:
+        return _FIXED_EXIT_CODES[outcome]
+    code = int(answer.get("exit_code") or 1)
+    if code < 0 or (code == 2 and outcome is Outcome.FAILED):
+        return 1  # ended by a signal; or xdist's 2 for -x, where pytest itself says 1
+    return code
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def list_lines(jobs: Iterable[Answer], total: int) -> list[str]:
+    """Return the table of jobs."""
+    header = ("JOB", "STATUS", "OUTCOME", "PRIORITY", "TESTS", "WHAT")
+    rows = [header, *map(_row, jobs)]
+    if len(rows) == 1:
+        return ["no jobs" if not total else f"none shown of {counted(total, 'job')}"]
+    hidden = total - len(rows) + 1
+    return [*table(rows), *([f"and {counted(hidden, 'older job')}"] if hidden else [])]
+
+
+def _row(job: Answer) -> tuple[str, ...]:
+    what = plain(job["specification"])
+    counts = counts_text(job["summary"]) if job.get("summary") else str(job["test_count"])
+    outcome = job.get("outcome", "-")
+    return (job["job_id"], job["status"], outcome, job["priority"], counts, what[:60])

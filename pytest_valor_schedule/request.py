@@ -1,0 +1,113 @@
+"""What a submitter asks for: checked values. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.job import JobStatus, Priority
+
+_LONGEST_MINUTES = 366 * 24 * 60
+
+
+def _listed(names: type[Priority] | type[JobStatus]) -> str:
+    words = [f'"{name}"' for name in names]
+    return ", ".join(words[:-1]) + " or " + words[-1]
+
+
+def check_priority(value: Any, source: str = "priority") -> Priority:
+    """Return value as a priority or raise InvalidRequestError."""
+    try:
+        return Priority(value)
+    except ValueError:
+        raise InvalidRequestError(
+            f"{source} is {value!r}, but must be {_listed(Priority)}."
+        ) from None
+
+
+def check_max_workers(value: Any, source: str = "max_workers") -> int:
+    """Return value as a number of workers or raise InvalidRequestError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise InvalidRequestError(f"{source} is {value!r}, but must be a whole number of 1 or more.")
+
+
+def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
+    """Return value as a number of minutes or raise InvalidRequestError."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and 0 < value <= _LONGEST_MINUTES:
+        return float(value) if isinstance(value, float) else int(value)
+    raise InvalidRequestError(
+        f"{source} is {value!r}, but must be a number of minutes above 0 and up to one year "
+        "(fractions are allowed)."
+    )
+
+
+def check_notification_chat_id(value: Any, source: str = "notification_chat_id") -> str | None:
+    """Return value as the address of whoever wants to be told, or raise InvalidRequestError."""
+    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+        return value
+    raise InvalidRequestError(
+        f"{source} is {value!r}, but must be the text of a chat id, or None for no message."
+    )
+
+
+def check_limit(value: Any) -> int:
+    """Return value as a number of rows or raise InvalidRequestError."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise InvalidRequestError(f"limit is {value!r}, but must be a whole number of 0 or more.")
+
+
+def check_status_filter(value: Any) -> JobStatus | None:
+    """Return value as a status, None for all, or raise InvalidRequestError."""
+    if value is None:
+        return None
+    try:
+        return JobStatus(value)
+    except ValueError:
+        raise InvalidRequestError(
+            f"status_filter is {value!r}, but must be {_listed(JobStatus)}, or None for all."
+        ) from None
+
+
+def number(text: Any) -> Any:
+    """Return the number that a text from outside Python means, and anything else as it is."""
+    if isinstance(text, str):
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How a run shall be executed."""
+
+    priority: Priority = Priority.NORMAL
+    max_workers: int = 2
+    timeout_minutes: float = 10
+    notification_chat_id: str | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        priority: Any,
+        max_workers: Any,
+        timeout_minutes: Any,
+        notification_chat_id: Any,
+    ) -> Request:
+        """Return a request of valid values.
+
+        Raises:
+            InvalidRequestError: naming the first value that is not.
+        """
+        return cls(
+            priority=check_priority(priority),
+            max_workers=check_max_workers(max_workers),
+            timeout_minutes=check_timeout_minutes(timeout_minutes),
+            notification_chat_id=check_notification_chat_id(notification_chat_id),
+        )

@@ -1,0 +1,168 @@
+"""Where a setting comes from, and where files lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule.errors import InvalidRequestError, StoreError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that holds everything of one user's queue."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, environment: Mapping[str, str]) -> Home:
+        """Return the home that VALOR_HOME names, or ~/.valor."""
+        named = environment.get("VALOR_HOME")
+        return cls(Path(named).expanduser().absolute() if named else Path.home() / ".valor")
+
+    @property
+    def results(self) -> Path:
+        """The folder of the records."""
+        return self.root / "test_results"
+
+    @property
+    def schedule(self) -> Path:
+        """The folder of the queue."""
+        return self.root / "test_schedule"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that decides."""
+        return self.schedule / "queue.db"
+
+    @property
+    def dispatcher_lock(self) -> Path:
+        """The lock that the one dispatcher holds."""
+        return self.schedule / "dispatcher.lock"
+
+    @property
+    def dispatcher_log(self) -> Path:
+        """What the dispatcher and the runners say."""
+        return self.schedule / "dispatcher.log"
+
+    @property
+    def config(self) -> Path:
+        """The machine-wide settings."""
+        return self.schedule / "config.toml"
+
+    def record(self, job_id: str) -> Path:
+        """Return the path of a job's public record."""
+        return self.results / f"{job_id}.json"
+
+    def job_folder(self, job_id: str) -> Path:
+        """Return the folder of a job's journals and log."""
+        return self.schedule / "jobs" / job_id
+
+    def output(self, job_id: str) -> Path:
+        """Return the path of the file with what a job's pytest printed."""
+        return self.job_folder(job_id) / "output.log"
+
+    def make(self) -> None:
+        """Create the folders that are missing, private to their user.
+
+        Raises:
+            StoreError: if they cannot be created.
+        """
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.results, self.schedule, self.schedule / "jobs"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {self.root} cannot be used ({error.strerror}); "
+                "set VALOR_HOME to a folder that you can write to."
+            ) from error
+
+    def settings(self) -> dict[str, Any]:
+        """Return what config.toml says, and nothing if there is none.
+
+        Raises:
+            InvalidRequestError: if the file cannot be read as TOML.
+        """
+        if not self.config.exists():
+            return {}
+        import tomllib
+
+        try:
+            return tomllib.loads(self.config.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidRequestError(
+                f"{self.config} cannot be read ({error}); correct it or delete it."
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and the place that it came from, for messages."""
+
+    value: Any
+    source: str
+
+
+DEFAULTS: Mapping[str, Any] = {
+    "schedule": False,
+    "schedule_wait": False,
+    "priority": "normal",
+    "max_workers": 2,
+    "timeout_minutes": 10,
+    "notify": None,
+}
+"""The settings that have a command line option, and what holds where nobody sets them."""
+
+
+def look_up(
+    name: str,
+    option: Any,
+    environment: Mapping[str, str],
+    ini: Any,
+    machine: Mapping[str, Any],
+) -> Setting:
+    """Return the nearest value of a setting.
+
+    Args:
+        name: A key of DEFAULTS.
+        option: The value of the command line, or None if it was not given there.
+        environment: The environment variables.
+        ini: The value of the project's ini file, or None or "" if it has none.
+        machine: What config.toml says.
+    """
+    variable = f"VALOR_SCHEDULE_{name.upper()}"
+    candidates = (
+        (option, f"--{name.replace('_', '-')}"),
+        (environment.get(variable) or None, f"the environment variable {variable}"),
+        (None if ini == "" else ini, f"valor_schedule_{name} in the ini file"),
+        (machine.get(name), f"{name} in config.toml"),
+        (DEFAULTS[name], "the default"),
+    )
+    present = (Setting(value, source) for value, source in candidates if value is not None)
+    return next(present, Setting(None, "the default"))
+
+
+def is_on(setting: Setting) -> bool:
+    """Return a yes-or-no setting as a bool.
+
+    Raises:
+        InvalidRequestError: if it is neither.
+    """
+    words = {"1": True, "true": True, "yes": True, "on": True}
+    words |= {"0": False, "false": False, "no": False, "off": False}
+    value = words.get(str(setting.value).strip().lower())
+    if value is None:
+        raise InvalidRequestError(
+            f"{setting.source} is {setting.value!r}, which is neither true nor false; use one."
+        )
+    return value
+
+
+def idle_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
+    """Return how long a dispatcher with nothing to do stays, in seconds."""
+    value = environment.get("VALOR_SCHEDULE_IDLE_SECONDS") or home.settings().get("idle_seconds")
+    return 10.0 if value is None else float(value)

@@ -1,0 +1,253 @@
+"""From a command as a person types it to what is to be run. Pure; nothing is given to a shell."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+
+from pytest_valor_schedule.errors import InvalidRequestError
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?")
+_PYTEST = re.compile(r"(pytest|py\.test)(\.exe)?")
+_RUNNERS = ("uv", "poetry", "pdm", "hatch", "pipenv")
+_PYTHON_OPTIONS_WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
+
+_NOT_IN_BACKGROUND = {
+    "--pdb": "opens a debugger",
+    "--trace": "opens a debugger",
+    "--collect-only": "runs no test",
+    "--co": "runs no test",
+    "--help": "runs no test",
+    "-h": "runs no test",
+    "--version": "runs no test",
+    "-V": "runs no test",
+    "--fixtures": "runs no test",
+    "--markers": "runs no test",
+    "--cache-show": "runs no test",
+    "--setup-only": "runs no test",
+    "--setup-plan": "runs no test",
+    "--looponfail": "never ends",
+    "-f": "never ends",
+}
+_PLUGINS_NEEDED = ("xdist", "xdist.plugin", "valor_schedule")
+_SCHEDULE_FLAGS = ("--schedule", "--schedule-wait")
+_SCHEDULE_OPTIONS = ("--priority", "--max-workers", "--timeout-minutes", "--notify")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Specification:
+    """A parsed command.
+
+    Attributes:
+        environment: The leading NAME=value pairs.
+        launcher: What starts pytest, such as ("uv", "run", "pytest"); ("pytest",) or ("python",
+            "-m", "pytest") without a path mean the interpreter that schedules.
+        arguments: What pytest gets.
+    """
+
+    environment: tuple[tuple[str, str], ...]
+    launcher: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+def parse(text: str, is_path: Callable[[str], bool]) -> Specification:
+    """Return what a command means.
+
+    Args:
+        text: A command such as "uv run pytest -x", or bare pytest arguments.
+        is_path: Tells whether a word names a file or folder, seen from the working directory.
+
+    Raises:
+        InvalidRequestError: naming the part that cannot be used.
+    """
+    words = _split(text)
+    count = next((i for i, word in enumerate(words) if not _ASSIGNMENT.match(word)), len(words))
+    pairs = tuple(tuple(word.split("=", 1)) for word in words[:count])
+    launcher, arguments = _launcher(words[count:], is_path)
+    check_arguments(arguments)
+    return Specification(
+        environment=tuple((name, value) for name, value in pairs),
+        launcher=launcher,
+        arguments=without_schedule_flags(arguments),
+    )
+
+
+def _split(text: str) -> list[str]:
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidRequestError(
+            'The test specification is empty; give a command such as "pytest tests/ -v".'
+        )
+    if "\0" in text:
+        raise InvalidRequestError("The test specification contains a NUL character; remove it.")
+    _refuse_shell_syntax(text.strip())
+    return shlex.split(text)
+
+
+def _refuse_shell_syntax(text: str) -> None:
+    """Raise where a shell would do more than split words."""
+    quote, start, i = "", 0, 0
+    while i < len(text):
+        char = text[i]
+        if char == "\\" and quote != "'":
+            if i + 1 == len(text):
+                raise InvalidRequestError("The test specification ends in a lone backslash.")
+            i += 2
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote, start = char, i
+        if quote != "'":
+            _refuse_operator(text, i, quoted=bool(quote))
+        i += 1
+    if quote:
+        raise InvalidRequestError(
+            f"The test specification has an unclosed quote: {_excerpt(text[start:])}; close it."
+        )
+
+
+_OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
+_EXPANSION = re.compile(r"`|\$[({A-Za-z_]")
+
+
+def _refuse_operator(text: str, position: int, *, quoted: bool) -> None:
+    found = _EXPANSION.match(text, position)
+    if not found and not quoted:
+        found = _OPERATOR.match(text, position)
+    if not found:
+        return
+    name = "a line break" if found[0] == "\n" else f'"{found[0]}"'
+    raise InvalidRequestError(
+        f"The test specification contains {name}, which only a shell would understand: "
+        f"{_excerpt(text[position:])}; schedule one pytest command, and put such characters "
+        "in single quotes if they belong to an argument."
+    )
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:37] + "...")
+
+
+def _launcher(
+    words: Sequence[str], is_path: Callable[[str], bool]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what starts pytest, and pytest's arguments."""
+    if not words:
+        raise InvalidRequestError("The test specification sets variables but names no command.")
+    found = _known_launcher(words)
+    if found is not None:
+        return found
+    head = words[0]
+    if head.startswith("-") or "::" in head or is_path(head) or head.endswith(".py"):
+        return ("pytest",), tuple(words)
+    raise InvalidRequestError(
+        f"{_excerpt(head)} is neither pytest, nor something that starts it (python -m, uv run, "
+        "poetry run, pdm run, hatch run, pipenv run, coverage run -m), nor a test file or folder "
+        "here; correct it."
+    )
+
+
+def _known_launcher(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    name = PurePath(words[0]).name
+    if _PYTEST.fullmatch(name):
+        return tuple(words[:1]), tuple(words[1:])
+    if _PYTHON.fullmatch(name):
+        return _after_module_option(words, 1)
+    if name == "coverage" and words[1:2] == ["run"]:
+        return _after_module_option(words, 2)
+    if name in _RUNNERS and words[1:2] == ["run"]:
+        return _after_runner(words)
+    return None
+
+
+def _after_module_option(
+    words: Sequence[str], start: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    i = start
+    while i < len(words) and words[i].startswith("-") and not words[i].startswith("-m"):
+        i += 2 if words[i] in _PYTHON_OPTIONS_WITH_VALUE else 1
+    end = i + 1 if words[i : i + 1] and words[i] != "-m" else i + 2
+    if "".join(words[i:end]) in ("-mpytest", "-mpy.test"):
+        return tuple(words[:end]), tuple(words[end:])
+    raise InvalidRequestError(
+        f"{_excerpt(' '.join(words[: start + 2]))} does not start pytest; "
+        f"write {' '.join(words[:start])} -m pytest."
+    )
+
+
+def _after_runner(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find pytest behind `uv run` and its like, whose own options may come in between."""
+    for i in range(2, len(words)):
+        if words[0].endswith("hatch") and re.fullmatch(r"[\w.-]+:(pytest|py\.test)", words[i]):
+            return tuple(words[: i + 1]), tuple(words[i + 1 :])
+        before = words[i - 1]
+        if _PYTHON.fullmatch(words[i]) and before.startswith("-"):
+            continue  # the value of an option: uv run --python python3.12 pytest
+        if not words[i].startswith("-") and (inner := _known_launcher(words[i:])):
+            return (*words[:i], *inner[0]), inner[1]
+    raise InvalidRequestError(
+        f"{_excerpt(' '.join(words))} does not start pytest; write {words[0]} run pytest."
+    )
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Raise InvalidRequestError for pytest arguments that make no sense in the background."""
+    before = ""
+    for word in arguments:
+        if word == "--":
+            return
+        option = word.split("=", 1)[0]
+        if option in _NOT_IN_BACKGROUND:
+            raise InvalidRequestError(
+                f"{option} {_NOT_IN_BACKGROUND[option]}, which makes no sense in the background; "
+                "leave it out, or run pytest directly."
+            )
+        if option in _SCHEDULE_OPTIONS:
+            raise InvalidRequestError(
+                f"{option} belongs to pytest --schedule; give it as an argument of the call."
+            )
+        plugin = word.removeprefix("-p").lstrip("=") if before != "-p" else word
+        if (before == "-p" or word.startswith("-pno:")) and plugin.startswith("no:"):
+            _check_plugin(plugin.removeprefix("no:"))
+        before = word
+
+
+def _check_plugin(name: str) -> None:
+    if name in _PLUGINS_NEEDED:
+        raise InvalidRequestError(
+            f"-p no:{name} switches off a plugin that a scheduled run needs; leave it out."
+        )
+
+
+def without_schedule_flags(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return pytest arguments without those that only say that and how to schedule."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            return (*kept, word, *words)
+        if word in _SCHEDULE_OPTIONS:
+            next(words, None)
+        elif word not in _SCHEDULE_FLAGS and word.split("=", 1)[0] not in _SCHEDULE_OPTIONS:
+            kept.append(word)
+    return tuple(kept)
+
+
+def invocation(executable: str, argv: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the command that starts the pytest of this process once more.
+
+    Args:
+        executable: `sys.executable`.
+        argv: `sys.orig_argv`.
+        arguments: What that pytest got, which are the last words of argv if it was started from
+            a command line.
+    """
+    count = len(argv) - len(arguments)
+    head = list(argv[1:count]) if list(argv[count:]) == list(arguments) else []
+    module = head[-2:] in (["-m", "pytest"], ["-m", "py.test"])
+    script = bool(head) and _PYTEST.fullmatch(PurePath(head[-1]).name) is not None
+    return (executable, *head) if module or script else (executable, "-m", "pytest")

@@ -1,0 +1,217 @@
+"""The queue and the index of all jobs: the database decides, the record publishes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from pytest_valor_schedule import record
+from pytest_valor_schedule.database import Database
+from pytest_valor_schedule.errors import StoreError, UnknownJobError
+from pytest_valor_schedule.job import Job, JobStatus, job_record
+from pytest_valor_schedule.settings import Home
+
+_ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
+
+
+class JobStore:
+    """All jobs of one home. Open it for a short while, or one per process."""
+
+    def __init__(self, home: Home) -> None:
+        home.make()
+        self.home = home
+        self.database = Database(home.database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def add(self, job: Job, tests: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """Put a new job into the queue and publish its record.
+
+        Returns:
+            False if the job's id is taken; nothing was changed then.
+        """
+        row = (
+            job.job_id,
+            job.job_id.rpartition("-")[2],
+            job.status,
+            job.priority.rank,
+            json.dumps(job.to_json()),
+            json.dumps(dict(environment)),
+            zlib.compress(json.dumps(list(tests)).encode(), 1),
+        )
+        columns = "id, tail, status, rank, document, environment, tests"
+        try:
+            with self.database.transaction() as connection:
+                connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
+                # Inside the transaction: a job is acknowledged with its record or not at all.
+                self.publish(job, tests)
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def publish(self, job: Job, tests: Sequence[str]) -> None:
+        """Write the record of a job that has not ended by itself."""
+        record.write(self.home.record(job.job_id), job_record(job, tests))
+
+    def find(self, text: object) -> Job:
+        """Return the job that a full id, its last part, or an unambiguous prefix names.
+
+        Raises:
+            UnknownJobError: if there is none, or more than one.
+        """
+        wanted = text.strip().lower() if isinstance(text, str) else ""
+        ids = self._matching(wanted) if _ID_TEXT.fullmatch(wanted) else []
+        if not ids:
+            raise UnknownJobError(
+                f"There is no job {text!r}; `valor-schedule list` shows the jobs there are."
+            )
+        if len(ids) > 1:
+            raise UnknownJobError(
+                f"{text!r} fits more than one job ({', '.join(ids[:3])}); give more of the id."
+            )
+        return self.get(ids[0])
+
+    def _matching(self, wanted: str) -> list[str]:
+        above = wanted[:-1] + chr(ord(wanted[-1]) + 1)  # the first text past all with this prefix
+        queries = (
+            ("id = ?", (wanted,)),
+            ("tail = ?", (wanted,)),
+            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (wanted, above) * 2),
+        )
+        with self.database.reading() as connection:
+            for condition, values in queries:
+                query = f"SELECT id FROM jobs WHERE {condition} ORDER BY seq DESC LIMIT 4"
+                if ids := [row["id"] for row in connection.execute(query, values)]:
+                    return ids
+        return []
+
+    def get(self, job_id: str) -> Job:
+        """Return the job of a full id."""
+        return self._job(self._value(job_id, "document"))
+
+    def _value(self, job_id: str, column: str) -> Any:
+        with self.database.reading() as connection:
+            query = f"SELECT {column} FROM jobs WHERE id = ?"
+            row = connection.execute(query, (job_id,)).fetchone()
+        if row is None:
+            raise UnknownJobError(f"There is no job {job_id!r}.")
+        return row[0]
+
+    @staticmethod
+    def _job(document: str) -> Job:
+        try:
+            return Job.from_json(json.loads(document))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"A row of the queue cannot be read ({error!r}).") from error
+
+    def tests(self, job_id: str) -> list[str]:
+        """Return the node ids of a job's tests."""
+        compressed = self._value(job_id, "tests")
+        return [str(nodeid) for nodeid in json.loads(zlib.decompress(compressed))]
+
+    def environment(self, job_id: str) -> dict[str, str]:
+        """Return the environment kept for a job that has not ended."""
+        return dict(json.loads(self._value(job_id, "environment") or "{}"))
+
+    def claim(self, job_id: str) -> str | None:
+        """Return the text that names the process which runs a job."""
+        claim: str | None = self._value(job_id, "claim")
+        return claim
+
+    def progress(self, job_id: str) -> dict[str, Any] | None:
+        """Return how far a running job is, as its runner last said."""
+        text = self._value(job_id, "progress")
+        return None if text is None else dict(json.loads(text))
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """Return whether somebody asked to end the job."""
+        return bool(self._value(job_id, "cancel_requested"))
+
+    def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
+        """Return the newest jobs first, all or those of a status; limit -1 means no limit."""
+        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
+        query = f"SELECT document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
+        with self.database.reading() as connection:
+            return [self._job(row[0]) for row in connection.execute(query, (*values, limit))]
+
+    def count(self, status: JobStatus | None = None) -> int:
+        """Return how many jobs there are, or are of a status."""
+        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
+        with self.database.reading() as connection:
+            query = f"SELECT count(*) FROM jobs {where}"
+            return int(connection.execute(query, values).fetchone()[0])
+
+    def queue(self) -> list[Job]:
+        """Return the scheduled jobs, oldest first."""
+        return self.jobs(JobStatus.SCHEDULED)[::-1]
+
+    def change(
+        self,
+        job_id: str,
+        expected: JobStatus,
+        if_attempt: int | None = None,
+        claim: str | None = None,
+        **changes: Any,
+    ) -> Job | None:
+        """Change a job that is still in the expected status.
+
+        Args:
+            job_id: A full id.
+            expected: The status that the job must have.
+            if_attempt: The attempt that must still be the current one, if it matters.
+            claim: The process that runs it from now on.
+            changes: New values of the job's fields.
+
+        Returns:
+            The changed job, or None if it stood otherwise, in which case nothing was changed.
+        """
+        with self.database.transaction() as connection:
+            query = "SELECT document FROM jobs WHERE id = ? AND status = ?"
+            row = connection.execute(query, (job_id, expected)).fetchone()
+            before = self._job(row[0]) if row else None
+            if before is None or if_attempt not in (None, before.attempt):
+                return None
+            job = dataclasses.replace(before, **changes)
+            connection.execute(
+                "UPDATE jobs SET status = ?, rank = ?, document = ?, claim = coalesce(?, claim),"
+                " environment = CASE WHEN ? THEN NULL ELSE environment END WHERE id = ?",
+                (
+                    job.status,
+                    job.priority.rank,
+                    json.dumps(job.to_json()),
+                    claim,
+                    job.status.ended,
+                    job_id,
+                ),
+            )
+            return job
+
+    def set_progress(self, job_id: str, progress: Mapping[str, Any]) -> None:
+        """Keep how far a running job is."""
+        with self.database.transaction() as connection:
+            values = (json.dumps(dict(progress)), job_id)
+            connection.execute("UPDATE jobs SET progress = ? WHERE id = ?", values)
+
+    def request_cancel(self, job_id: str) -> None:
+        """Ask the runner of a job to end it."""
+        with self.database.transaction() as connection:
+            connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))

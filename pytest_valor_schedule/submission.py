@@ -1,0 +1,124 @@
+"""Handing a collected run over to the queue."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pytest_valor_schedule import dispatcher, policy
+from pytest_valor_schedule.collection import Collection
+from pytest_valor_schedule.history import Estimate, History
+from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+_OF_ANOTHER_RUN = ("PYTEST_", "VALOR_SCHEDULE_")
+_KEPT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_THEME")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What shall run, and where: all that a job needs apart from its tests."""
+
+    specification: str
+    launcher: tuple[str, ...]
+    arguments: tuple[str, ...]
+    cwd: str
+    environment: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the submitter is told.
+
+    Attributes:
+        job: The job as it was put into the queue.
+        estimate: How long it is expected to run.
+        position: Its place in the queue, from 1.
+        reason: Why it waits, or None if it can start at once.
+        warnings: What will not be as it was asked for.
+    """
+
+    job: Job
+    estimate: Estimate
+    position: int
+    reason: str | None
+    warnings: tuple[str, ...]
+
+
+def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that a job gets: without what the run around us told its own."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _KEPT or not name.startswith(_OF_ANOTHER_RUN)
+    }
+
+
+def submit(home: Home, order: Order, request: Request, collection: Collection) -> Receipt:
+    """Put a run into the queue and make sure that a dispatcher serves it.
+
+    Raises:
+        StoreError: if the queue cannot be used; nothing is scheduled then.
+    """
+    with JobStore(home) as store:
+        workers = max(1, min(request.max_workers, len(collection.nodeids)))
+        history = History(store.database)
+        estimate = history.estimate(collection.rootdir, collection.nodeids, workers)
+        job = _new_job(order, request, collection, estimate)
+        while not store.add(job, collection.nodeids, order.environment):
+            job = dataclasses.replace(job, job_id=new_id(job.created_at))
+        position, reason = place_in_queue(store, job)
+    dispatcher.ensure_running(home)
+    silent = "This version keeps the chat id with the job but sends no messages yet."
+    warnings = () if request.notification_chat_id is None else (silent,)
+    return Receipt(job=job, estimate=estimate, position=position, reason=reason, warnings=warnings)
+
+
+def _new_job(order: Order, request: Request, collection: Collection, estimate: Estimate) -> Job:
+    now = time.time()
+    return Job(
+        job_id=new_id(now),
+        specification=order.specification,
+        launcher=order.launcher,
+        arguments=order.arguments,
+        cwd=order.cwd,
+        rootdir=collection.rootdir,
+        interpreter=collection.interpreter,
+        priority=request.priority,
+        max_workers=request.max_workers,
+        timeout_minutes=request.timeout_minutes,
+        notification_chat_id=request.notification_chat_id,
+        test_count=len(collection.nodeids),
+        estimated_seconds=round(estimate.seconds, 3),
+        created_at=now,
+    )
+
+
+def new_id(now: float) -> str:
+    """Return a job id that sorts by time to about a millisecond, such as 20261122-203015-4f9a2c.
+
+    Args:
+        now: Seconds since the epoch.
+    """
+    # The last part is short enough to be said: 10 bits of the second, 14 bits of chance.
+    tail = int(now % 1 * 1024) << 14 | secrets.randbits(14)
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{tail:06x}"
+
+
+def place_in_queue(store: JobStore, job: Job) -> tuple[int, str | None]:
+    """Return a scheduled job's position, from 1, and why it waits (None if it need not)."""
+    ordered = [each.job_id for each in policy.in_order(store.queue())]
+    ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
+    running = store.jobs(JobStatus.RUNNING)
+    return ahead + 1, policy.reason(ahead, running) if ahead or running else None
+
+
+def current_environment() -> dict[str, str]:
+    """Return the environment that a job scheduled by this process gets."""
+    return job_environment(os.environ)

@@ -1,0 +1,63 @@
+"""Every test has a home of its own, and no process is left behind by any of them."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from waiting import processes_marked, wait_until
+
+from pytest_valor_schedule import cancel_job, dispatcher, list_jobs
+from pytest_valor_schedule.settings import Home
+
+pytest_plugins = ["pytester"]
+
+MARK = "VALOR_SCHEDULE_SUITE"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left() -> Iterator[str]:
+    """No process that this test process started, however far removed, outlives the suite."""
+    mark = uuid.uuid4().hex
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, mark)
+        yield mark
+        wait_until(lambda: not processes_marked(f"{MARK}={mark}"), "every process has ended")
+
+
+@pytest.fixture(autouse=True)
+def home(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    no_process_left: str,
+) -> Iterator[Home]:
+    """An empty VALOR_HOME; at the end its jobs are cancelled and its dispatcher has gone."""
+    for name in list(os.environ):
+        if name.startswith("VALOR_SCHEDULE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv(MARK, no_process_left)
+    folder = tmp_path_factory.mktemp("valor") / "home"
+    monkeypatch.setenv("VALOR_HOME", str(folder))
+    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0.3")
+    home = Home(folder)
+    yield home
+    if home.database.exists():
+        monkeypatch.setenv("VALOR_HOME", str(folder))
+        _end_everything(home)
+
+
+def _end_everything(home: Home) -> None:
+    for job in list_jobs(limit=1000).get("jobs", ()):
+        if job["status"] in ("scheduled", "running"):
+            cancel_job(job["job_id"])
+    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The empty folder of a project, which is the working directory."""
+    monkeypatch.setenv("PY_COLORS", "0")
+    return pytester.path
