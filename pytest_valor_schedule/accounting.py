@@ -191,12 +191,18 @@ def _decide(attempt: _Attempt) -> tuple[TestOutcome, list[Event]]:
         failed.sort(key=lambda report: report.get("phase") != "call")
         in_call = failed[0].get("phase") == "call"
         return (TestOutcome.FAILED if in_call else TestOutcome.ERROR), failed
-    failures = sum(report.get("outcome") == "failed" for report in attempt.subtests)
-    if failures:
-        text = f"contains {failures} failed subtest{'s' if failures > 1 else ''}"
-        return TestOutcome.FAILED, [{"phase": "call", "message": text, "longrepr": text}]
+    if failures := [each for each in attempt.subtests if each.get("outcome") == "failed"]:
+        return TestOutcome.FAILED, _with_count(failures)
     report = attempt.phases.get("call") or attempt.phases.get("setup") or {}
     return _without_failure(report)
+
+
+def _with_count(failures: list[Event]) -> list[Event]:
+    """Return the failed subtests' reports, the first one's message saying how many there are."""
+    count = len(failures)
+    first = f"{failures[0].get('subtest')} {failures[0].get('message')}"
+    message = f"contains {count} failed subtest{'s' if count > 1 else ''}: {first}"
+    return [{**failures[0], "message": message}, *failures[1:]]
 
 
 def _without_failure(report: Event) -> tuple[TestOutcome, list[Event]]:

@@ -169,19 +169,18 @@ def _message_and_location(report: pytest.TestReport) -> tuple[str, str]:
         return str(wasxfail).removeprefix("reason: "), place
     longrepr = report.longrepr
     if isinstance(longrepr, tuple):
-        return str(longrepr[2]).removeprefix("Skipped: "), f"{longrepr[0]}:{longrepr[1]}"
+        skipped_at = _own_place(report, longrepr[0], longrepr[1])
+        return str(longrepr[2]).removeprefix("Skipped: "), skipped_at or place
     crash = getattr(longrepr, "reprcrash", None)
     if crash is not None:
-        return str(crash.message), _crash_place(report, crash) or place
+        return str(crash.message), _own_place(report, crash.path, crash.lineno) or place
     return (report.longreprtext.strip().splitlines() or [""])[-1], place
 
 
-def _crash_place(report: pytest.TestReport, crash: Any) -> str | None:
-    """Return the failing line if it is in the test's own file."""
+def _own_place(report: pytest.TestReport, path: str, line: int) -> str | None:
+    """Return a line of the test's own file as `path:line`, and None for another file."""
     own = Path(report.location[0])
-    return (
-        f"{own}:{crash.lineno}" if Path(crash.path).parts[-len(own.parts) :] == own.parts else None
-    )
+    return f"{own}:{line}" if Path(path).parts[-len(own.parts) :] == own.parts else None
 
 
 def bounded(text: str) -> str:
