@@ -20,7 +20,7 @@ _UNFINISHED = "was running when the run ended"
 
 @dataclasses.dataclass(slots=True)
 class _Attempt:
-    """One time that a worker ran a test; reruns by a plugin happen inside of it."""
+    """One time that a worker ran a test."""
 
     nodeid: str
     worker: str
@@ -40,10 +40,10 @@ class _Attempt:
             self.subtests.append(report)
             return
         phase = str(report.get("phase"))
-        if phase == "setup" and self.phases:  # a rerun
+        if phase == "setup" and self.phases:  # once more, within the same start
             self.phases, self.subtests, self.duration = {}, [], 0.0
-            self.reruns += 1
         self.phases[phase] = report
+        self.reruns += report.get("outcome") == "rerun"  # as pytest-rerunfailures calls it
         self.duration += float(report.get("duration") or 0.0)
 
 
@@ -112,7 +112,9 @@ class _Ledger:
         attempts = self.attempts.get(nodeid, ())
         finished = [_finished_result(each) for each in attempts if each.finished]
         if finished:
-            return max(reversed(finished), key=lambda result: result.outcome.bad)
+            reruns = sum(each.reruns for each in attempts) or None
+            gravest = max(reversed(finished), key=lambda result: result.outcome.bad)
+            return dataclasses.replace(gravest, reruns=reruns)
         if not attempts:
             return self._never_started(nodeid)
         return self._unfinished(max(attempts, key=lambda attempt: attempt.moment))
@@ -178,7 +180,6 @@ def _finished_result(attempt: _Attempt) -> TestResult:
         longrepr="\n\n".join(longreprs) or None,
         sections=tuple((name, text) for name, text in (decisive or [{}])[-1].get("sections", ())),
         location=first.get("location"),
-        reruns=attempt.reruns or None,
         subtests=tuple(_subtest(report) for report in attempt.subtests),
     )
 

@@ -73,11 +73,12 @@ class Dispatcher:
         running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}
         for ref, state in self._executor.poll(running).items():
             if state in (RunnerState.ENDED, RunnerState.LOST):
-                self._end_orphan(running[ref].job_id, now)
+                self._end_orphan(running[ref].job_id, ref, now)
 
-    def _end_orphan(self, job_id: str, now: float) -> None:
+    def _end_orphan(self, job_id: str, ref: str, now: float) -> None:
         job = self._store.get(job_id)  # once more: a runner ends its job before it ends itself
         if job.status is JobStatus.RUNNING:
+            self._executor.clean_up(ref)
             completion.complete(self._store, job, Ending(completed_at=now))
 
     def _watch_starts(self, queued: list[Job], now: float) -> None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from pytest_valor_schedule import processes
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
@@ -39,6 +40,9 @@ class Executor(Protocol):
 
     def cancel(self, ref: str) -> None:
         """End a runner and its job; a second time does nothing."""
+
+    def clean_up(self, ref: str) -> None:
+        """End what a dead runner left behind."""
 
     def close(self) -> None:
         """Let go of all runners, which go on."""
@@ -88,6 +92,14 @@ class LocalExecutor:
     def cancel(self, ref: str) -> None:
         """Ask the runner to end its job."""
         self._store.request_cancel(ref.partition(":")[0])
+
+    def clean_up(self, ref: str) -> None:
+        """End the processes of a job whose runner is dead.
+
+        Its orphans are children of this process, or carry the mark of the job.
+        """
+        processes.end_children(keep={runner.pid for runner in self._runners.values()})
+        processes.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""

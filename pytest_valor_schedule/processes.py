@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -149,35 +149,60 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def end_tree(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """Kill a job's group, and then every child that this process has, until none is left.
+def end_tree(process: subprocess.Popen[bytes]) -> None:
+    """Kill a job's process group, and then every child that this process has."""
+    end_group(process)
+    end_children()
+
+
+def end_children(keep: Collection[int] = (), patience: float = 10.0) -> None:
+    """Kill and reap the children of this process until none is left.
+
+    A subreaper (`become_subreaper`) thereby ends a tree whatever its members did to get away.
 
     Args:
-        process: The leader of the group.
-        patience: Seconds after which a child that cannot be killed is left to the kernel.
+        keep: The children that live on.
+        patience: Seconds after which one that cannot be killed is left to the kernel.
     """
-    _signal_group(process.pid, signal.SIGKILL)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=patience)
     deadline = time.monotonic() + patience
-    while (children := _children()) and time.monotonic() < deadline:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        _reap()
+    while (doomed := _children() - set(keep)) and time.monotonic() < deadline:
+        _kill(doomed)
+        for pid in doomed:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.002)
 
 
-def _children() -> list[int]:
+def end_marked(name: str, value: str, patience: float = 10.0) -> None:
+    """Kill every process that was started with NAME=value in its environment (Linux).
+
+    This is for a job whose runner is dead, when nobody is left who has the job as its child.
+    """
+    deadline = time.monotonic() + patience
+    while (doomed := _marked(f"{name}={value}".encode())) and time.monotonic() < deadline:
+        _kill(doomed)
+        time.sleep(0.01)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _marked(mark: bytes) -> set[int]:
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # of another user, or gone by now
+            if mark in file.read_bytes().split(b"\0"):
+                found.add(int(file.parent.name))
+    return found - {os.getpid()}
+
+
+def _children() -> set[int]:
     """Return the processes whose parent is this one; only Linux hands us orphans."""
-    found: list[int] = []
+    found: set[int] = set()
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += map(int, task.read_text().split())
+            found.update(map(int, task.read_text().split()))
     return found
-
-
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass

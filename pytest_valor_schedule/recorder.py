@@ -84,6 +84,8 @@ class WorkerRecorder(_Recorder):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
         self._write(lambda: report_event(nodeid, report))
+        if report.user_properties:
+            report.user_properties = [(name, _sendable(v)) for name, v in report.user_properties]
 
 
 class ControllerRecorder(_Recorder):
@@ -124,6 +126,11 @@ class ControllerRecorder(_Recorder):
         if report.failed:
             text = bounded(report.longreprtext)
             self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
+
+
+def _sendable(value: object) -> object:
+    """Return a value that xdist can send; it ends the whole run over any other."""
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:

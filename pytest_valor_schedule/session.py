@@ -164,7 +164,7 @@ class Submitter:
         return True
 
     def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
-        quiet = session.config.option.verbose < 0
+        quiet = getattr(session.config.option, "verbose", 0) < 0  # of the terminal reporter
         lines = rendering.receipt_lines(receipt, quiet=quiet)
         _print(session.config, ["", *lines] if not quiet else lines)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")

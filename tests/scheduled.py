@@ -1,0 +1,71 @@
+"""Scheduling from a real terminal command, and looking at what became of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from waiting import DEADLINE_SECONDS
+
+from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
+from pytest_valor_schedule.settings import Home
+
+JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+QUICK = ("-p", "no:cacheprovider")
+
+
+def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run pytest as from a terminal and return what it printed."""
+    command = [sys.executable, "-m", "pytest", *QUICK, *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE_SECONDS
+    )
+
+
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `valor-schedule` as from a terminal."""
+    command = [sys.executable, "-m", "pytest_valor_schedule", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
+
+
+def scheduled_id(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the job id that a `pytest --schedule` printed."""
+    found = JOB_ID.search(done.stdout)
+    assert found, done.stdout + done.stderr
+    return found[0]
+
+
+def results_of(job_id: str) -> dict[str, Any]:
+    """Wait for a job's end and return its results; its summary must add up."""
+    status = wait_for_job(job_id, DEADLINE_SECONDS)
+    assert status["status"] in ("completed", "cancelled"), status
+    results = get_job_results(job_id)
+    assert "error" not in results, results
+    counts = {name: n for name, n in results["summary"].items() if name != "duration_seconds"}
+    assert counts.pop("total") == sum(counts.values()) == len(results["results"])
+    return results
+
+
+def outcomes_of(job_id: str) -> dict[str, str]:
+    """Wait for a job's end and return node id to outcome."""
+    return {each["nodeid"]: each["outcome"] for each in results_of(job_id)["results"]}
+
+
+def record_of(home: Home, job_id: str) -> dict[str, Any]:
+    """Return the public record of a job."""
+    record: dict[str, Any] = json.loads(home.record(job_id).read_text())
+    return record
+
+
+def is_running(job_id: str) -> bool:
+    """Return whether a job has been started and has not ended."""
+    return bool(get_job_status(job_id)["status"] == "running")
+
+
+def nothing_scheduled() -> bool:
+    """Return whether the queue has never had a job."""
+    return bool(list_jobs()["total"] == 0)

@@ -1,0 +1,260 @@
+"""The functions for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scheduled import is_running, nothing_scheduled, record_of, results_of
+from waiting import wait_until
+
+from pytest_valor_schedule import (
+    cancel_job,
+    get_job_results,
+    get_job_status,
+    list_jobs,
+    schedule_tests,
+    wait_for_job,
+)
+from pytest_valor_schedule.settings import Home
+
+ONE_TEST = "def test_one(): pass"
+SLOW = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"
+
+
+def test_schedule_tests_returns_what_will_run(project: Path, home: Home) -> None:
+    """The answer has exactly the documented keys, and the record exists from then on."""
+    Path("test_a.py").write_text("def test_one(): pass\nclass TestB:\n    def test_two(self): pass")
+    answer = schedule_tests("pytest test_a.py -v")
+    job_id = answer.pop("job_id")
+    assert answer == {
+        "status": "scheduled",
+        "tests_to_run": ["test_a.py::test_one", "test_a.py::TestB::test_two"],
+        "test_count": 2,
+        "estimated_duration": "2s",
+        "timeout_minutes": 10,
+    }
+    record = record_of(home, job_id)
+    assert record["schema_version"] == 1
+    assert record["tests_to_run"] == answer["tests_to_run"]
+    assert (record["cwd"], record["interpreter"]) == (str(project), sys.executable)
+
+
+def test_job_goes_from_scheduled_to_completed(project: Path) -> None:
+    """Status, results and list agree on an ended job, and everything is JSON."""
+    Path("test_a.py").write_text("def test_one(): pass\ndef test_two(): assert 1 == 2, 'sum'")
+    job_id = schedule_tests("pytest test_a.py")["job_id"]
+    results = results_of(job_id)
+    status = get_job_status(job_id)
+    assert (status["status"], status["outcome"]) == ("completed", "failed")
+    assert status["created_at"] <= status["started_at"] <= status["completed_at"]
+    assert status["results"] == results["results"]
+    assert status["summary"] == results["summary"]
+    failure = results["results"][1]
+    assert failure["location"] == "test_a.py:2"
+    assert failure["message"].startswith("AssertionError: sum")
+    assert "assert 1 == 2" in failure["longrepr"]
+    listed = list_jobs()
+    assert (listed["total"], listed["filtered_by"]) == (1, None)
+    assert listed["jobs"][0]["summary"] == results["summary"]
+    assert "results" not in listed["jobs"][0]
+    json.dumps([results, status, listed])
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(-6, None), slice(0, 19)])
+def test_every_function_takes_a_part_of_the_id(project: Path, part: slice) -> None:
+    """The full id, its last part or an unambiguous prefix name a job."""
+    Path("test_a.py").write_text(ONE_TEST)
+    job_id = schedule_tests("pytest")["job_id"]
+    assert wait_for_job(job_id[part])["job_id"] == job_id
+    assert get_job_results(job_id[part])["job_id"] == job_id
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"priority": "urgent"}, "priority is 'urgent'"),
+        ({"max_workers": 0}, "max_workers is 0"),
+        ({"max_workers": -1}, "max_workers is -1"),
+        ({"max_workers": 1.5}, "max_workers is 1.5"),
+        ({"max_workers": True}, "max_workers is True"),
+        ({"max_workers": "2"}, "max_workers is '2'"),
+        ({"timeout_minutes": 0}, "timeout_minutes is 0"),
+        ({"timeout_minutes": -3}, "timeout_minutes is -3"),
+        ({"timeout_minutes": float("nan")}, "timeout_minutes is nan"),
+        ({"timeout_minutes": float("inf")}, "timeout_minutes is inf"),
+        ({"notification_chat_id": 5}, "notification_chat_id is 5"),
+        ({"cwd": "/no/such/folder"}, "/no/such/folder is not there"),
+        ({"cwd": 5}, "cwd is 5"),
+        ({"test_specification": ""}, "is empty"),
+        ({"test_specification": None}, "is empty"),
+        ({"test_specification": "pytest; rm -rf x"}, '";"'),
+        ({"test_specification": "pytest missing.py"}, "file or directory not found: missing.py"),
+        ({"test_specification": "pytest -k nothing"}, "No tests were collected"),
+        ({"test_specification": "pytest --bogus"}, "unrecognized arguments: --bogus"),
+        ({"test_specification": "pytest --pdb"}, "--pdb opens a debugger"),
+        ({"test_specification": "pytest --dist each"}, "--dist each runs each test more than once"),
+        ({"test_specification": "pytest broken.py"}, "NameError"),
+        ({"test_specification": "no/such/python -m pytest"}, "could not be started"),
+    ],
+)
+def test_bad_request_is_one_sentence_and_changes_nothing(
+    project: Path, arguments: dict[str, Any], problem: str
+) -> None:
+    """What cannot be scheduled is answered with an error that names the problem."""
+    Path("test_a.py").write_text(ONE_TEST)
+    Path("broken.py").write_text("nonsense")
+    answer = schedule_tests(**{"test_specification": "pytest", **arguments})
+    assert problem in answer["error"]
+    assert "\n" not in answer["error"]
+    assert nothing_scheduled()
+
+
+def test_working_directory_that_is_gone(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program whose own folder was deleted is told so."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "working directory is gone" in schedule_tests("pytest")["error"]
+
+
+@pytest.mark.parametrize("job_id", ["nope", "../x", "", "%", "*", None, 7, "2026" * 20, "\0", "-"])
+def test_what_is_no_id_is_unknown(job_id: Any) -> None:
+    """No function takes anything but an id, and none makes a path of it."""
+    for function in (get_job_status, cancel_job, get_job_results, wait_for_job):
+        assert "There is no job" in function(job_id)["error"]
+
+
+def test_ambiguous_prefix_names_the_jobs(project: Path) -> None:
+    """A prefix of two jobs is refused and both are named."""
+    Path("test_a.py").write_text(ONE_TEST)
+    ids = {schedule_tests("pytest")["job_id"] for _ in range(2)}
+    answer = get_job_status("20")
+    assert "fits more than one job" in answer["error"]
+    assert all(job_id in answer["error"] for job_id in ids)
+
+
+def test_list_jobs_filters_and_limits(project: Path) -> None:
+    """The newest come first, no more than the limit, and total counts all that match."""
+    Path("test_a.py").write_text(ONE_TEST)
+    ids = [schedule_tests("pytest")["job_id"] for _ in range(3)]
+    for job_id in ids:
+        wait_for_job(job_id)
+    answer = list_jobs("completed", 2)
+    assert [job["job_id"] for job in answer["jobs"]] == ids[:0:-1]
+    assert (answer["total"], answer["filtered_by"]) == (3, "completed")
+    assert list_jobs("running")["total"] == 0
+    assert list_jobs(limit=0)["jobs"] == []
+    assert "limit is -1" in list_jobs(limit=-1)["error"]
+    assert "limit is True" in list_jobs(limit=True)["error"]
+    assert "status_filter is 'done'" in list_jobs("done")["error"]
+
+
+def test_cancel_takes_a_job_out_of_the_queue(project: Path, home: Home) -> None:
+    """A cancelled job that had not started has a record in which no test was run."""
+    Path("test_a.py").write_text(SLOW)
+    schedule_tests("pytest")
+    waiting = schedule_tests("pytest")["job_id"]
+    status = get_job_status(waiting)
+    assert status["status"] == "scheduled"
+    assert status["reason"].startswith("waits for")
+    assert cancel_job(waiting) == {"job_id": waiting, "status": "cancelled"}
+    results = results_of(waiting)
+    assert results["outcome"] == "cancelled"
+    assert results["summary"]["not_run"] == 2
+    assert record_of(home, waiting)["status"] == "cancelled"
+
+
+def test_cancel_ends_a_running_job_and_keeps_its_results(project: Path) -> None:
+    """When cancel_job returns, the partial results are there and it cannot be cancelled again."""
+    Path("test_a.py").write_text(SLOW)
+    job_id = schedule_tests("pytest", max_workers=1)["job_id"]
+    assert "has not ended: it is" in get_job_results(job_id)["error"]
+    wait_until(
+        lambda: get_job_status(job_id).get("progress", {}).get("finished") == 1,
+        "the quick test has finished",
+    )
+    assert cancel_job(job_id) == {"job_id": job_id, "status": "cancelled"}
+    results = results_of(job_id)
+    assert [each["outcome"] for each in results["results"]] == ["passed", "not_run"]
+    assert "has ended already (cancelled)" in cancel_job(job_id)["error"]
+
+
+def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
+    """With a timeout the status comes back although the job has not ended."""
+    Path("test_a.py").write_text(SLOW)
+    job_id = schedule_tests("pytest")["job_id"]
+    assert wait_for_job(job_id, 0)["status"] in ("scheduled", "running")
+    assert "timeout_seconds is -1" in wait_for_job(job_id, -1)["error"]
+    wait_until(lambda: is_running(job_id), "the job runs")
+
+
+def test_priority_beats_age(project: Path) -> None:
+    """Of the waiting jobs the high one starts first, then normal, then low."""
+    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(2)")
+    Path("test_a.py").write_text(ONE_TEST)
+    first = schedule_tests("pytest test_slow.py")["job_id"]
+    wait_until(lambda: is_running(first), "the first job runs")
+    ids = {
+        priority: schedule_tests("pytest test_a.py", priority=priority)["job_id"]
+        for priority in ("low", "normal", "high")
+    }
+    for job_id in ids.values():
+        wait_for_job(job_id)
+    started = {priority: get_job_status(job_id)["started_at"] for priority, job_id in ids.items()}
+    assert sorted(started, key=lambda priority: started[priority]) == ["high", "normal", "low"]
+
+
+def test_specification_may_set_variables_and_quote(project: Path) -> None:
+    """Leading NAME=value pairs reach the tests, and quotes keep words together."""
+    Path("test_a.py").write_text(
+        "import os\ndef test_one(): assert os.environ['FLAVOUR'] == 'dark chocolate'\n"
+        "def test_other(): pass"
+    )
+    answer = schedule_tests("FLAVOUR='dark chocolate' python -m pytest -k 'one and not other'")
+    assert answer["tests_to_run"] == ["test_a.py::test_one"]
+    assert results_of(answer["job_id"])["outcome"] == "passed"
+
+
+def test_user_s_own_n_is_superseded(project: Path) -> None:
+    """-n in the command gives way to max_workers, however it is written."""
+    Path("test_a.py").write_text(
+        "import os, pytest\n@pytest.mark.parametrize('x', range(4))\n"
+        "def test_one(x): assert os.environ['PYTEST_XDIST_WORKER_COUNT'] == '2'"
+    )
+    answer = schedule_tests("pytest -n4 --numprocesses=3 --maxprocesses 1")
+    assert results_of(answer["job_id"])["outcome"] == "passed"
+
+
+def test_cwd_is_where_the_job_runs(project: Path) -> None:
+    """With cwd the specification is read and run there."""
+    Path("other").mkdir()
+    Path("other/test_a.py").write_text(ONE_TEST)
+    answer = schedule_tests("test_a.py", cwd="other")
+    assert answer["tests_to_run"] == ["test_a.py::test_one"]
+    assert results_of(answer["job_id"])["outcome"] == "passed"
+
+
+def test_interpreter_without_pytest_is_told_what_to_install(project: Path, tmp_path: Path) -> None:
+    """An interpreter that lacks what a job needs gets the package and the place by name."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    python = tmp_path / "bare" / "bin" / "python"
+    Path("test_a.py").write_text(ONE_TEST)
+    error = schedule_tests(f"{python} -m pytest")["error"]
+    assert f"{python} has no pytest; install it there" in error
+    assert nothing_scheduled()
+
+
+def test_unknown_notification_is_accepted_with_a_warning(project: Path, home: Home) -> None:
+    """A chat id is kept in the record, and the answer says that nothing is sent yet."""
+    Path("test_a.py").write_text(ONE_TEST)
+    answer = schedule_tests("pytest", notification_chat_id="-100123")
+    assert "sends no messages yet" in answer["warnings"][0]
+    assert record_of(home, answer["job_id"])["notification_chat_id"] == "-100123"

@@ -1,0 +1,239 @@
+"""What becomes of jobs in which things go right and wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from parity import differences, plain_outcomes, scheduled_results
+from scheduled import outcomes_of, record_of, results_of, run_pytest, scheduled_id
+from waiting import processes_marked, wait_until
+
+from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+OUTCOMES = Path(__file__).with_name("every_outcome.py")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--dist", "loadgroup"], ["--dist", "loadfile"], ["--dist", "worksteal"]]
+)
+def test_every_outcome_is_counted_as_pytest_counts_it(project: Path, arguments: list[str]) -> None:
+    """A module with everything pytest knows ends as a plain run does, test by test."""
+    shutil.copy(OUTCOMES, "test_every_outcome.py")
+    Path("test_text.txt").write_text(">>> 1 + 1\n2\n\n>>> 1 + 1\n3\n")
+    arguments = ["--doctest-modules", *arguments]
+    plain = plain_outcomes(project, arguments)
+    assert set(plain.values()) == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
+    assert differences(plain, scheduled_results(project, arguments)) == []
+
+
+def test_details_of_what_did_not_pass(project: Path) -> None:
+    """Each kind of bad test has its phase, message, traceback, output, and its subtests."""
+    shutil.copy(OUTCOMES, "test_every_outcome.py")
+    results = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+    by_name = {each["nodeid"].partition("::")[2]: each for each in results}
+    setup = by_name["test_error_in_setup"]
+    assert (setup["phase"], setup["message"]) == ("setup", "RuntimeError: no setup")
+    both = by_name["test_failure_and_error_in_teardown"]
+    assert (both["phase"], both["outcome"]) == ("call", "failed")
+    assert "assert 0" in both["longrepr"]
+    assert "no teardown" in both["longrepr"]
+    assert by_name["test_skipped"]["message"] == "not now"
+    assert by_name["test_known_bug"]["message"] == "known"
+    assert by_name["test_rerun"]["reruns"] == 1
+    subtests = by_name["test_with_subtests"]
+    assert subtests["message"].startswith("contains 1 failed subtest: [one] (i=1)")
+    assert [each["outcome"] for each in subtests["subtests"]] == ["passed", "failed", "passed"]
+
+
+def test_captured_output_is_bounded(project: Path) -> None:
+    """A section of more than 64 KiB keeps head and tail and says what was cut."""
+    Path("test_a.py").write_text(
+        "def test_one():\n    print('head' + 'x' * 300_000 + 'tail')\n    assert 0"
+    )
+    [result] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+    [(name, text)] = result["sections"]
+    assert name == "Captured stdout call"
+    assert text.startswith("head")
+    assert text.endswith("tail\n")
+    assert "characters cut out" in text
+    assert len(text) < 70_000
+
+
+def test_crash_is_one_test_s(project: Path) -> None:
+    """A test that kills its worker is crashed, names its worker, and the others have results."""
+    Path("test_a.py").write_text(
+        "import os\ndef test_before(): pass\ndef test_bad(): os._exit(3)\ndef test_after(): pass"
+    )
+    results = results_of(scheduled_id(run_pytest("--schedule", "--max-workers", "1")))
+    assert results["outcome"] == "failed"
+    assert [each["outcome"] for each in results["results"]] == ["passed", "crashed", "passed"]
+    assert results["results"][1]["message"] == "killed its worker gw0"
+
+
+def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
+    """At its time limit a job is completed as timed_out; what had finished keeps its result."""
+    Path("test_a.py").write_text(
+        "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
+        "def test_last(): pass"
+    )
+    done = run_pytest("--schedule", "--timeout-minutes", "0.05", "--max-workers", "1")
+    results = results_of(scheduled_id(done))
+    assert results["outcome"] == "timed_out"
+    assert results["explanation"] == "The time limit of 0.05 minutes ended the run."
+    assert [each["outcome"] for each in results["results"]] == ["passed", "not_run", "not_run"]
+    assert get_job_status(results["job_id"])["status"] == "completed"
+
+
+def test_nothing_outlives_a_job(project: Path) -> None:
+    """Daemons that a test started are gone when the job has ended, successful or not."""
+    Path("test_a.py").write_text(
+        "import subprocess, sys\n"
+        "def test_one():\n"
+        "    code = 'import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(300)'\n"
+        "    subprocess.run([sys.executable, '-c', code], stdout=subprocess.DEVNULL)\n"
+        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'],\n"
+        "                     start_new_session=True)\n"
+    )
+    job_id = scheduled_id(run_pytest("--schedule"))
+    assert results_of(job_id)["outcome"] == "passed"
+    assert processes_marked(f"{JOB_ID_VARIABLE}={job_id}") == []
+
+
+def test_stop_at_first_failure_is_no_loss(project: Path) -> None:
+    """With -x the job has failed, and the rest is not_run."""
+    Path("test_a.py").write_text(
+        "def test_bad(): assert 0\n" + "\n".join(f"def test_{n}(): pass" for n in range(9))
+    )
+    results = results_of(scheduled_id(run_pytest("--schedule", "-x", "--max-workers", "1")))
+    assert results["outcome"] == "failed"
+    assert results["summary"]["not_run"] > 0
+    assert "stopping after 1 failures" in results["explanation"]
+
+
+def test_tests_that_changed_meanwhile_are_accounted_for(project: Path) -> None:
+    """A test that is gone when the job starts is not_run, and a new one is in the record too."""
+    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(3)")
+    Path("test_a.py").write_text("def test_old(): pass\ndef test_stays(): pass")
+    run_pytest("--schedule", "test_slow.py")
+    job_id = scheduled_id(run_pytest("--schedule", "test_a.py"))
+    Path("test_a.py").write_text("def test_new(): pass\ndef test_stays(): pass")
+    results = results_of(job_id)
+    assert {each["nodeid"][16:]: each["outcome"] for each in results["results"]} == {
+        "old": "not_run",
+        "stays": "passed",
+        "new": "passed",
+    }
+    assert results["outcome"] == "incomplete"
+
+
+def test_workers_that_cannot_collect_are_an_error(project: Path) -> None:
+    """Where pytest cannot run in the job, the outcome is error and a sentence says why."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    Path("conftest.py").write_text(
+        "def pytest_configure(config):\n"
+        "    if hasattr(config, 'workerinput'): raise RuntimeError('not here')\n"
+    )
+    results = results_of(scheduled_id(run_pytest("--schedule")))
+    assert results["outcome"] == "error"
+    assert results["explanation"].startswith("No test ran: ")
+
+
+def test_folder_that_is_gone_is_an_error(project: Path) -> None:
+    """A job whose folder was deleted before its start ends with that as its explanation."""
+    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(3)")
+    Path("gone").mkdir()
+    Path("gone/test_a.py").write_text("def test_one(): pass")
+    schedule_tests("pytest test_slow.py")
+    job_id = schedule_tests("pytest", cwd="gone")["job_id"]
+    shutil.rmtree("gone")
+    results = results_of(job_id)
+    assert results["outcome"] == "error"
+    assert "could not be started in" in results["explanation"]
+
+
+def test_output_of_the_run_is_kept(project: Path, home: Home) -> None:
+    """What the job's pytest printed is in its log, and its standard input is empty."""
+    Path("test_a.py").write_text("import sys\ndef test_one(): assert sys.__stdin__.read() == ''\n")
+    job_id = scheduled_id(run_pytest("--schedule", "-s"))
+    assert results_of(job_id)["outcome"] == "passed"
+    assert "1 passed" in home.output(job_id).read_text()
+
+
+def test_everything_at_home_is_private(project: Path, home: Home) -> None:
+    """Whatever the umask, files are 0600 and folders 0700."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    before = os.umask(0)
+    try:
+        results_of(scheduled_id(run_pytest("--schedule")))
+    finally:
+        os.umask(before)
+    for path in [home.root, *home.root.rglob("*")]:
+        wanted = 0o700 if path.is_dir() else 0o600
+        assert path.stat().st_mode & 0o777 == wanted, path
+
+
+def test_environment_is_kept_in_the_queue_alone(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret in the environment is in no file but the database, and erased at the end."""
+    monkeypatch.setenv("API_TOKEN", "s3cr3t-value")
+    Path("test_a.py").write_text("def test_one(): pass")
+    job_id = scheduled_id(run_pytest("--schedule"))
+    results_of(job_id)
+    with JobStore(home) as store:
+        assert store.environment(job_id) == {}
+    readable = [path for path in home.root.rglob("*.json*") if path.is_file()]
+    assert readable
+    assert not any("s3cr3t-value" in path.read_text() for path in readable)
+
+
+def test_survives_the_death_of_its_terminal(project: Path) -> None:
+    """A job goes on when the whole process group that scheduled it is killed."""
+    Path("test_a.py").write_text("import time\ndef test_one(): time.sleep(1.5)")
+    shell = subprocess.Popen(
+        [f"{sys.executable} -m pytest --schedule -q; sleep 60"],
+        shell=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert shell.stdout is not None
+    job_id = next(line.split()[1].rstrip(":") for line in shell.stdout if "scheduled" in line)
+    os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
+    shell.stdout.close()
+    assert outcomes_of(job_id) == {"test_a.py::test_one": "passed"}
+
+
+def test_dead_runner_s_job_is_finished_from_its_journals(project: Path, home: Home) -> None:
+    """When a runner is killed, somebody else writes the record with what the journals say."""
+    Path("test_a.py").write_text(
+        "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"
+    )
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1"))
+    wait_until(
+        lambda: get_job_status(job_id).get("progress", {}).get("finished") == 1,
+        "the quick test has finished",
+    )
+    with JobStore(home) as store:
+        claim = store.claim(job_id)
+    assert claim is not None
+    os.kill(Identity.from_text(claim).pid, signal.SIGKILL)
+    assert outcomes_of(job_id) == {
+        "test_a.py::test_quick": "passed",
+        "test_a.py::test_slow": "not_run",
+    }
+    assert record_of(home, job_id)["outcome"] == "incomplete"
+    wait_until(
+        lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process of the job lives"
+    )

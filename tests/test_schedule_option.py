@@ -1,0 +1,278 @@
+"""`pytest --schedule` in a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scheduled import (
+    QUICK,
+    nothing_scheduled,
+    outcomes_of,
+    record_of,
+    results_of,
+    run_pytest,
+    scheduled_id,
+)
+
+from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule.settings import Home
+
+TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
+
+
+def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
+    """The terminal gets id, count, estimate, place and commands, and exit code 0."""
+    Path("test_a.py").write_text(TWO_TESTS)
+    done = run_pytest("--schedule", "--priority", "high", "--max-workers", "3")
+    job_id = scheduled_id(done)
+    assert done.returncode == 0
+    assert "collected 2 items" in done.stdout
+    assert f"scheduled {job_id}: 2 tests on 2 workers, about 2s (no history yet)" in done.stdout
+    assert "1st in the queue, starts now" in done.stdout
+    assert f"results {job_id[-6:]}" in done.stdout
+    assert "2 scheduled in" in done.stdout
+    assert outcomes_of(job_id) == {"test_a.py::test_one": "passed", "test_a.py::test_two": "failed"}
+    record = record_of(home, job_id)
+    assert (record["priority"], record["max_workers"], record["workers"]) == ("high", 3, 2)
+    assert record["specification"] == "pytest -p no:cacheprovider"
+
+
+def test_second_run_is_estimated_from_the_first(project: Path) -> None:
+    """The estimate says how many runs it rests on."""
+    Path("test_a.py").write_text(TWO_TESTS)
+    results_of(scheduled_id(run_pytest("--schedule")))
+    assert "(from 1 run)" in run_pytest("--schedule").stdout
+
+
+def test_waits_behind_what_runs(project: Path) -> None:
+    """A job that cannot start yet is told its place and why it waits."""
+    Path("test_a.py").write_text("import time\ndef test_one(): time.sleep(60)")
+    first = scheduled_id(run_pytest("--schedule"))
+    second = run_pytest("--schedule")
+    assert f"waits for {first} to end" in second.stdout or "waits for 1 job ahead" in second.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "shown"),
+    [
+        (["broken.py"], 2, "NameError"),
+        (["missing_test.py"], 4, "file or directory not found"),
+        (["--no-such-option"], 4, "unrecognized arguments"),
+        (["-k", "nothing"], 5, "2 deselected"),
+        (["--priority", "urgent"], 4, "--priority is 'urgent', but must be"),
+        (["--max-workers", "0"], 4, "--max-workers is 0, but must be"),
+        (["--max-workers", "many"], 4, "--max-workers is 'many', but must be"),
+        (["--timeout-minutes", "-1"], 4, "--timeout-minutes is -1, but must be"),
+        (["--timeout-minutes", "nan"], 4, "--timeout-minutes is nan, but must be"),
+        (["--notify", ""], 4, "--notify is '', but must be"),
+        (["--pdb"], 4, "--pdb opens a debugger"),
+        (["--trace"], 4, "--trace opens a debugger"),
+        (["--collect-only"], 4, "--collect-only runs no test"),
+        (["--dist", "each"], 4, "--dist each runs each test more than once"),
+        (["-p", "no:xdist"], 4, "needs the plugin pytest-xdist"),
+    ],
+)
+def test_what_cannot_run_is_not_scheduled(
+    project: Path, arguments: list[str], exit_code: int, shown: str
+) -> None:
+    """Errors of pytest keep their text and exit code, ours are one sentence; no job is made."""
+    Path("test_a.py").write_text(TWO_TESTS)
+    Path("broken.py").write_text("nonsense")  # not collected unless it is named
+    done = run_pytest("--schedule", *arguments)
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    assert shown in done.stdout + done.stderr
+    assert nothing_scheduled()
+
+
+def test_collection_errors_may_be_accepted(project: Path) -> None:
+    """With --continue-on-collection-errors the rest is scheduled and the error is recorded."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    Path("test_b.py").write_text("nonsense")
+    done = run_pytest("--schedule", "--continue-on-collection-errors")
+    assert done.returncode == 1
+    results = results_of(scheduled_id(done))
+    assert results["outcome"] == "failed"
+    assert [error["nodeid"] for error in results["collection_errors"]] == ["test_b.py"]
+
+
+def test_no_workers_start_in_the_terminal(project: Path, home: Home) -> None:
+    """A project's own -n starts no idle workers here and is superseded in the job."""
+    Path("pytest.ini").write_text("[pytest]\naddopts = -n 3\n")
+    Path("test_a.py").write_text(
+        "import os\ndef test_one(): assert os.environ['PYTEST_XDIST_WORKER_COUNT'] == '1'"
+    )
+    done = run_pytest("--schedule")
+    assert "bringing up nodes" not in done.stdout
+    assert "collected 1 item" in done.stdout
+    assert results_of(scheduled_id(done))["outcome"] == "passed"
+
+
+def test_report_file_is_left_to_the_job(project: Path) -> None:
+    """--junit-xml is written by the job and not emptied by the terminal."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    Path("report.xml").write_text("old")
+    done = run_pytest("--schedule", "--junit-xml=report.xml")
+    assert "generated xml" not in done.stdout
+    results_of(scheduled_id(done))
+    assert 'tests="1"' in Path("report.xml").read_text()
+
+
+@pytest.mark.parametrize("verbosity", ["-q", "-qq"])
+def test_quiet_is_one_line(project: Path, verbosity: str) -> None:
+    """-q keeps only the line with the job id."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    done = run_pytest("--schedule", verbosity)
+    lines = [line for line in done.stdout.splitlines() if "schedule" in line]
+    assert lines[0].startswith(f"scheduled {scheduled_id(done)}: 1 test on 1 worker")
+    assert "cancel" not in done.stdout
+
+
+def test_works_without_a_terminal_reporter(project: Path) -> None:
+    """The id is printed even where pytest has no terminal reporter."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    done = run_pytest("--schedule", "-p", "no:terminal")
+    assert results_of(scheduled_id(done))["outcome"] == "passed"
+
+
+@pytest.mark.parametrize(("body", "exit_code"), [("pass", 0), ("assert 0", 1)])
+def test_schedule_wait_returns_the_run_s_exit_code(
+    project: Path, body: str, exit_code: int
+) -> None:
+    """--schedule-wait shows the results and ends as the run did."""
+    Path("test_a.py").write_text(f"def test_one(): {body}")
+    done = run_pytest("--schedule", "--schedule-wait")
+    assert done.returncode == exit_code
+    assert ("FAILED test_a.py::test_one" in done.stdout) == bool(exit_code)
+
+
+def test_ini_schedules_every_run(project: Path, home: Home) -> None:
+    """A project can switch scheduling on for all its runs, with its own defaults."""
+    Path("pytest.ini").write_text(
+        "[pytest]\nvalor_schedule_schedule = true\nvalor_schedule_priority = low\n"
+        "valor_schedule_max_workers = 1\nvalor_schedule_timeout_minutes = 1.5\n"
+    )
+    Path("test_a.py").write_text(TWO_TESTS)
+    record = record_of(home, scheduled_id(run_pytest()))
+    assert (record["priority"], record["max_workers"]) == ("low", 1)
+    assert record["timeout_minutes"] == 1.5
+
+
+@pytest.mark.parametrize("argument", ["--collect-only", "--setup-plan", "--help", "--markers"])
+def test_ini_leaves_other_runs_alone(project: Path, argument: str) -> None:
+    """Where all runs are scheduled, those that make no sense in the background run here."""
+    Path("pytest.ini").write_text("[pytest]\nvalor_schedule_schedule = true\n")
+    Path("test_a.py").write_text("def test_one(): pass")
+    assert run_pytest(argument).returncode == 0
+    assert nothing_scheduled()
+
+
+def test_environment_wins_over_ini(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VALOR_SCHEDULE_SCHEDULE=0 runs here what the ini file would schedule."""
+    Path("pytest.ini").write_text("[pytest]\nvalor_schedule_schedule = true\n")
+    Path("test_a.py").write_text("def test_one(): pass")
+    monkeypatch.setenv("VALOR_SCHEDULE_SCHEDULE", "0")
+    assert "1 passed" in run_pytest().stdout
+    assert nothing_scheduled()
+
+
+def test_bad_setting_names_its_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that cannot be used is blamed on the place that it came from."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    monkeypatch.setenv("VALOR_SCHEDULE_PRIORITY", "asap")
+    done = run_pytest("--schedule")
+    assert "the environment variable VALOR_SCHEDULE_PRIORITY is 'asap'" in done.stderr
+    assert done.returncode == 4
+
+
+def test_conftest_schedules(project: Path) -> None:
+    """A conftest.py can decide to schedule in its pytest_configure."""
+    Path("conftest.py").write_text("def pytest_configure(config): config.option.schedule = True")
+    Path("test_a.py").write_text("def test_one(): pass")
+    assert results_of(scheduled_id(run_pytest()))["outcome"] == "passed"
+
+
+def test_plugin_can_be_switched_off(project: Path) -> None:
+    """-p no:valor_schedule leaves nothing of the plugin."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    assert "1 passed" in run_pytest("-p", "no:valor_schedule").stdout
+    assert "unrecognized arguments: --schedule" in (
+        run_pytest("-p", "no:valor_schedule", "--schedule").stderr
+    )
+
+
+def test_job_runs_as_the_terminal_would(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interpreter, its options, environment, working directory and arguments are the terminal's."""
+    monkeypatch.setenv("FLAVOUR", "vanilla")
+    Path("sub").mkdir()
+    Path("sub/test_a.py").write_text(
+        "import os, sys\n"
+        "def test_one(pytestconfig):\n"
+        "    assert os.environ['FLAVOUR'] == 'vanilla'\n"
+        f"    assert sys.executable == {sys.executable!r}\n"
+        "    assert os.path.basename(os.getcwd()) == 'sub'\n"
+        "    assert pytestconfig.getoption('keyword') == 'one or two'\n"
+    )
+    command = [
+        sys.executable,
+        "-X",
+        "dev",
+        "-m",
+        "pytest",
+        *QUICK,
+        "--schedule",
+        "-k",
+        "one or two",
+    ]
+    done = subprocess.run(command, cwd="sub", capture_output=True, text=True)
+    job_id = scheduled_id(done)
+    assert results_of(job_id)["outcome"] == "passed"
+    assert record_of(home, job_id)["command"][1:5] == ["-X", "dev", "-m", "pytest"]
+
+
+def test_works_from_a_program(project: Path) -> None:
+    """pytest.main() in a program schedules pytest, not the program."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    program = "import pytest; raise SystemExit(pytest.main(['--schedule', 'test_a.py']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert results_of(scheduled_id(done))["outcome"] == "passed"
+
+
+def test_job_needs_no_plugin_autoload(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job records also where PYTEST_DISABLE_PLUGIN_AUTOLOAD is set."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    Path("test_a.py").write_text("def test_one(): pass")
+    done = run_pytest("-p", "xdist", "-p", "valor_schedule", "--schedule")
+    assert results_of(scheduled_id(done))["outcome"] == "passed"
+
+
+def test_pytest_inside_a_job_runs_directly(project: Path) -> None:
+    """A pytest started by a test of a job is neither scheduled nor taken for the job."""
+    Path("inner").mkdir()
+    Path("inner/test_inner.py").write_text("def test_inner(): pass")
+    Path("test_a.py").write_text(
+        "import subprocess, sys\n"
+        "def test_one():\n"
+        "    command = [sys.executable, '-m', 'pytest', '--schedule', 'inner']\n"
+        "    done = subprocess.run(command, capture_output=True, text=True)\n"
+        "    assert '1 passed' in done.stdout, done.stdout + done.stderr\n"
+    )
+    assert outcomes_of(scheduled_id(run_pytest("--schedule", "test_a.py"))) == {
+        "test_a.py::test_one": "passed"
+    }
+    assert list_jobs()["total"] == 1
+
+
+def test_unusable_home_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home that cannot be made gives one sentence and pytest's usage error."""
+    Path("test_a.py").write_text("def test_one(): pass")
+    Path("file").write_text("")
+    monkeypatch.setenv("VALOR_HOME", str(project / "file"))
+    done = run_pytest("--schedule")
+    assert done.returncode == 4
+    assert "cannot be used" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
