@@ -359,5 +359,15 @@ def read_output(job_id: str) -> Answer:
     return {"job_id": job.job_id, "status": str(job.status), "output": output}
 
 
+def newest_job_here() -> str:
+    """Return the id of the newest job that was scheduled from the current working directory.
+
+    Raises:
+        UnknownJobError: if there is none.
+    """
+    with JobStore(_home()) as store:
+        return store.newest_from(str(_checked_folder(None)))
+
+
 def _home() -> Home:
     return Home.find(os.environ)

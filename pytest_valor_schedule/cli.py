@@ -10,16 +10,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_valor_schedule import api, rendering
+from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.version import __version__
 
 Answer = dict[str, Any]
 
 _EPILOG = """\
 A JOB is a job id such as 20261122-203015-4f9a2c, its last part (4f9a2c), or the beginning of
-either, as long as it fits one job only. Jobs are scheduled by `pytest --schedule`.
+either, as long as it fits one job only. Without a JOB the newest one that was scheduled from
+this folder is meant. Jobs are scheduled by `pytest --schedule`.
 
 exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `wait` returns
-pytest's exit code for the run, 124 if its time limit ended it, 130 if it was cancelled.
+pytest's exit code for the run, 124 if its time limit ended it, 130 if it was cancelled, and 75
+if its own --timeout is over before the run is.
 """
 
 
@@ -30,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = command(options)
         sys.stdout.flush()
+    except ScheduleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # `valor-schedule list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -72,8 +78,16 @@ def _add_for_job(
     commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     parser = _add(commands, name, command, text)
-    parser.add_argument("job", metavar="JOB", help="a job id, its last part, or a prefix")
+    optional = None if name == "cancel" else "?"  # to end a job by mistake costs too much
+    parser.add_argument(
+        "job", metavar="JOB", nargs=optional, help="a job id, its last part, or a prefix"
+    )
     return parser
+
+
+def _job(options: argparse.Namespace) -> str:
+    """Return the id that was given, or that of the newest job scheduled from this folder."""
+    return options.job if options.job is not None else api.newest_job_here()
 
 
 def _show(
@@ -96,12 +110,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    answer = api.get_job_status(options.job)
+    answer = api.get_job_status(_job(options))
     return _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
 
 
 def _wait(options: argparse.Namespace) -> int:
-    answer = api.wait_for_job(options.job, options.timeout)
+    answer = api.wait_for_job(_job(options), options.timeout)
     shown = _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
     if shown or answer.get("outcome"):
         return shown or rendering.exit_code(answer)
@@ -109,11 +123,11 @@ def _wait(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    return _show(options, api.get_job_results(options.job), rendering.results_lines)
+    return _show(options, api.get_job_results(_job(options)), rendering.results_lines)
 
 
 def _logs(options: argparse.Namespace) -> int:
-    return _show(options, api.read_output(options.job), lambda a: a["output"].splitlines())
+    return _show(options, api.read_output(_job(options)), lambda a: a["output"].splitlines())
 
 
 def _cancel(options: argparse.Namespace) -> int:

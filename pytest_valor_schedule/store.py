@@ -90,6 +90,24 @@ class JobStore:
             )
         return self.get(ids[0])
 
+    def newest_from(self, folder: str) -> str:
+        """Return the id of the newest job whose working directory is folder.
+
+        Raises:
+            UnknownJobError: if there is none.
+        """
+        query = (
+            "SELECT id FROM jobs WHERE json_extract(document, '$.cwd') = ?"
+            " ORDER BY seq DESC LIMIT 1"
+        )
+        with self.database.reading() as connection:
+            row = connection.execute(query, (folder,)).fetchone()
+        if row is None:
+            raise UnknownJobError(
+                f"No job was scheduled from {folder}; name one that `valor-schedule list` shows."
+            )
+        return str(row["id"])
+
     def _matching(self, wanted: str) -> list[str]:
         above = wanted[:-1] + chr(ord(wanted[-1]) + 1)  # the first text past all with this prefix
         queries = (

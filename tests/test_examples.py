@@ -1,0 +1,61 @@
+"""The examples and the commands of the README do what they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scheduled import outcomes_of, record_of, results_of, run_pytest, scheduled_id
+
+from pytest_valor_schedule.settings import Home
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A copy of the examples, which runs may litter."""
+    return shutil.copytree(ROOT / "examples", tmp_path / "examples")
+
+
+def test_shop_is_scheduled_by_pytest(examples: Path, home: Home) -> None:
+    """`pytest --schedule` in examples/shop uses the project's defaults and passes."""
+    job_id = scheduled_id(run_pytest("--schedule", folder=examples / "shop"))
+    results = results_of(job_id)
+    assert results["outcome"] == "passed"
+    assert (results["summary"]["total"], results["summary"]["xfailed"]) == (9, 1)
+    record = record_of(home, job_id)
+    assert (record["max_workers"], record["timeout_minutes"]) == (4, 5)
+
+
+def test_always_is_scheduled_by_ini_and_conftest(examples: Path, home: Home) -> None:
+    """A plain `pytest` in examples/always is scheduled, with the priority that conftest.py sets."""
+    first = scheduled_id(run_pytest(folder=examples / "always"))
+    assert set(outcomes_of(first).values()) == {"passed"}
+    assert record_of(home, first)["priority"] == "low"
+    second = scheduled_id(run_pytest("--lf", "-p", "cacheprovider", folder=examples / "always"))
+    assert record_of(home, second)["priority"] == "high"
+
+
+def test_program_schedules_by_api(examples: Path) -> None:
+    """examples/schedule_by_api.py runs, waits, and returns 0."""
+    program = [sys.executable, examples / "schedule_by_api.py"]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("8 tests, about ")
+    assert "passed {'total': 8, 'passed': 8" in done.stdout
+
+
+def test_python_block_of_the_readme_runs(examples: Path) -> None:
+    """The README's example of the API is a program that works."""
+    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=examples / "shop", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["failed"] == 0

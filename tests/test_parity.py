@@ -1,0 +1,35 @@
+"""A suite that nobody here wrote gives the same results through the queue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from parity import differences, plain_outcomes, scheduled_results
+
+PACKAGE = f"pluggy=={version('pluggy')}"  # comes with pytest; its suite needs nothing else
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> Path:
+    """The source distribution from the package index."""
+    options = ["download", "-q", "--no-deps", "--no-binary", ":all:"]
+    command = [sys.executable, "-m", "pip", *options, "-d", str(tmp_path), PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    archives = list(tmp_path.glob("*.tar.gz"))
+    if done.returncode or not archives:
+        pytest.skip(f"no package index: {done.stderr[-200:]}")
+    with tarfile.open(archives[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return next(path for path in tmp_path.iterdir() if path.is_dir())
+
+
+def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
+    """For every node id of pluggy's suite the outcome is that of a plain run."""
+    plain = plain_outcomes(unpacked, ["-p", "no:randomly"])
+    assert len(plain) > 50
+    assert differences(plain, scheduled_results(unpacked, [])) == []
