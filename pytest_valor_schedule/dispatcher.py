@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from filelock import FileLock, Timeout
 from pytest_valor_schedule import completion, policy, processes
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.settings import Home, idle_seconds
 from pytest_valor_schedule.store import JobStore
@@ -26,9 +28,17 @@ def ensure_running(home: Home) -> None:
     To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
     goes looks at the queue once more after it has let go of the lock.
     """
+    if _inside_job_of(home):
+        return
     if not is_running(home):
         arguments = [str(home.root)]
         processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
+
+
+def _inside_job_of(home: Home) -> bool:
+    """Whether we are in a job of this home, with which a dispatcher started here would end."""
+    job_id = os.environ.get(JOB_ID_VARIABLE)
+    return job_id is not None and home.job_folder(job_id).is_dir()
 
 
 def is_running(home: Home) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import dispatcher, policy
+from pytest_valor_schedule import dispatcher, handshake, policy
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.history import Estimate, History
 from pytest_valor_schedule.job import Job, JobStatus
@@ -17,8 +17,16 @@ from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
-_OF_ANOTHER_RUN = ("PYTEST_", "VALOR_SCHEDULE_")
-_KEPT = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_THEME")
+_OF_ANOTHER_RUN = (
+    "PYTEST_CURRENT_TEST",
+    "PYTEST_VERSION",
+    "PYTEST_XDIST_TESTRUNUID",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+    handshake.COLLECT_VARIABLE,
+    handshake.JOB_ID_VARIABLE,
+    handshake.VARIABLE,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +61,7 @@ class Receipt:
 
 def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment that a job gets: without what the run around us told its own."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _KEPT or not name.startswith(_OF_ANOTHER_RUN)
-    }
+    return {name: value for name, value in environment.items() if name not in _OF_ANOTHER_RUN}
 
 
 def submit(home: Home, order: Order, request: Request, collection: Collection) -> Receipt:

@@ -15,7 +15,7 @@ from pytest_valor_schedule.settings import Home
 
 pytest_plugins = ["pytester"]
 
-MARK = "VALOR_SCHEDULE_SUITE"
+MARK = "SUITE_THAT_STARTED_THIS"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -50,7 +50,20 @@ def test_details_of_what_did_not_pass(project: Path) -> None:
     assert by_name["test_skipped"]["message"] == "not now"
     assert by_name["test_known_bug"]["message"] == "known"
     assert by_name["test_rerun"]["reruns"] == 1
-    subtests = by_name["test_with_subtests"]
+
+
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests")
+def test_subtests_are_listed(project: Path) -> None:
+    """A test with failed subtests has failed, tells of the first, and lists them all."""
+    Path("test_a.py").write_text(
+        "def test_one(subtests):\n"
+        "    for i in range(3):\n"
+        "        with subtests.test('one', i=i):\n"
+        "            assert i != 1\n"
+    )
+    [subtests] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+    assert (subtests["outcome"], subtests["phase"]) == ("failed", "call")
+    assert "assert 1 != 1" in subtests["longrepr"]
     assert subtests["message"].startswith("contains 1 failed subtest: [one] (i=1)")
     assert [each["outcome"] for each in subtests["subtests"]] == ["passed", "failed", "passed"]
 

@@ -267,6 +267,19 @@ def test_pytest_inside_a_job_runs_directly(project: Path) -> None:
     assert list_jobs()["total"] == 1
 
 
+def test_job_may_schedule_another(project: Path) -> None:
+    """A test of a job can schedule, and the new job runs after the one it came from."""
+    Path("test_later.py").write_text("def test_later(): pass")
+    Path("test_a.py").write_text(
+        "from pytest_valor_schedule import schedule_tests\n"
+        "def test_one(): assert 'error' not in schedule_tests('pytest test_later.py')\n"
+    )
+    first = scheduled_id(run_pytest("--schedule", "test_a.py"))
+    assert results_of(first)["outcome"] == "passed"
+    [second] = [job["job_id"] for job in list_jobs()["jobs"] if job["job_id"] != first]
+    assert results_of(second)["outcome"] == "passed"
+
+
 def test_unusable_home_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home that cannot be made gives one sentence and pytest's usage error."""
     Path("test_a.py").write_text("def test_one(): pass")
