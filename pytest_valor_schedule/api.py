@@ -60,7 +60,7 @@ def error_answer(error: ScheduleError) -> Answer:
     answer: Answer = {"error": str(error)}
     for name in ("status", "exit_code", "output"):
         if value := getattr(error, name, None):
-            answer[name] = value
+            answer[name] = value if isinstance(value, int) else str(value)
     return answer
 
 
@@ -126,6 +126,7 @@ def _order(text: str, parsed: Specification, folder: Path) -> Order:
         arguments=parsed.arguments,
         cwd=str(folder),
         environment={**submission.current_environment(), **dict(parsed.environment)},
+        umask=submission.current_umask(),
     )
 
 

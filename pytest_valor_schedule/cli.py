@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_valor_schedule import api, rendering
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.version import __version__
 
 Answer = dict[str, Any]
@@ -32,16 +33,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         code = command(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except ScheduleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(str(error))
         return 1
-    except BrokenPipeError:  # `valor-schedule list | head`
+    except OSError as error:  # such as `valor-schedule list | head -1`, or a full disk
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"The output could not be written ({error.strerror}).")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
     return code
+
+
+def _complain(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"error: {rendering.plain(text)}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     listing = _add(commands, "list", _list, "show the newest jobs")
-    listing.add_argument("--status", help="only those scheduled, running, completed or cancelled")
+    listing.add_argument("--status", choices=list(map(str, JobStatus)), help="only these")
     listing.add_argument("--limit", type=int, default=10, metavar="N", help="at most N jobs (10)")
     _add_for_job(commands, "status", _status, "show how a job stands")
     waiting = _add_for_job(commands, "wait", _wait, "wait until a job has ended")
@@ -97,7 +106,7 @@ def _show(
     if options.json:
         print(json.dumps(answer, indent=1))
     elif "error" in answer:
-        print(f"error: {rendering.plain(answer['error'])}", file=sys.stderr)
+        _complain(answer["error"])
     else:
         for line in lines(answer):
             print(line)
@@ -111,12 +120,12 @@ def _list(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     answer = api.get_job_status(_job(options))
-    return _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
+    return _show(options, answer, lambda a: [rendering.one_line(rendering.job_line(a))])
 
 
 def _wait(options: argparse.Namespace) -> int:
     answer = api.wait_for_job(_job(options), options.timeout)
-    shown = _show(options, answer, lambda a: [rendering.plain(rendering.job_line(a))])
+    shown = _show(options, answer, lambda a: [rendering.one_line(rendering.job_line(a))])
     if shown or answer.get("outcome"):
         return shown or rendering.exit_code(answer)
     return 75  # EX_TEMPFAIL: the time is over, the job is not

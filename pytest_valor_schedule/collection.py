@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,13 @@ from typing import Any
 
 from pytest_valor_schedule import processes
 from pytest_valor_schedule.errors import CollectionError
-from pytest_valor_schedule.handshake import COLLECT_VARIABLE
+from pytest_valor_schedule.handshake import COLLECT_VARIABLE, CollectOrder
 from pytest_valor_schedule.job import NEEDED_PLUGINS
+from pytest_valor_schedule.lifeline import lifeline
 
 _OUTPUT_KEPT = 4000  # characters
 _PROBE = "import {module}"
+_RAISED = re.compile(r"E\s+[\w.]+(Error|Exception|Warning|Interrupt|Exit|Failed)\b")
 _NEEDED = (
     ("pytest", "pytest"),
     ("xdist", "pytest-xdist"),
@@ -33,12 +36,18 @@ class Collection:
         rootdir: pytest's root directory.
         interpreter: The Python that collected.
         refusal: Why this run cannot be scheduled, or None.
+        chosen_by_cache: Whether --lf or its like chose them by what had failed before.
+        test_timeout_seconds: The project's limit for one test.
+        stall_seconds: The project's limit for a time without any event.
     """
 
     nodeids: tuple[str, ...]
     rootdir: str
     interpreter: str
     refusal: str | None = None
+    chosen_by_cache: bool = False
+    test_timeout_seconds: float | None = None
+    stall_seconds: float | None = None
 
     def write(self, path: Path) -> None:
         """Write the collection for the process that asked for it."""
@@ -76,8 +85,7 @@ def collect(
     with tempfile.TemporaryDirectory(prefix="valor-schedule-") as folder:
         target, output = Path(folder, "collection.json"), Path(folder, "output.txt")
         command = [*launcher, *NEEDED_PLUGINS, *arguments]
-        told = {**environment, COLLECT_VARIABLE: str(target)}
-        exit_code = _run(command, cwd, told, output, timeout_seconds)
+        exit_code = _run(command, cwd, environment, target, output, timeout_seconds)
         text = output.read_text(errors="replace")[-_OUTPUT_KEPT:].strip()
         found = Collection.read(target)
         if found is None and exit_code not in (2, 5):
@@ -89,28 +97,33 @@ def _run(
     command: Sequence[str],
     cwd: str,
     environment: Mapping[str, str],
+    target: Path,
     output: Path,
     timeout_seconds: float,
 ) -> int:
-    try:
-        process = processes.start_job(command, cwd, environment, output)
-    except OSError as error:
-        raise CollectionError(
-            f"{command[0]} could not be started in {cwd} ({error.strerror}); "
-            "check the command and the folder.",
-            exit_code=None,
-        ) from error
-    try:
-        return process.wait(timeout=timeout_seconds)
-    except subprocess.TimeoutExpired:
-        raise CollectionError(
-            f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
-            "minutes); raise timeout_minutes or find out what hangs.",
-            exit_code=None,
-            output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
-        ) from None
-    finally:
-        processes.end_group(process)
+    """Return the exit code of a pytest that collects; it ends when this process does."""
+    with lifeline() as held:
+        order = CollectOrder(str(target), held)
+        told = {**environment, COLLECT_VARIABLE: order.to_text()}
+        try:
+            process = processes.start_job(command, cwd, told, output, inherited=[held])
+        except OSError as error:
+            raise CollectionError(
+                f"{command[0]} could not be started in {cwd} ({error.strerror}); "
+                "check the command and the folder.",
+                exit_code=None,
+            ) from error
+        try:
+            return process.wait(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise CollectionError(
+                f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
+                "minutes); raise timeout_minutes or find out what hangs.",
+                exit_code=None,
+                output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
+            ) from None
+        finally:
+            processes.end_group(process)
 
 
 def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:
@@ -120,6 +133,8 @@ def _checked(found: Collection | None, exit_code: int, output: str) -> Collectio
         return found
     if exit_code == 5:
         text = "No tests were collected; check the paths and the -k or -m expression."
+    elif exit_code == 0:
+        text = "This command runs no test; leave out what only shows something."
     else:
         text = f"pytest could not collect the tests ({_reason(output)}); correct that first."
     raise CollectionError(text, exit_code, output)
@@ -129,8 +144,9 @@ def _reason(output: str) -> str:
     """Return the line that says most: the first that pytest marks as an error, or the last."""
     lines = [line.strip() for line in output.splitlines() if line.strip(" =!")]
     usage = [line.partition(": ")[2] for line in lines if ": error: " in line]
-    marked = [line for line in lines if line.startswith(("ERROR:", "ERROR ", "E  "))]
-    return (usage or marked or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
+    raised = [line[1:].strip() for line in lines if _RAISED.match(line)]
+    marked = [line for line in lines if line.startswith(("ERROR:", "ERROR "))]
+    return (usage or raised or marked or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
 
 
 def _refuse_incomplete_interpreter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from pytest_valor_schedule import accounting, journal, record
+from pytest_valor_schedule import accounting, journal, record, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.history import History
@@ -51,13 +51,11 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     Returns:
         The ended job, or None if somebody else ended it.
     """
+    found = account(store, job, ending.stopped_at)
+    ended = _ended(job, ending, found)
+    errors = [dict(error) for error in found.collection_errors]
     tests = store.tests(job.job_id)
-    readers = journal.journals(store.home.job_folder(job.job_id))
-    events = ((reader.writer, reader.read()) for reader in readers)
-    account = accounting.unite(tests, events, ending.stopped_at)
-    ended = _ended(job, ending, account)
-    errors = [dict(error) for error in account.collection_errors]
-    document = job_record(ended, tests, account.results, collection_errors=errors)
+    document = job_record(ended, tests, found.results, collection_errors=errors)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)
@@ -67,8 +65,15 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     # The record first: whoever sees the status `completed` finds the results.
     record.write(store.home.record(job.job_id), document)
     changed = _end_in_queue(store, job, ended)
-    _learn(store, ended, account.results)
+    _learn(store, ended, found.results)
     return changed
+
+
+def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:
+    """Unite a job's journals as they are by now; see `accounting.unite`."""
+    readers = journal.journals(store.home.job_folder(job.job_id))
+    events = ((reader.writer, reader.read()) for reader in readers)
+    return accounting.unite(store.tests(job.job_id), events, stopped_at)
 
 
 def _end_in_queue(store: JobStore, job: Job, ended: Job) -> Job | None:
@@ -87,10 +92,11 @@ _CHANGED = (
 )
 
 
-def _ended(job: Job, ending: Ending, account: Account) -> Job:
+def _ended(job: Job, ending: Ending, found: Account) -> Job:
     outcome, explanation = ending.outcome, ending.explanation
     if outcome is None:
-        outcome, explanation = accounting.conclude(account, ending.exit_code)
+        outcome, text = verdict.conclude(found, ending.exit_code)
+        explanation = " ".join(filter(None, [explanation, text])) or None
     cancelled = outcome is Outcome.CANCELLED
     seconds = max(0.0, ending.completed_at - (job.started_at or ending.completed_at))
     return dataclasses.replace(
@@ -100,8 +106,8 @@ def _ended(job: Job, ending: Ending, account: Account) -> Job:
         explanation=explanation,
         completed_at=ending.completed_at,
         exit_code=ending.exit_code,
-        summary=Summary.of(account.results, seconds),
-        test_count=len(account.results),
+        summary=Summary.of(found.results, seconds),
+        test_count=len(found.results),
     )
 
 

@@ -121,7 +121,10 @@ class Dispatcher:
             attempt = job.attempt + 1
             if self._store.change(job.job_id, JobStatus.SCHEDULED, attempt=attempt):
                 self._starting[job.job_id] = attempt
-                self._executor.start(job, attempt, LOCAL)
+                try:
+                    self._executor.start(job, attempt, LOCAL)
+                except OSError as error:  # counts as an attempt that ended
+                    print(f"{job.job_id}: The runner could not be started: {error}")
 
 
 def _serve(home: Home) -> None:

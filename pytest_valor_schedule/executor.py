@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
@@ -68,12 +69,16 @@ class LocalExecutor:
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start a runner process; see `Executor`."""
         ref = reference(job, attempt)
+        # The job's own interpreter has the very version of us that records in the job; where it
+        # cannot import us by itself, ours may do.
+        interpreter = job.interpreter if attempt == 1 else sys.executable
         if ref not in self._runners:
             self._runners[ref] = processes.start_supervised(
                 "runner",
                 [str(self._home.root), job.job_id, str(attempt)],
                 self._home.schedule,
                 self._home.dispatcher_log,
+                interpreter,
             )
         return ref
 

@@ -16,7 +16,7 @@ VARIABLE = "VALOR_SCHEDULE_HANDSHAKE"
 JOB_ID_VARIABLE = "VALOR_SCHEDULE_JOB_ID"
 """Stays in the environment of everything that a job starts."""
 COLLECT_VARIABLE = "VALOR_SCHEDULE_COLLECT"
-"""Names the file into which a pytest that only collects for us writes what it found."""
+"""Tells a pytest that it only collects for us; see `CollectOrder`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,15 +25,19 @@ class Handshake:
 
     Attributes:
         folder: Where the journals go.
-        attempt: Which attempt at the job this is.
+        prefix: Attempt and round, with which the names of the journals begin.
         workers: How many xdist workers the job has.
         digest: `collection_digest` of the tests that the queue knows of.
+        lifeline: A descriptor that reaches its end when the runner dies, or None.
+        only: A file with the node ids to run, as JSON; None for all.
     """
 
     folder: str
-    attempt: int
+    prefix: str
     workers: int
     digest: str
+    lifeline: int | None = None
+    only: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
@@ -44,10 +48,30 @@ class Handshake:
         return json.dumps(self.to_json())
 
 
-def take(environment: MutableMapping[str, str]) -> Handshake | None:
-    """Take the handshake out of an environment; None if there is none."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class CollectOrder:
+    """What a pytest is told that only collects.
+
+    Attributes:
+        target: The file for what it finds.
+        lifeline: A descriptor that reaches its end when whoever asked dies.
+    """
+
+    target: str
+    lifeline: int | None
+
+    def to_text(self) -> str:
+        """Return the order as the value of `COLLECT_VARIABLE`."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+def take(environment: MutableMapping[str, str]) -> Handshake | CollectOrder | None:
+    """Take what this pytest was told out of its environment; None if it was told nothing."""
     text = environment.pop(VARIABLE, None)
-    return None if text is None else Handshake(**json.loads(text))
+    if text is not None:
+        return Handshake(**json.loads(text))
+    text = environment.pop(COLLECT_VARIABLE, None)
+    return None if text is None else CollectOrder(**json.loads(text))
 
 
 def collection_digest(nodeids: Iterable[str]) -> str:

@@ -42,7 +42,7 @@ class History:
             seconds: Node id to duration of setup, call and teardown together.
             now: Seconds since the epoch.
         """
-        rows = [(project, nodeid, value, now) for nodeid, value in seconds.items()]
+        rows = [(project, _storable(nodeid), value, now) for nodeid, value in seconds.items()]
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT INTO durations VALUES (?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET"
@@ -56,10 +56,16 @@ class History:
         with self._database.reading() as connection:
             query = "SELECT nodeid, seconds, runs FROM durations WHERE project = ?"
             rows = connection.execute(query, (project,)).fetchall()
-        known = {row["nodeid"]: row["seconds"] for row in rows}
-        wanted = [known.get(nodeid) for nodeid in nodeids]
-        runs = max((row["runs"] for row in rows), default=0)
+        known = {row["nodeid"]: row for row in rows}
+        found = [known.get(_storable(nodeid)) for nodeid in nodeids]
+        wanted = [row and row["seconds"] for row in found]
+        runs = max((row["runs"] for row in found if row), default=0)
         return Estimate(_STARTUP_SECONDS + makespan(_filled(wanted), workers), runs)
+
+
+def _storable(nodeid: str) -> str:
+    """Return a node id as SQLite can keep it: without lone surrogates."""
+    return nodeid.encode(errors="backslashreplace").decode()
 
 
 def _filled(seconds: Sequence[float | None]) -> list[float]:

@@ -80,6 +80,14 @@ def _without_empty(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in pairs if value is not None and value != ()}
 
 
+def _known(kind: type, document: Any) -> dict[str, Any]:
+    """Return the entries of a JSON object that are fields of a dataclass."""
+    if not isinstance(document, dict):
+        raise TypeError(f"Not an object: {document!r:.40}")
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
     """What became of one test; the optional fields are there for what did not pass."""
@@ -104,6 +112,7 @@ class TestResult:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["duration_seconds"] = round(self.duration_seconds, 6)
         fields["started_at"] = clock.to_text(self.started_at)
+        fields["outcome"] = str(self.outcome)
         return _without_empty(fields.items())
 
 
@@ -159,6 +168,10 @@ class Job:
     status: JobStatus = JobStatus.SCHEDULED
     attempt: int = 0
     workers: int | None = None
+    umask: int | None = None
+    chosen_by_cache: bool | None = None
+    test_timeout_seconds: float | None = None
+    stall_seconds: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
     outcome: Outcome | None = None
@@ -185,7 +198,8 @@ class Job:
         fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
         fields["command"] = list(self.command)
         fields["summary"] = self.summary and self.summary.to_json()
-        return _without_empty(fields.items())
+        plain = ((name, str(v) if isinstance(v, StrEnum) else v) for name, v in fields.items())
+        return _without_empty(plain)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Job:
@@ -194,8 +208,7 @@ class Job:
         Raises:
             KeyError, TypeError, ValueError: if the document is not that of a job.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields = {name: value for name, value in document.items() if name in known}
+        fields = _known(cls, document)
         for name in ("created_at", "started_at", "completed_at"):
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
@@ -203,7 +216,10 @@ class Job:
         fields["priority"] = Priority(fields["priority"])
         fields["status"] = JobStatus(fields["status"])
         fields["outcome"] = Outcome(fields["outcome"]) if fields.get("outcome") else None
-        fields["summary"] = Summary(**fields["summary"]) if fields.get("summary") else None
+        summary = fields.get("summary")
+        fields["summary"] = Summary(**_known(Summary, summary)) if summary else None
+        if fields["created_at"] is None:
+            raise ValueError("A job without created_at.")
         return cls(**fields)
 
 

@@ -49,8 +49,8 @@ class JournalReader:
 
     @property
     def writer(self) -> str:
-        """Who wrote it: "controller" or the name of an xdist worker."""
-        return self.path.stem.partition("-")[2]
+        """Who wrote it in which round: such as "1.1-controller" or "1.2-gw3"."""
+        return self.path.stem
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the events of all further complete lines; damaged ones are passed over."""
@@ -76,11 +76,22 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and isinstance(event.get("kind"), str) else None
 
 
-def path(folder: Path, attempt: int, writer: str) -> Path:
-    """Return where a process of a job's attempt keeps its journal."""
-    return folder / f"{attempt}-{writer}.jsonl"
+def path(folder: Path, prefix: str, writer: str) -> Path:
+    """Return where a process keeps its journal.
+
+    Args:
+        folder: That of the job.
+        prefix: Attempt and round, such as "1.2".
+        writer: "controller", "runner" or the name of an xdist worker.
+    """
+    return folder / f"{prefix}-{writer}.jsonl"
 
 
-def journals(folder: Path) -> list[JournalReader]:
-    """Return readers of all journals of a job."""
-    return [JournalReader(file) for file in sorted(folder.glob("*-*.jsonl"))]
+def stacks_path(folder: Path, prefix: str, writer: str) -> Path:
+    """Return where a worker's stacks go when it crashes or is asked for them."""
+    return path(folder, prefix, writer).with_suffix(".stacks")
+
+
+def journals(folder: Path, prefix: str = "*") -> list[JournalReader]:
+    """Return readers of all journals of a job, or of those of one round."""
+    return [JournalReader(file) for file in sorted(folder.glob(f"{prefix}-*.jsonl"))]

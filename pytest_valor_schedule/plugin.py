@@ -10,7 +10,8 @@ import pytest
 
 from pytest_valor_schedule import handshake
 
-_HANDSHAKE = pytest.StashKey[handshake.Handshake | None]()
+_TOLD = pytest.StashKey[handshake.Handshake | handshake.CollectOrder | None]()
+_ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 
 _INI = {
     "schedule": "hand every run of this project over to the background queue: true or false",
@@ -19,6 +20,8 @@ _INI = {
     "max_workers": "default of --max-workers",
     "timeout_minutes": "default of --timeout-minutes",
     "notify": "default of --notify",
+    "test_timeout": "seconds after which a single test of a job is ended; none by default",
+    "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
 }
 
 
@@ -35,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--schedule-wait",
         action="store_true",
         default=None,
-        help="With --schedule: wait for the end of the run and return its exit code",
+        help="As --schedule, but wait for the end of the run and return its exit code",
     )
     group.addoption(
         "--priority",
@@ -61,57 +64,81 @@ def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before any conftest.py can change or use it: look at the environment."""
+    early_config.stash[_ENVIRONMENT] = dict(os.environ)
+    told = handshake.take(os.environ)
+    early_config.stash[_TOLD] = told
+    if told is not None and told.lifeline is not None:
+        from pytest_valor_schedule.lifeline import hold_on_to
+
+        hold_on_to(told.lifeline)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """In a job, set the number of workers before xdist reads it."""
-    if not _is_worker(config):
-        told = handshake.take(os.environ)
-        config.stash[_HANDSHAKE] = told
-        if told is not None:
-            config.option.numprocesses = told.workers
-            config.option.maxprocesses = None
+    """Set what xdist and others read before the session begins."""
+    told = config.stash.get(_TOLD, None)
+    if isinstance(told, handshake.Handshake):
+        config.option.numprocesses = told.workers
+        config.option.maxprocesses = None
+    elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
+        # Here already, because xdist starts its loop from this hook.
+        raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
     return (yield)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the one plugin object that this process needs."""
-    plugin = _plugin_for(config)
+    """Register the plugin objects that this process needs."""
+    if _is_worker(config):
+        plugin = _worker_plugin(config)
+    else:
+        plugin = _plugin_for(config, config.stash.get(_TOLD, None))
     if plugin is not None:
         config.pluginmanager.register(plugin, "valor_schedule_session")
 
 
-def _plugin_for(config: pytest.Config) -> object | None:
-    if _is_worker(config):
-        workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
-        if "valor_schedule" not in workerinput:
-            return None
-        from pytest_valor_schedule.recorder import WorkerRecorder
+def _worker_plugin(config: pytest.Config) -> object | None:
+    workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+    if "valor_schedule" not in workerinput:
+        return None
+    from pytest_valor_schedule.recorder import WorkerRecorder
 
-        told = handshake.Handshake(**workerinput["valor_schedule"])
-        return WorkerRecorder(told, workerinput["workerid"])
-    if (controller := config.stash.get(_HANDSHAKE, None)) is not None:
+    told = handshake.Handshake(**workerinput["valor_schedule"])
+    if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
+        for name in ("lf", "failedfirst", "stepwise"):
+            setattr(config.option, name, False)
+    return WorkerRecorder(told, workerinput["workerid"])
+
+
+def _plugin_for(
+    config: pytest.Config, told: handshake.Handshake | handshake.CollectOrder | None
+) -> object | None:
+    if isinstance(told, handshake.Handshake):
+        from pytest_valor_schedule.guard import Guard
         from pytest_valor_schedule.recorder import ControllerRecorder
 
-        return ControllerRecorder(controller)
-    return _submitting_plugin(config)
-
-
-def _submitting_plugin(config: pytest.Config) -> object | None:
-    target = os.environ.get(handshake.COLLECT_VARIABLE)
-    if not target and not _may_schedule(config):
+        config.pluginmanager.register(Guard(), "valor_schedule_guard")
+        return ControllerRecorder(told)
+    if told is None and not _may_schedule(config):
         return None
     from pytest_valor_schedule import session
 
-    return session.collecting(config, target) if target else session.scheduling(config)
+    environment = config.stash[_ENVIRONMENT]
+    if told is not None:
+        return session.collecting(config, told, environment)
+    return session.scheduling(config, environment)
 
 
 def _may_schedule(config: pytest.Config) -> bool:
     """Whether anything asks for the queue; cheap, because every pytest comes by here."""
-    if handshake.JOB_ID_VARIABLE in os.environ:
-        return False  # inside a job
+    if handshake.JOB_ID_VARIABLE in os.environ or _ENVIRONMENT not in config.stash:
+        return False  # inside a job, or a Config that was not made for a run
     named = (
         config.option.schedule,
-        os.environ.get("VALOR_SCHEDULE_SCHEDULE"),
+        config.option.schedule_wait,
+        config.stash[_ENVIRONMENT].get("VALOR_SCHEDULE_SCHEDULE"),
         config.getini("valor_schedule_schedule"),
     )
     return any(named)

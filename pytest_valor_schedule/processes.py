@@ -93,10 +93,14 @@ def start_detached(module: str, arguments: Sequence[str], folder: Path, log: Pat
 
 
 def start_supervised(
-    module: str, arguments: Sequence[str], folder: Path, log: Path
+    module: str, arguments: Sequence[str], folder: Path, log: Path, interpreter: str
 ) -> subprocess.Popen[bytes]:
-    """Start a module of this package in a session of its own, as our child."""
-    return _start([sys.executable, "-P", "-m", f"{__package__}.{module}", *arguments], folder, log)
+    """Start a module of this package in a session of its own, as our child.
+
+    Raises:
+        OSError: if the interpreter is not there.
+    """
+    return _start([interpreter, "-P", "-m", f"{__package__}.{module}", *arguments], folder, log)
 
 
 def _start(
@@ -104,6 +108,8 @@ def _start(
     folder: str | Path,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    inherited: Collection[int] = (),
+    umask: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, without input, that prints to a file."""
     with open(log, "ab", opener=_private) as output:
@@ -115,6 +121,8 @@ def _start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=tuple(inherited),
+            umask=-1 if umask is None else umask,
         )
 
 
@@ -123,14 +131,27 @@ def _private(path: str, flags: int) -> int:
 
 
 def start_job(
-    command: Sequence[str], cwd: str, environment: Mapping[str, str], output: Path
+    command: Sequence[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    output: Path,
+    inherited: Collection[int] = (),
+    umask: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a job's pytest: the one place where it comes to life.
+
+    Args:
+        command: What to start.
+        cwd: Its working directory.
+        environment: All of its environment.
+        output: The file that gets what it prints.
+        inherited: Descriptors that it shall have.
+        umask: Its umask, or None for that of this process.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
-    return _start(command, cwd, output, environment)
+    return _start(command, cwd, output, environment, inherited, umask)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:
@@ -182,6 +203,13 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
     while (doomed := _marked(f"{name}={value}".encode())) and time.monotonic() < deadline:
         _kill(doomed)
         time.sleep(0.01)
+
+
+def kill_member(pid: int, session: int) -> None:
+    """Kill a process if it belongs to a session, so that no number of somebody else's is hit."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getsid(pid) == session:
+            os.kill(pid, signal.SIGKILL)
 
 
 def _kill(pids: Iterable[int]) -> None:

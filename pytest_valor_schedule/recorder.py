@@ -6,20 +6,23 @@ way to the controller. The controller writes what only it can know: crashes, and
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
-from pytest_valor_schedule import journal
+from pytest_valor_schedule import journal, stacks, workers
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
 
 _MOST_TEXT = 64 * 1024  # characters of one section or traceback
 
+_DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 _NODEID = pytest.StashKey[str]()
 
 
@@ -27,9 +30,9 @@ class _Recorder:
     """Writes events; a fault in it warns once and never fails the run."""
 
     def __init__(self, told: Handshake, writer: str) -> None:
-        self._journal = Journal(journal.path(Path(told.folder), told.attempt, writer))
+        self._journal = Journal(journal.path(Path(told.folder), told.prefix, writer))
         self._warned = False
-        self._write(lambda: {"kind": "open", "version": journal.VERSION})
+        self._write(lambda: {"kind": "open", "version": journal.VERSION, "pid": os.getpid()})
 
     def _write(self, make: Callable[[], dict[str, Any]]) -> None:
         try:
@@ -56,18 +59,35 @@ class WorkerRecorder(_Recorder):
 
     def __init__(self, told: Handshake, worker: str) -> None:
         super().__init__(told, worker)
-        self._digest = told.digest
+        self._told = told
         self._nodeids: dict[str, str] = {}
+        self._worker = worker
+        self._stacks: IO[bytes] | None = None
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
+        folder = Path(self._told.folder)
+        self._stacks = stacks.enable(journal.stacks_path(folder, self._told.prefix, self._worker))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:  # before xdist adds "@group" to the ids of --dist loadgroup
             item.stash[_NODEID] = item.nodeid
 
+    @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+    def run_only_what_is_missing(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        if self._told.only is None:
+            return
+        wanted = set(json.loads(Path(self._told.only).read_text()))
+        others = [item for item in items if item.stash.get(_NODEID, item.nodeid) not in wanted]
+        items[:] = [item for item in items if item.stash.get(_NODEID, item.nodeid) in wanted]
+        config.hook.pytest_deselected(items=others)
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
         self._nodeids = {new: old for new, old in original.items() if new != old}
-        if collection_digest(set(original.values())) != self._digest:
+        changed = collection_digest(set(original.values())) != self._told.digest
+        if changed and self._told.only is None:
             self._write(lambda: {"kind": "collected", "ids": list(original.values())})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -96,20 +116,29 @@ class ControllerRecorder(_Recorder):
         self._told = told
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
+        os.chdir(config.invocation_params.dir)  # which a conftest.py may have left
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         node.workerinput["valor_schedule"] = self._told.to_json()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         if error:
-            self._write(
-                lambda: {
-                    "kind": "down",
-                    "worker": node.gateway.id,
-                    "text": bounded(str(error)),
-                    "moment": time.monotonic(),
-                }
-            )
+            self._write(lambda: self._death_of(node, error))
+
+    def _death_of(self, node: Any, error: object) -> dict[str, Any]:
+        worker = str(node.gateway.id)
+        where = journal.stacks_path(Path(self._told.folder), self._told.prefix, worker)
+        return {
+            "kind": "down",
+            "worker": worker,
+            "text": bounded(str(error)),
+            "moment": time.monotonic(),
+            "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
+            "stacks": bounded(stacks.read(where)),
+        }
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker

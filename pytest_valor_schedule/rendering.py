@@ -41,6 +41,11 @@ def plain(text: str) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Return a text with everything escaped that is not printable, line breaks too."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def counted(number: int, noun: str) -> str:
     """Return "1 test" or "2 tests"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
@@ -60,17 +65,24 @@ def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
         f"scheduled {job.job_id}: {counted(job.test_count, 'test')} on "
         f"{counted(job.workers_wanted, 'worker')}, about {duration} ({receipt.estimate.basis})"
     )
+    warnings = [f"warning: {warning}" for warning in receipt.warnings]
     if quiet:
-        return [first]
+        return [first, *warnings]
     place = f"{ordinal(receipt.position)} in the queue"
     return [
         first,
-        *(f"warning: {warning}" for warning in receipt.warnings),
+        *warnings,
         f"{place}, starts now" if receipt.reason is None else f"{place}: {receipt.reason}",
         f"results: {command} results {short}",
         f"wait:    {command} wait {short}",
         f"cancel:  {command} cancel {short}",
     ]
+
+
+def detached_line(job_id: str) -> str:
+    """Return what somebody is told who no longer waits for a job."""
+    command, short = command_name(), short_id(job_id)
+    return f"The job goes on. {command} wait {short} waits again, {command} cancel {short} ends it."
 
 
 def counts_text(summary: Answer) -> str:
@@ -103,7 +115,7 @@ def results_lines(answer: Answer) -> list[str]:
         lines.append(f"COLLECTION ERROR {error['nodeid']}")
     bad = ("failed", "error", "crashed")
     lines += [_test_line(result) for result in answer["results"] if result["outcome"] in bad]
-    return [plain(line) for line in lines]
+    return [one_line(line) for line in lines]
 
 
 def _test_line(result: Answer) -> str:
@@ -125,9 +137,9 @@ def exit_code(answer: Answer) -> int:
     if outcome in _FIXED_EXIT_CODES:
         return _FIXED_EXIT_CODES[outcome]
     code = int(answer.get("exit_code") or 1)
-    if code < 0 or (code == 2 and outcome is Outcome.FAILED):
-        return 1  # ended by a signal; or xdist's 2 for -x, where pytest itself says 1
-    return code
+    # 5 would say that there are no tests; a signal is no exit code; and 2 is xdist's for -x.
+    misleading = code < 0 or code == 5 or (code == 2 and outcome is Outcome.FAILED)
+    return 1 if misleading else code
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -147,7 +159,7 @@ def list_lines(jobs: Iterable[Answer], total: int) -> list[str]:
 
 
 def _row(job: Answer) -> tuple[str, ...]:
-    what = plain(job["specification"])
+    what = one_line(job["specification"])
     counts = counts_text(job["summary"]) if job.get("summary") else str(job["test_count"])
     outcome = job.get("outcome", "-")
     return (job["job_id"], job["status"], outcome, job["priority"], counts, what[:60])

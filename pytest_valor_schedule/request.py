@@ -11,6 +11,18 @@ from pytest_valor_schedule.job import JobStatus, Priority
 _LONGEST_MINUTES = 366 * 24 * 60
 
 
+_MOST = 2**63 - 1  # what SQLite can count to
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def _listed(names: type[Priority] | type[JobStatus]) -> str:
     words = [f'"{name}"' for name in names]
     return ", ".join(words[:-1]) + " or " + words[-1]
@@ -22,15 +34,17 @@ def check_priority(value: Any, source: str = "priority") -> Priority:
         return Priority(value)
     except ValueError:
         raise InvalidRequestError(
-            f"{source} is {value!r}, but must be {_listed(Priority)}."
+            f"{source} is {_shown(value)}, but must be {_listed(Priority)}."
         ) from None
 
 
 def check_max_workers(value: Any, source: str = "max_workers") -> int:
     """Return value as a number of workers or raise InvalidRequestError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST:
         return value
-    raise InvalidRequestError(f"{source} is {value!r}, but must be a whole number of 1 or more.")
+    raise InvalidRequestError(
+        f"{source} is {_shown(value)}, but must be a whole number of 1 or more."
+    )
 
 
 def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
@@ -39,8 +53,19 @@ def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
     if is_number and 0 < value <= _LONGEST_MINUTES:
         return float(value) if isinstance(value, float) else int(value)
     raise InvalidRequestError(
-        f"{source} is {value!r}, but must be a number of minutes above 0 and up to one year "
+        f"{source} is {_shown(value)}, but must be a number of minutes above 0 and up to one year "
         "(fractions are allowed)."
+    )
+
+
+def check_optional_duration(value: Any, source: str) -> float | None:
+    """Return value as a duration, None for 0 or None, or raise InvalidRequestError."""
+    if value is None or value == 0:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST:
+        return float(value)
+    raise InvalidRequestError(
+        f"{source} is {_shown(value)}, but must be a number above 0, or 0 to switch it off."
     )
 
 
@@ -49,15 +74,15 @@ def check_notification_chat_id(value: Any, source: str = "notification_chat_id")
     if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
         return value
     raise InvalidRequestError(
-        f"{source} is {value!r}, but must be the text of a chat id, or None for no message."
+        f"{source} is {_shown(value)}, but must be the text of a chat id, or None for no message."
     )
 
 
 def check_limit(value: Any) -> int:
     """Return value as a number of rows or raise InvalidRequestError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise InvalidRequestError(f"limit is {value!r}, but must be a whole number of 0 or more.")
+        return min(value, _MOST)
+    raise InvalidRequestError(f"limit is {_shown(value)}, but must be a whole number of 0 or more.")
 
 
 def check_status_filter(value: Any) -> JobStatus | None:
@@ -68,7 +93,7 @@ def check_status_filter(value: Any) -> JobStatus | None:
         return JobStatus(value)
     except ValueError:
         raise InvalidRequestError(
-            f"status_filter is {value!r}, but must be {_listed(JobStatus)}, or None for all."
+            f"status_filter is {_shown(value)}, but must be {_listed(JobStatus)}, or None for all."
         ) from None
 
 

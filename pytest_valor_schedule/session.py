@@ -2,79 +2,118 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from sys import executable, orig_argv
 from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import api, rendering, request, settings, specification, submission
+from pytest_valor_schedule import api, rendering, settings, specification, submission
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.handshake import COLLECT_VARIABLE
-from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.handshake import CollectOrder
+from pytest_valor_schedule.request import (
+    Request,
+    check_max_workers,
+    check_notification_chat_id,
+    check_optional_duration,
+    check_priority,
+    check_timeout_minutes,
+    number,
+)
 from pytest_valor_schedule.settings import Home, Setting
 from pytest_valor_schedule.submission import Order, Receipt
 
+_CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
+_CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
 _MEASURING_PLUGINS = ("_cov",)  # pytest-cov would complain that nothing was measured
 
 
-def collecting(config: pytest.Config, target: str) -> object:
+def collecting(
+    config: pytest.Config, order: CollectOrder, environment: Mapping[str, str]
+) -> object:
     """Return the plugin object for a pytest that only collects, for `schedule_tests`."""
-    os.environ.pop(COLLECT_VARIABLE, None)  # not for a pytest that a conftest.py starts
     refusal = _refusal(config)
+    try:
+        home = Home.find(environment)
+        limits = _Sources(config, environment, home.settings()).limits()
+    except ScheduleError as error:
+        refusal, limits = str(error), {}
     _do_not_run_here(config)
-    return Collector(Path(target), refusal)
+    return Collector(Path(order.target), refusal, limits)
 
 
-def scheduling(config: pytest.Config) -> object | None:
+def scheduling(config: pytest.Config, environment: Mapping[str, str]) -> object | None:
     """Return the plugin object that hands the run over; None if it shall run here after all.
+
+    Args:
+        config: pytest's.
+        environment: The one that this pytest was started with.
 
     Raises:
         pytest.UsageError: if an option or setting cannot be used.
     """
     try:
-        home = Home.find(os.environ)
-        machine = home.settings()
-        if not settings.is_on(_setting(config, "schedule", machine)):
+        home = Home.find(environment)
+        sources = _Sources(config, environment, home.settings())
+        asked_for = config.option.schedule or config.option.schedule_wait
+        if not asked_for and not settings.is_on(sources.setting("schedule")):
             return None
         refusal = _refusal(config)
-        if refusal and not config.option.schedule:
+        if refusal and not asked_for:
             return None  # switched on for all runs, but this one is for the terminal
         if refusal:
             raise InvalidRequestError(refusal)
-        wait = settings.is_on(_setting(config, "schedule_wait", machine))
-        asked = _request(config, machine)
+        wait = settings.is_on(sources.setting("schedule_wait"))
+        request, limits = sources.request(), sources.limits()
     except ScheduleError as error:
         raise pytest.UsageError(str(error)) from None
     _do_not_run_here(config)
-    return Submitter(config, home, asked, wait)
+    return Submitter(home, _order(config, environment), request, limits, wait)
 
 
-def _setting(config: pytest.Config, name: str, machine: dict[str, Any]) -> Setting:
-    option = getattr(config.option, name, None)
-    ini = config.getini(f"valor_schedule_{name}")
-    return settings.look_up(name, option, os.environ, ini, machine)
+class _Sources:
+    """All the places that a setting of this run can come from."""
 
+    def __init__(
+        self, config: pytest.Config, environment: Mapping[str, str], machine: Mapping[str, Any]
+    ) -> None:
+        self._config = config
+        self._environment = environment
+        self._machine = machine
 
-def _request(config: pytest.Config, machine: dict[str, Any]) -> Request:
-    def checked(name: str, check: Callable[[Any, str], Any]) -> Any:
-        setting = _setting(config, name, machine)
+    def setting(self, name: str) -> Setting:
+        option = getattr(self._config.option, name, None)
+        ini = self._config.getini(f"valor_schedule_{name}")
+        return settings.look_up(name, option, self._environment, ini, self._machine)
+
+    def request(self) -> Request:
+        return Request(
+            priority=self._checked("priority", check_priority),
+            max_workers=self._checked("max_workers", _numeric(check_max_workers)),
+            timeout_minutes=self._checked("timeout_minutes", _numeric(check_timeout_minutes)),
+            notification_chat_id=self._checked("notify", check_notification_chat_id),
+        )
+
+    def limits(self) -> dict[str, float | None]:
+        """Return the clocks of a job that are the project's to set, in seconds."""
+        minutes = self._checked("stall_minutes", _numeric(check_optional_duration))
+        return {
+            "test_timeout_seconds": self._checked(
+                "test_timeout", _numeric(check_optional_duration)
+            ),
+            "stall_seconds": minutes and minutes * 60,
+        }
+
+    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
+        setting = self.setting(name)
         return check(setting.value, setting.source)
-
-    return Request(
-        priority=checked("priority", request.check_priority),
-        max_workers=checked("max_workers", _numeric(request.check_max_workers)),
-        timeout_minutes=checked("timeout_minutes", _numeric(request.check_timeout_minutes)),
-        notification_chat_id=checked("notify", request.check_notification_chat_id),
-    )
 
 
 def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, source: check(request.number(value), source)
+    return lambda value, source: check(number(value), source)
 
 
 def _refusal(config: pytest.Config) -> str | None:
@@ -108,8 +147,20 @@ def _do_not_run_here(config: pytest.Config) -> None:
             config.pluginmanager.unregister(name=name)
 
 
-def _collection(session: pytest.Session, refusal: str | None = None) -> Collection:
+def _leave_cache_alone(config: pytest.Config) -> None:
+    """Keep --lf and its like from writing down that nothing failed here: the job knows."""
+    for name in _CACHE_PLUGINS:
+        if config.pluginmanager.has_plugin(name):
+            config.pluginmanager.unregister(name=name)
+
+
+def _collection(
+    session: pytest.Session, limits: Mapping[str, float | None], refusal: str | None = None
+) -> Collection:
+    option = session.config.option
     return Collection(
+        **limits,
+        chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
         nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
         rootdir=str(session.config.rootpath),
         interpreter=executable,
@@ -124,27 +175,44 @@ def _collection_failed(session: pytest.Session) -> bool:
 class Collector:
     """Writes down what was collected."""
 
-    def __init__(self, target: Path, refusal: str | None) -> None:
+    def __init__(
+        self, target: Path, refusal: str | None, limits: Mapping[str, float | None]
+    ) -> None:
         self._target = target
         self._refusal = refusal
+        self._limits = limits
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if _collection_failed(session):
             return None  # pytest says so
-        _collection(session, self._refusal).write(self._target)
+        _leave_cache_alone(session.config)
+        _collection(session, self._limits, self._refusal).write(self._target)
         return True
 
 
 class Submitter:
     """Hands the collected run over to the queue."""
 
-    def __init__(self, config: pytest.Config, home: Home, asked: Request, wait: bool) -> None:
+    def __init__(
+        self,
+        home: Home,
+        order: Order,
+        request: Request,
+        limits: Mapping[str, float | None],
+        wait: bool,
+    ) -> None:
         self._home = home
-        self._request = asked
+        self._order = order
+        self._request = request
+        self._limits = limits
         self._wait = wait
-        self._order = _order(config)
         self._exit_code: int | None = None
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:  # so that the last line says "412 scheduled"
+            reporter.stats.setdefault("scheduled", [])
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -152,9 +220,10 @@ class Submitter:
             return None  # pytest says so
         if not session.items:
             return True
+        _leave_cache_alone(session.config)
         try:
             receipt = submission.submit(
-                self._home, self._order, self._request, _collection(session)
+                self._home, self._order, self._request, _collection(session, self._limits)
             )
         except ScheduleError as error:
             raise pytest.UsageError(str(error)) from None
@@ -168,11 +237,15 @@ class Submitter:
         lines = rendering.receipt_lines(receipt, quiet=quiet)
         _print(session.config, ["", *lines] if not quiet else lines)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:  # the last line: "412 scheduled", not "no tests ran"
+        if reporter is not None:
             reporter.stats["scheduled"] = list(session.items)
 
     def _wait_for(self, config: pytest.Config, job_id: str) -> None:
-        answer = api.wait_for_job(job_id)
+        try:
+            answer = api.wait_for_job(job_id)
+        except KeyboardInterrupt:
+            _print(config, ["", rendering.detached_line(job_id)])
+            raise
         if "error" not in answer:
             answer = api.get_job_results(job_id)
         _print(config, ["", *rendering.results_lines(answer)])
@@ -184,7 +257,7 @@ class Submitter:
             session.exitstatus = self._exit_code
 
 
-def _order(config: pytest.Config) -> Order:
+def _order(config: pytest.Config, environment: Mapping[str, str]) -> Order:
     given = [str(argument) for argument in config.invocation_params.args]
     arguments = specification.without_schedule_flags(given)
     return Order(
@@ -192,7 +265,8 @@ def _order(config: pytest.Config) -> Order:
         launcher=specification.invocation(executable, orig_argv, given),
         arguments=arguments,
         cwd=str(config.invocation_params.dir),
-        environment=submission.current_environment(),
+        environment=submission.job_environment(environment),
+        umask=submission.current_umask(),
     )
 
 

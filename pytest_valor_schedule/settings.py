@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule.errors import InvalidRequestError, StoreError
+from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError, StoreError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,7 +21,14 @@ class Home:
     def find(cls, environment: Mapping[str, str]) -> Home:
         """Return the home that VALOR_HOME names, or ~/.valor."""
         named = environment.get("VALOR_HOME")
-        return cls(Path(named).expanduser().absolute() if named else Path.home() / ".valor")
+        try:
+            folder = Path(named) if named else Path(environment.get("HOME") or "~", ".valor")
+            return cls(folder.expanduser().absolute())
+        except (RuntimeError, OSError):
+            raise InvalidRequestError(
+                "The home folder of this user is not known; set VALOR_HOME to a folder for the "
+                "queue and its results."
+            ) from None
 
     @property
     def results(self) -> Path:
@@ -87,13 +94,18 @@ class Home:
         Raises:
             InvalidRequestError: if the file cannot be read as TOML.
         """
-        if not self.config.exists():
-            return {}
         import tomllib
 
         try:
             return tomllib.loads(self.config.read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise StoreError(
+                f"{self.config} cannot be read ({error.strerror}); check whose the folder is, or "
+                "set VALOR_HOME."
+            ) from error
+        except ValueError as error:
             raise InvalidRequestError(
                 f"{self.config} cannot be read ({error}); correct it or delete it."
             ) from error
@@ -114,8 +126,10 @@ DEFAULTS: Mapping[str, Any] = {
     "max_workers": 2,
     "timeout_minutes": 10,
     "notify": None,
+    "test_timeout": None,
+    "stall_minutes": 5,
 }
-"""The settings that have a command line option, and what holds where nobody sets them."""
+"""The settings of a run, and what holds where nobody sets them."""
 
 
 def look_up(
@@ -162,7 +176,16 @@ def is_on(setting: Setting) -> bool:
     return value
 
 
+_IDLE_SECONDS = 10.0
+
+
 def idle_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return how long a dispatcher with nothing to do stays, in seconds."""
-    value = environment.get("VALOR_SCHEDULE_IDLE_SECONDS") or home.settings().get("idle_seconds")
-    return 10.0 if value is None else float(value)
+    """Return how long a dispatcher with nothing to do stays, in seconds.
+
+    A setting that cannot be used does not keep the dispatcher from serving.
+    """
+    value = environment.get("VALOR_SCHEDULE_IDLE_SECONDS")
+    try:
+        return float(value or home.settings().get("idle_seconds", _IDLE_SECONDS))
+    except (ScheduleError, TypeError, ValueError):
+        return _IDLE_SECONDS

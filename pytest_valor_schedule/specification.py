@@ -14,6 +14,12 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?")
 _PYTEST = re.compile(r"(pytest|py\.test)(\.exe)?")
 _RUNNERS = ("uv", "poetry", "pdm", "hatch", "pipenv")
+_HATCH_PYTEST = re.compile(r"[\w.-]+:(pytest|py\.test)")
+_RUNNER_OPTIONS_WITH_VALUE = (
+    *("--with", "--with-editable", "--with-requirements", "--python", "-p", "--extra", "--group"),
+    *("--only-group", "--no-group", "--package", "--project", "--directory", "--env-file"),
+    *("--index", "--index-url", "--default-index", "-C", "-P", "-e", "--env"),
+)
 _PYTHON_OPTIONS_WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
 _NOT_IN_BACKGROUND = {
@@ -83,18 +89,22 @@ def _split(text: str) -> list[str]:
         )
     if "\0" in text:
         raise InvalidRequestError("The test specification contains a NUL character; remove it.")
-    _refuse_shell_syntax(text.strip())
-    return shlex.split(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"The test specification contains a lone surrogate: {_excerpt(text)}; remove it."
+        ) from None
+    return shlex.split(_without_shell_syntax(text.strip()))
 
 
-def _refuse_shell_syntax(text: str) -> None:
-    """Raise where a shell would do more than split words."""
-    quote, start, i = "", 0, 0
+def _without_shell_syntax(text: str) -> str:
+    """Return the text as `shlex` splits it like a shell; raise where a shell would do more."""
+    kept, quote, start, i = [], "", 0, 0
     while i < len(text):
         char = text[i]
         if char == "\\" and quote != "'":
-            if i + 1 == len(text):
-                raise InvalidRequestError("The test specification ends in a lone backslash.")
+            kept.append(_escaped(text[i : i + 2], quote))
             i += 2
             continue
         if quote:
@@ -103,11 +113,22 @@ def _refuse_shell_syntax(text: str) -> None:
             quote, start = char, i
         if quote != "'":
             _refuse_operator(text, i, quoted=bool(quote))
+        kept.append(char)
         i += 1
     if quote:
         raise InvalidRequestError(
             f"The test specification has an unclosed quote: {_excerpt(text[start:])}; close it."
         )
+    return "".join(kept)
+
+
+def _escaped(pair: str, quote: str) -> str:
+    """Return a backslash and what follows as `shlex` understands it."""
+    if len(pair) < 2:
+        raise InvalidRequestError("The test specification ends in a lone backslash; remove it.")
+    if pair == "\\\n":
+        return ""  # a line that goes on
+    return pair[1] if quote and pair[1] in "$`" else pair
 
 
 _OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
@@ -152,21 +173,48 @@ def _launcher(
 
 
 def _known_launcher(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    name = PurePath(words[0]).name
-    if _PYTEST.fullmatch(name):
-        return tuple(words[:1]), tuple(words[1:])
+    start = 0
+    while _is_runner(words, start):
+        start = _behind_runner(words, start)
+    name = PurePath(words[start]).name
+    if _PYTEST.fullmatch(name) or _HATCH_PYTEST.fullmatch(words[start]):
+        return tuple(words[: start + 1]), tuple(words[start + 1 :])
     if _PYTHON.fullmatch(name):
-        return _after_module_option(words, 1)
-    if name == "coverage" and words[1:2] == ["run"]:
-        return _after_module_option(words, 2)
-    if name in _RUNNERS and words[1:2] == ["run"]:
-        return _after_runner(words)
+        return _after_module_option(words, start, start + 1)
+    if name == "coverage" and words[start + 1 : start + 2] == ["run"]:
+        return _after_module_option(words, start, start + 2)
+    if start and words[start] == "-m":  # uv run -m pytest
+        return _after_module_option(words, start, start)
     return None
 
 
+def _is_runner(words: Sequence[str], at: int) -> bool:
+    return PurePath(words[at]).name in _RUNNERS and list(words[at + 1 : at + 2]) == ["run"]
+
+
+def _behind_runner(words: Sequence[str], start: int) -> int:
+    """Return where the command behind `uv run` begins; the runner's own options come between."""
+    i = start + 2
+    while i < len(words) and words[i].startswith("-") and words[i] != "-m":
+        i += 2 if words[i] in _RUNNER_OPTIONS_WITH_VALUE else 1
+    if i < len(words) and (words[i] == "-m" or _starts_pytest(words, i)):
+        return i
+    raise InvalidRequestError(
+        f"{_excerpt(' '.join(words[start:]))} does not start pytest; "
+        f"write {words[start]} run pytest."
+    )
+
+
+def _starts_pytest(words: Sequence[str], at: int) -> bool:
+    name = PurePath(words[at]).name
+    known = _PYTEST.fullmatch(name) or _PYTHON.fullmatch(name) or _HATCH_PYTEST.fullmatch(words[at])
+    return bool(known) or name == "coverage" or _is_runner(words, at)
+
+
 def _after_module_option(
-    words: Sequence[str], start: int
+    words: Sequence[str], head: int, start: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Find `-m pytest` behind an interpreter, or behind `coverage run`."""
     i = start
     while i < len(words) and words[i].startswith("-") and not words[i].startswith("-m"):
         i += 2 if words[i] in _PYTHON_OPTIONS_WITH_VALUE else 1
@@ -174,23 +222,8 @@ def _after_module_option(
     if "".join(words[i:end]) in ("-mpytest", "-mpy.test"):
         return tuple(words[:end]), tuple(words[end:])
     raise InvalidRequestError(
-        f"{_excerpt(' '.join(words[: start + 2]))} does not start pytest; "
-        f"write {' '.join(words[:start])} -m pytest."
-    )
-
-
-def _after_runner(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Find pytest behind `uv run` and its like, whose own options may come in between."""
-    for i in range(2, len(words)):
-        if words[0].endswith("hatch") and re.fullmatch(r"[\w.-]+:(pytest|py\.test)", words[i]):
-            return tuple(words[: i + 1]), tuple(words[i + 1 :])
-        before = words[i - 1]
-        if _PYTHON.fullmatch(words[i]) and before.startswith("-"):
-            continue  # the value of an option: uv run --python python3.12 pytest
-        if not words[i].startswith("-") and (inner := _known_launcher(words[i:])):
-            return (*words[:i], *inner[0]), inner[1]
-    raise InvalidRequestError(
-        f"{_excerpt(' '.join(words))} does not start pytest; write {words[0]} run pytest."
+        f"{_excerpt(' '.join(words[head : start + 2]))} does not start pytest; "
+        f"write {' '.join(words[head:start])} -m pytest."
     )
 
 

@@ -17,7 +17,16 @@ from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.job import Job, JobStatus, job_record
 from pytest_valor_schedule.settings import Home
 
+_MOST_ROWS = 2**63 - 1
 _ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
+
+
+def _readable(document: str) -> Job | None:
+    """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
+    try:
+        return Job.from_json(json.loads(document))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 class JobStore:
@@ -136,10 +145,12 @@ class JobStore:
 
     @staticmethod
     def _job(document: str) -> Job:
-        try:
-            return Job.from_json(json.loads(document))
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"A row of the queue cannot be read ({error!r}).") from error
+        job = _readable(document)
+        if job is None:
+            raise StoreError(
+                "A row of the queue cannot be read; the job's record in test_results tells of it."
+            )
+        return job
 
     def tests(self, job_id: str) -> list[str]:
         """Return the node ids of a job's tests."""
@@ -169,7 +180,8 @@ class JobStore:
         where, values = ("WHERE status = ?", (status,)) if status else ("", ())
         query = f"SELECT document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
         with self.database.reading() as connection:
-            return [self._job(row[0]) for row in connection.execute(query, (*values, limit))]
+            rows = connection.execute(query, (*values, min(limit, _MOST_ROWS))).fetchall()
+        return [job for row in rows if (job := _readable(row[0])) is not None]
 
     def count(self, status: JobStatus | None = None) -> int:
         """Return how many jobs there are, or are of a status."""

@@ -38,6 +38,7 @@ class Order:
     arguments: tuple[str, ...]
     cwd: str
     environment: Mapping[str, str]
+    umask: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +102,10 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         test_count=len(collection.nodeids),
         estimated_seconds=round(estimate.seconds, 3),
         created_at=now,
+        umask=order.umask,
+        chosen_by_cache=collection.chosen_by_cache or None,
+        test_timeout_seconds=collection.test_timeout_seconds,
+        stall_seconds=collection.stall_seconds,
     )
 
 
@@ -121,6 +126,13 @@ def place_in_queue(store: JobStore, job: Job) -> tuple[int, str | None]:
     ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
     running = store.jobs(JobStatus.RUNNING)
     return ahead + 1, policy.reason(ahead, running) if ahead or running else None
+
+
+def current_umask() -> int:
+    """Return the umask of this process, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def current_environment() -> dict[str, str]:

@@ -91,7 +91,15 @@ def test_unknown_job(project: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["bogus"], ["cancel"], ["list", "--limit", "x"], ["wait", "--timeout", "x"]]
+    "arguments",
+    [
+        [],
+        ["bogus"],
+        ["cancel"],
+        ["list", "--limit", "x"],
+        ["list", "--status", "x"],
+        ["wait", "--timeout", "x"],
+    ],
 )
 def test_wrong_command_line(arguments: list[str]) -> None:
     """A wrong command line shows the usage and returns 2."""
@@ -101,9 +109,8 @@ def test_wrong_command_line(arguments: list[str]) -> None:
 
 
 def test_list_says_when_there_is_nothing() -> None:
-    """An empty queue is said in words, and a bad filter in a sentence."""
+    """An empty queue is said in words."""
     assert run_tool("list").stdout == "no jobs\n"
-    assert "status_filter is 'x'" in run_tool("list", "--status", "x").stderr
 
 
 @pytest.mark.parametrize("command", ["list", "status", "wait", "results", "logs", "cancel"])

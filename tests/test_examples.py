@@ -44,7 +44,7 @@ def test_always_is_scheduled_by_ini_and_conftest(examples: Path, home: Home) -> 
 
 def test_program_schedules_by_api(examples: Path) -> None:
     """examples/schedule_by_api.py runs, waits, and returns 0."""
-    program = [sys.executable, examples / "schedule_by_api.py"]
+    program = [sys.executable, str(examples / "schedule_by_api.py")]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("8 tests, about ")

@@ -90,7 +90,7 @@ def test_crash_is_one_test_s(project: Path) -> None:
     results = results_of(scheduled_id(run_pytest("--schedule", "--max-workers", "1")))
     assert results["outcome"] == "failed"
     assert [each["outcome"] for each in results["results"]] == ["passed", "crashed", "passed"]
-    assert results["results"][1]["message"] == "killed its worker gw0"
+    assert results["results"][1]["message"] == "killed its worker gw0 (exit code 3)"
 
 
 def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
@@ -171,7 +171,7 @@ def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     shutil.rmtree("gone")
     results = results_of(job_id)
     assert results["outcome"] == "error"
-    assert "could not be started in" in results["explanation"]
+    assert "is not there any more" in results["explanation"]
 
 
 def test_output_of_the_run_is_kept(project: Path, home: Home) -> None:

@@ -1,0 +1,158 @@
+"""One pytest process of a job, from its start to the end of all its descendants, under clocks.
+
+The clocks need neither the GIL of a test nor the controller: they are kept by the runner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pytest_valor_schedule import journal, processes, stacks
+from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.log import bound_log
+from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
+
+_POLL_SECONDS = 0.05
+_LOOK_SECONDS = 0.5
+_GRACE_SECONDS = 3.0  # between SIGINT and SIGKILL
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The clocks of a job, in seconds; None switches one off.
+
+    Attributes:
+        deadline: End of the whole job, by the monotonic clock.
+        test: Longest time of one test.
+        stall: Longest time without any event once tests have begun.
+    """
+
+    deadline: float
+    test: float | None
+    stall: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How the process ended.
+
+    Attributes:
+        code: Its exit code, negative for a signal.
+        stop: Why it was told to stop, or None if it ended by itself or stalled.
+        stopped_at: When it was told to, by the monotonic clock.
+        stalled: Whether it was ended because nothing happened any more.
+    """
+
+    code: int | None
+    stop: Outcome | None = None
+    stopped_at: float | None = None
+    stalled: bool = False
+
+
+class Execution:
+    """Starts a pytest and stays with it."""
+
+    def __init__(self, folder: Path, prefix: str, limits: Limits, total: int) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._limits = limits
+        self._look_at = 0.0
+        self._journal: Journal | None = None
+        self.progress = Progress(folder, prefix, total)
+
+    def run(
+        self,
+        process: subprocess.Popen[bytes],
+        cancelled: Callable[[], bool],
+        tell: Callable[[Mapping[str, int]], None],
+        output: Path,
+    ) -> Exit:
+        """Wait for the end of a pytest that was just started, or bring it about.
+
+        Args:
+            process: The pytest, leader of its own session.
+            cancelled: Whether somebody asked to end the job.
+            tell: Gets the counts of `Progress` whenever they were looked at.
+            output: The log, which is kept within bounds.
+        """
+        try:
+            return self._follow(process, cancelled, tell, output)
+        finally:
+            processes.end_tree(process)
+            if self._journal is not None:
+                self._journal.close()
+
+    def _follow(
+        self,
+        process: subprocess.Popen[bytes],
+        cancelled: Callable[[], bool],
+        tell: Callable[[Mapping[str, int]], None],
+        output: Path,
+    ) -> Exit:
+        while process.poll() is None:
+            now = time.monotonic()
+            if cancelled():
+                return self._stop(process, Outcome.CANCELLED, now)
+            if now >= self._limits.deadline:
+                return self._stop(process, Outcome.TIMED_OUT, now)
+            if now >= self._look_at:
+                self._look_at = now + _LOOK_SECONDS
+                self.progress.look(now)
+                tell(self.progress.counts())
+                bound_log(output)
+                self._end_overdue(process, now)
+                if stalled(self.progress.last_event, now, self._limits.stall):
+                    self._note_stall()
+                    return Exit(code=None, stalled=True)
+            time.sleep(_POLL_SECONDS)
+        return Exit(code=process.returncode)
+
+    @staticmethod
+    def _stop(process: subprocess.Popen[bytes], why: Outcome, now: float) -> Exit:
+        """Let pytest end by itself for a moment, so that fixtures are torn down."""
+        processes.interrupt(process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_GRACE_SECONDS)
+        return Exit(code=process.returncode, stop=why, stopped_at=now)
+
+    def _end_overdue(self, process: subprocess.Popen[bytes], now: float) -> None:
+        """End the workers whose test has run for too long; xdist replaces them."""
+        for test in overdue(self.progress.current, now, self._limits.test):
+            self._note_hung(test, f"ran longer than its limit of {self._limits.test:g} s")
+            self.progress.forget(test)
+            processes.kill_member(test.pid, session=process.pid)
+
+    def _note_stall(self) -> None:
+        minutes = (self._limits.stall or 0.0) / 60
+        for test in self.progress.current:
+            self._note_hung(test, f"hung: nothing happened in the run for {minutes:g} minutes")
+
+    def _note_hung(self, test: Current, text: str) -> None:
+        """Write down, before anything is ended, what hangs and where."""
+        worker = test.writer.rpartition("-")[2]
+        where = journal.stacks_path(self._folder, self._prefix, worker)
+        if self._journal is None:
+            self._journal = Journal(journal.path(self._folder, self._prefix, "runner"))
+        self._journal.write(
+            {
+                "kind": "hung",
+                "worker": worker,
+                "id": test.nodeid,
+                "text": text,
+                "stacks": stacks.ask(test.pid, where) or _state_of(test.pid),
+            }
+        )
+
+
+def _state_of(pid: int) -> str:
+    """Return why a process may have no stacks to show (Linux), or ""."""
+    with contextlib.suppress(OSError, IndexError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return f"The worker's process {pid} gave no stacks; its state is {state}."
+    return ""

@@ -1,0 +1,37 @@
+"""How a process learns that the one it works for has died, however that happened.
+
+It holds the read end of a pipe whose write end only the other has; this is portable POSIX.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def lifeline() -> Iterator[int]:
+    """Give the read end of a pipe that reaches its end when this process dies or the block ends."""
+    read_end, write_end = os.pipe()
+    try:
+        yield read_end
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def hold_on_to(read_end: int) -> None:
+    """End this process's whole group when the lifeline ends. The descriptor is not handed on."""
+    os.set_inheritable(read_end, False)
+    threading.Thread(
+        target=_wait_for_the_end, args=(read_end,), daemon=True, name="valor-schedule-lifeline"
+    ).start()
+
+
+def _wait_for_the_end(read_end: int) -> None:
+    while os.read(read_end, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)

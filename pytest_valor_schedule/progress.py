@@ -1,0 +1,108 @@
+"""How far a running job is, read from what its journals gain."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule import journal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Current:
+    """The test that a worker is at.
+
+    Attributes:
+        writer: The worker's journal.
+        pid: The worker's process.
+        nodeid: The test.
+        since: When it started, by the monotonic clock.
+    """
+
+    writer: str
+    pid: int
+    nodeid: str
+    since: float
+
+
+class Progress:
+    """Follows the journals of one round of a job."""
+
+    def __init__(self, folder: Path, prefix: str, total: int) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._total = total
+        self._readers: dict[Path, journal.JournalReader] = {}
+        self._pids: dict[str, int] = {}
+        self._current: dict[str, Current] = {}
+        self._finished: set[str] = set()
+        self._bad: set[str] = set()
+        self.last_event: float | None = None
+
+    def look(self, now: float) -> None:
+        """Read what is new.
+
+        Args:
+            now: The monotonic clock.
+        """
+        for reader in journal.journals(self._folder, self._prefix):
+            for event in self._readers.setdefault(reader.path, reader).read():
+                self._take(reader.path.stem, event, now)
+
+    def _take(self, writer: str, event: Mapping[str, Any], now: float) -> None:
+        kind, nodeid = event["kind"], str(event.get("id"))
+        if kind == "open":
+            self._pids[writer] = int(event.get("pid") or 0)
+        elif kind == "down":
+            self._current.pop(f"{self._prefix}-{event.get('worker')}", None)
+        elif kind == "start":
+            self.last_event = now
+            self._current[writer] = Current(writer, self._pids.get(writer, 0), nodeid, now)
+        elif kind == "report":
+            self.last_event = now
+            self._count(writer, nodeid, event)
+
+    def _count(self, writer: str, nodeid: str, report: Mapping[str, Any]) -> None:
+        if report.get("outcome") == "failed":
+            self._bad.add(nodeid)
+        if report.get("phase") == "teardown":
+            self._finished.add(nodeid)
+            self._current.pop(writer, None)
+
+    @property
+    def current(self) -> list[Current]:
+        """The tests that are being run."""
+        return list(self._current.values())
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes that keep journals, by writer."""
+        return dict(self._pids)
+
+    def forget(self, test: Current) -> None:
+        """Take a test as no longer being run."""
+        self._current.pop(test.writer, None)
+
+    def counts(self) -> dict[str, int]:
+        """Return `finished`, `failed` and `total`, all counts of tests."""
+        return {
+            "finished": len(self._finished),
+            "failed": len(self._bad),
+            "total": max(self._total, len(self._finished)),
+        }
+
+
+def overdue(current: list[Current], now: float, limit_seconds: float | None) -> list[Current]:
+    """Return the tests that have run longer than they may."""
+    if limit_seconds is None:
+        return []
+    return [each for each in current if now - each.since >= limit_seconds]
+
+
+def stalled(last_event: float | None, now: float, limit_seconds: float | None) -> bool:
+    """Return whether tests have begun and nothing has happened for too long."""
+    return (
+        limit_seconds is not None and last_event is not None and now - last_event >= limit_seconds
+    )

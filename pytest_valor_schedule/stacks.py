@@ -1,0 +1,52 @@
+"""Stacks of a process that crashes, or hangs even where it holds the GIL.
+
+faulthandler writes them from C, into a file that the runner and the controller can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import time
+from pathlib import Path
+from typing import IO
+
+_SIGNAL = signal.SIGQUIT  # as a JVM: show your threads
+_PATIENCE_SECONDS = 1.0
+
+
+def enable(path: Path) -> IO[bytes] | None:
+    """Have this process write its stacks to path at a crash and at SIGQUIT.
+
+    Returns:
+        The open file, to be kept; None if pytest's own faulthandler is switched off.
+    """
+    if not faulthandler.is_enabled():
+        return None
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = os.fdopen(handle, "ab")
+    faulthandler.enable(file)
+    faulthandler.register(_SIGNAL, file, all_threads=True)
+    return file
+
+
+def read(path: Path) -> str:
+    """Return the stacks that were written to path so far."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def ask(pid: int, path: Path) -> str:
+    """Have the process pid write its stacks to path, and return them; "" if it does not."""
+    before = len(read(path))
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, _SIGNAL)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(read(path)) == before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.05)  # for the rest of it
+    return read(path)[before:]

@@ -1,0 +1,47 @@
+"""How a job ended that nobody stopped. Pure."""
+
+from __future__ import annotations
+
+from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.job import Outcome, TestOutcome
+
+
+def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | None]:
+    """Return how a job ended that nobody stopped, and one sentence where that is not plain.
+
+    Args:
+        account: What the journals say.
+        exit_code: That of the job's pytest, negative for a signal; None if it is not known.
+    """
+    outcomes = [result.outcome for result in account.results]
+    missing = outcomes.count(TestOutcome.NOT_RUN)
+    bad = any(outcome.bad for outcome in outcomes)
+    how = _how_it_ended(account, exit_code)
+    if missing and missing == len(outcomes):
+        return Outcome.ERROR, f"No test ran: {how}."
+    if missing and not (bad and account.interruption):
+        return Outcome.INCOMPLETE, f"{missing} of {len(outcomes)} tests have no result: {how}."
+    if bad:
+        noun = "test" if missing == 1 else "tests"
+        return Outcome.FAILED, f"{missing} {noun} did not run: {how}." if missing else None
+    if exit_code not in (0, 5):
+        return Outcome.FAILED, f"No test failed, but {how}; the log tells why."
+    return (Outcome.PASSED if outcomes else Outcome.NO_TESTS), None
+
+
+def _how_it_ended(account: Account, exit_code: int | None) -> str:
+    if account.interruption:
+        return f"pytest stopped ({account.interruption})"
+    if error := (account.internal_error or "").strip():
+        return f"pytest had an internal error ({error.splitlines()[-1]})"
+    if account.changes:
+        return account.changes
+    if account.collection_errors:
+        return f"{account.collection_errors[0]['nodeid']} could not be collected"
+    if account.deaths:
+        return f"a worker ended ({account.deaths[-1]})"
+    if exit_code is None:
+        return "the run was cut off"
+    if exit_code < 0:
+        return f"pytest was ended by signal {-exit_code}"
+    return f"pytest ended with exit code {exit_code}"
