@@ -1,0 +1,439 @@
+"""From journals to what became of each test and of the job."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from events import (
+    Event,
+    collected,
+    collection_error,
+    crash,
+    down,
+    hung,
+    internal_error,
+    interrupted,
+    ran,
+    report,
+    start,
+    subtest,
+)
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from properties import steady
+
+from pytest_valor_schedule.accounting import Account, unite
+from pytest_valor_schedule.job import Outcome, Summary, TestOutcome, TestResult
+from pytest_valor_schedule.verdict import conclude
+
+Journals = dict[str, list[Event]]
+
+LIVES = {
+    "...": TestOutcome.PASSED,
+    "F-.": TestOutcome.ERROR,
+    ".F.": TestOutcome.FAILED,
+    "..F": TestOutcome.ERROR,
+    ".FF": TestOutcome.FAILED,
+    "F-F": TestOutcome.ERROR,
+    "s-.": TestOutcome.SKIPPED,
+    ".s.": TestOutcome.SKIPPED,
+    ".sF": TestOutcome.ERROR,
+    "x-.": TestOutcome.XFAILED,
+    ".x.": TestOutcome.XFAILED,
+    ".xF": TestOutcome.ERROR,
+    ".X.": TestOutcome.XPASSED,
+    ".XF": TestOutcome.ERROR,
+}
+
+
+def _united(tests: list[str], journals: Journals, stopped_at: float | None = None) -> Account:
+    """Unite journals of writers such as "gw0", all of one round, or "1.2-gw0"."""
+    rounds = {name if "-" in name else f"1.1-{name}": events for name, events in journals.items()}
+    return unite(tests, rounds.items(), stopped_at)
+
+
+def _only(journals: Journals, stopped_at: float | None = None) -> TestResult:
+    """Return the result of a run of the one test "t"."""
+    (result,) = _united(["t"], journals, stopped_at).results
+    assert result.nodeid == "t"
+    return result
+
+
+@pytest.mark.parametrize(("letters", "outcome"), LIVES.items())
+def test_the_phases_of_a_test_make_its_outcome(letters: str, outcome: TestOutcome) -> None:
+    """A failed call is a failure, a failure around it an error, and the rest is pytest's word."""
+    assert _only({"gw0": ran("t", letters)}).outcome is outcome
+
+
+def test_a_result_tells_when_and_where_the_test_ran() -> None:
+    """The duration is that of all phases, and a pass has nothing else to tell."""
+    assert _only({"gw1": ran("t", moment=5.0)}) == TestResult(
+        nodeid="t",
+        outcome=TestOutcome.PASSED,
+        duration_seconds=1.5,
+        started_at=1_700_000_005.0,
+        worker="gw1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("letters", "phase"),
+    [("F-.", "setup"), (".FF", "call"), ("..F", "teardown"), (".sF", "teardown"), (".s.", "call")],
+)
+def test_a_result_tells_why_the_test_did_not_pass(letters: str, phase: str) -> None:
+    """Phase, message and place are those of the report that decided."""
+    result = _only({"gw0": ran("t", letters)})
+    assert result.phase == phase
+    assert str(result.message).startswith(f"{phase} ")
+    assert result.location == f"test_{phase}.py:1"
+
+
+def test_a_failure_in_the_call_comes_before_one_in_the_teardown() -> None:
+    """Both tracebacks are kept, the one of the test itself first, and all that was captured."""
+    events = [
+        start("t"),
+        report("t", "setup"),
+        report("t", "call", "F", longrepr="call", sections=[["out", "1"]]),
+        report("t", "teardown", "F", longrepr="teardown", sections=[["out", "1"], ["err", "2"]]),
+    ]
+    result = _only({"gw0": events})
+    assert result.longrepr == "call\n\nteardown"
+    assert result.sections == (("out", "1"), ("err", "2"))
+
+
+def test_a_failed_subtest_fails_its_test() -> None:
+    """The first failed subtest is named, and every subtest has its own outcome."""
+    events = [
+        start("t"),
+        subtest("t", ".", "(i=0)"),
+        subtest("t", "F", "(i=1)"),
+        subtest("t", "F", "(i=2)"),
+        *ran("t")[1:],
+    ]
+    result = _only({"gw0": events})
+    assert result.outcome is TestOutcome.FAILED
+    assert result.message == "contains 2 failed subtests: (i=1) call failed"
+    descriptions = [(each["description"], each["outcome"]) for each in result.subtests]
+    assert descriptions == [("(i=0)", "passed"), ("(i=1)", "failed"), ("(i=2)", "failed")]
+
+
+def test_good_subtests_leave_a_test_good() -> None:
+    """A skipped subtest does not skip its test."""
+    result = _only({"gw0": [start("t"), subtest("t", "s"), subtest("t", "."), *ran("t")[1:]]})
+    assert result.outcome is TestOutcome.PASSED
+    assert len(result.subtests) == 2
+
+
+# pytest-rerunfailures 16 announces each try as a start; nothing obliges others to.
+RERUN, RERUN_IN_TEARDOWN = ran("t", ".R."), ran("t", "..R")
+
+
+@pytest.mark.parametrize("try_letters", [".R.", "..R", ".RR", "R-.", ".R"])
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize(("letters", "outcome"), [("...", "passed"), (".F.", "failed")])
+def test_of_reruns_the_last_one_counts(
+    try_letters: str, announced: bool, letters: str, outcome: str
+) -> None:
+    """A flaky test is what it was in the end, and the result says how often it was tried again."""
+    first, again, last = ran("t", try_letters), ran("t", try_letters), ran("t", letters)
+    skipped = 0 if announced else 1
+    result = _only({"gw0": [*first, *again[skipped:], *last[skipped:]]})
+    assert result.outcome == outcome
+    assert result.reruns == 2
+
+
+@pytest.mark.parametrize("rerun", [RERUN, RERUN_IN_TEARDOWN])
+def test_a_test_that_was_cut_off_before_its_rerun_has_no_result(rerun: list[Event]) -> None:
+    """A failure that was to be tried again is neither a failure nor a pass."""
+    assert _only({"gw0": rerun}).outcome is TestOutcome.NOT_RUN
+    assert _only({"gw0": [*rerun, start("t", 2.0)]}).outcome is TestOutcome.NOT_RUN
+
+
+@pytest.mark.parametrize("rerun", [RERUN, RERUN_IN_TEARDOWN])
+def test_a_rerun_that_kills_its_worker_is_a_crash(rerun: list[Event]) -> None:
+    """What went before does not hide that the last try never ended."""
+    journals = {"controller": [down("gw0"), crash("t")], "gw0": [*rerun, start("t", 1.5)]}
+    assert _only(journals).outcome is TestOutcome.CRASHED
+
+
+def test_a_test_that_killed_its_worker_has_crashed() -> None:
+    """The crash is blamed on the test that the worker's journal says had started."""
+    result = _only({"controller": [down("gw0"), crash("t")], "gw0": ran("t", ".")})
+    assert result.outcome is TestOutcome.CRASHED
+    assert result.message == "killed its worker gw0"
+    assert (result.worker, result.started_at) == ("gw0", 1_700_000_001.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (-11, " (SIGSEGV)"),
+        (3, " (exit code 3)"),
+        (0, " (exit code 0)"),
+        (-9, " (SIGKILL: killed, probably out of memory)"),
+        (-200, " (signal 200)"),
+        (None, ""),
+    ],
+)
+def test_a_crash_tells_how_the_worker_ended(code: int | None, cause: str) -> None:
+    """The signal or exit code is named where it is known, and the stacks are kept."""
+    died = down("gw0", code=code, stacks="File x, line 1")
+    result = _only({"controller": [died], "gw0": ran("t", ".")})
+    assert result.message == f"killed its worker gw0{cause}"
+    assert result.longrepr == "File x, line 1"
+
+
+def test_a_test_that_hung_has_failed() -> None:
+    """A test that was ended over its time tells so, and that its worker then died is no news."""
+    journals = {
+        "runner": [hung("gw0", "t")],
+        "controller": [down("gw0"), crash("t")],
+        "gw0": ran("t", "."),
+    }
+    result = _only(journals)
+    assert result.outcome is TestOutcome.FAILED
+    assert result.message == "ran longer than its limit of 5 s"
+    assert result.longrepr == "File x"
+
+
+def test_a_test_that_finished_at_the_last_moment_did_not_hang() -> None:
+    """Whoever reports in spite of the notice has a result."""
+    assert _only({"runner": [hung("gw0", "t")], "gw0": ran("t")}).outcome is TestOutcome.PASSED
+
+
+@pytest.mark.parametrize(
+    ("letters", "phase"),
+    [("", "setup"), (".", "call"), ("..", "teardown"), (".F", "teardown"), ("s", "teardown")],
+)
+def test_a_crash_names_the_phase_in_which_it_happened(letters: str, phase: str) -> None:
+    """The phase of a test that never ended is the one that had not ended."""
+    assert _only({"controller": [down("gw0")], "gw0": ran("t", letters)}).phase == phase
+
+
+def test_the_test_that_ran_is_blamed_and_not_the_one_that_xdist_names() -> None:
+    """A finished test stays finished when xdist blames it for the crash of the next one."""
+    journals = {
+        "controller": [down("gw0"), crash("done")],
+        "gw0": [*ran("done"), *ran("running", ".")],
+    }
+    results = _united(["done", "running"], journals).results
+    assert [each.outcome for each in results] == [TestOutcome.PASSED, TestOutcome.CRASHED]
+
+
+def test_a_crash_before_any_start_is_blamed_on_the_test_that_xdist_names() -> None:
+    """Where no journal knows better, xdist's word is taken."""
+    result = _only({"controller": [down("gw0"), crash("t")], "gw0": []})
+    assert result.outcome is TestOutcome.CRASHED
+    assert result.message == "worker 'gw0' crashed while running 't'"
+
+
+@pytest.mark.parametrize("first", ["gw0", "gw1"])
+@pytest.mark.parametrize(("letters", "outcome"), [("...", "passed"), (".F.", "failed")])
+def test_a_test_that_finished_after_a_crash_is_finished(
+    first: str, letters: str, outcome: str
+) -> None:
+    """A crash that another worker did not repeat is outlived, in whichever order it is read."""
+    crashed, finished = ran("t", "."), ran("t", letters, moment=3.0)
+    other = "gw1" if first == "gw0" else "gw0"
+    journals = {"controller": [down(first), crash("t")], first: crashed, other: finished}
+    result = _only(journals)
+    assert result.outcome == outcome
+    assert result.worker == other
+
+
+def test_of_two_crashes_the_later_one_is_told() -> None:
+    """The record speaks of the last try, in whichever order the journals are read."""
+    gone: Journals = {"controller": [down("gw0"), down("gw1")]}
+    earlier, later = ran("t", "", moment=1.0), ran("t", "", moment=2.0)
+    assert _only({**gone, "gw0": earlier, "gw1": later}).worker == "gw1"
+    assert _only({**gone, "gw0": later, "gw1": earlier}).worker == "gw0"
+
+
+def test_a_failure_on_one_worker_is_not_hidden_by_a_pass_on_another() -> None:
+    """A test that ran twice and failed once has failed."""
+    for journals in (
+        {"gw0": ran("t", ".F."), "gw1": ran("t")},
+        {"gw0": ran("t"), "gw1": ran("t", ".F.")},
+    ):
+        assert _only(journals).outcome is TestOutcome.FAILED
+
+
+@pytest.mark.parametrize(("stopped_at", "outcome"), [(1.5, "not_run"), (2.5, "crashed")])
+def test_a_worker_that_ends_after_the_run_was_stopped_did_not_crash(
+    stopped_at: float, outcome: str
+) -> None:
+    """Only what happened before somebody stopped the run is a crash."""
+    journals = {"controller": [down("gw0", 2.0), crash("t", 2.0)], "gw0": ran("t", ".")}
+    assert _only(journals, stopped_at).outcome == outcome
+
+
+def test_a_test_that_was_running_in_the_end_has_no_result() -> None:
+    """A test that was cut off, by nobody knows what, says so."""
+    result = _only({"gw0": ran("t", ".")})
+    assert result.outcome is TestOutcome.NOT_RUN
+    assert result.message == "was running when the run ended"
+    assert result.worker == "gw0"
+
+
+def test_an_interrupted_worker_did_not_crash() -> None:
+    """A test that stopped its worker by pytest.exit() has no result, and tells the reason."""
+    journals = {
+        "controller": [down("gw0"), crash("t")],
+        "gw0": [*ran("t", "."), interrupted("enough")],
+    }
+    result = _only(journals)
+    assert result.outcome is TestOutcome.NOT_RUN
+    assert result.message == "enough"
+
+
+def test_a_test_that_never_ran_is_in_the_account() -> None:
+    """Every test of the job has a result, also without any journal."""
+    assert _only({}) == TestResult(nodeid="t", outcome=TestOutcome.NOT_RUN)
+
+
+def test_tests_that_nobody_knew_of_are_in_the_account() -> None:
+    """What workers collected or ran beyond the scheduled tests is added behind these."""
+    journals = {"gw0": [collected("a", "new", "b"), *ran("surprise")]}
+    results = _united(["b", "a", "b"], journals).results
+    assert [each.nodeid for each in results] == ["b", "a", "new", "surprise"]
+
+
+def test_workers_of_two_rounds_are_not_mistaken() -> None:
+    """A worker of the second round did not die with the one that had its name in the first."""
+    journals = {"1.1-controller": [down("gw0")], "1.2-gw0": ran("t", ".")}
+    assert _only(journals).outcome is TestOutcome.NOT_RUN
+    journals = {"1.2-controller": [down("gw0")], "1.2-gw0": ran("t", ".")}
+    assert _only(journals).outcome is TestOutcome.CRASHED
+
+
+def test_the_second_round_makes_up_for_the_first() -> None:
+    """A test that was cut off and then ran has the result of its run."""
+    journals = {"1.1-gw0": ran("t", "."), "1.2-gw0": ran("t", ".F.", moment=9.0)}
+    result = _only(journals)
+    assert result.outcome is TestOutcome.FAILED
+    assert result.started_at == 1_700_000_009.0
+
+
+def test_what_could_still_be_run_is_missing() -> None:
+    """Only tests without a result are run once more, and only those that the workers have."""
+    tests = ["passed", "crashed", "cut", "never", "gone"]
+    workers = [collected(*tests[:4]), *ran("passed"), *ran("cut", ".")]
+    journals = {"controller": [down("gw1")], "gw0": workers, "gw1": ran("crashed", ".")}
+    assert _united(tests, journals).missing == ("cut", "never")
+    assert _united(["never"], {}).missing == ("never",)
+
+
+def test_a_record_holds_so_much_text_and_no_more() -> None:
+    """Thousands of long tracebacks do not fill the disk; each keeps at least its end."""
+    long = {"longrepr": "x" * 50_000 + "end", "sections": [["out", "y" * 50_000 + "end"]]}
+    events = [{**event, **long} for number in range(1000) for event in ran(str(number), "F-.")]
+    results = _united([], {"gw0": events}).results
+    assert results[0].longrepr == long["longrepr"]
+    assert all(str(each.longrepr).endswith("end") for each in results)
+    assert all(each.sections[0][1].endswith("end") for each in results)
+    assert len(json.dumps([each.to_json() for each in results])) < 30_000_000
+
+
+@pytest.mark.parametrize("lost", ["setup", "call", "teardown"])
+def test_a_failure_whose_report_was_lost_is_no_pass(lost: str) -> None:
+    """A gap in a journal, as a full disk leaves it, never makes a test look better."""
+    kept = [event for event in ran("t", ".F.") if event.get("phase") != lost]
+    good = (TestOutcome.PASSED, TestOutcome.SKIPPED, TestOutcome.XFAILED, TestOutcome.XPASSED)
+    assert _only({"gw0": kept}).outcome not in good
+
+
+def test_a_lost_start_does_not_lose_the_result() -> None:
+    """Reports count also where the line before them is damaged."""
+    assert _only({"gw0": ran("t", ".F.")[1:]}).outcome is TestOutcome.FAILED
+
+
+def test_events_of_a_newer_version_are_passed_over() -> None:
+    """An older reader makes the best of a journal that has more in it."""
+    events: list[Event] = [{"kind": "open", "version": 9}, {"kind": "mood", "id": "t"}, *ran("t")]
+    assert _only({"gw0": events}).outcome is TestOutcome.PASSED
+
+
+def test_the_account_tells_why_pytest_stopped() -> None:
+    """It is kept beside the results, in the words of the worker in which it happened."""
+    errors = [collection_error("test_a.py", "E   first"), collection_error("test_b.py")]
+    journals = {
+        "controller": [interrupted("stopping after 1 failures"), *errors],
+        "gw0": [*errors, interrupted("a worker's own"), internal_error("ValueError")],
+    }
+    account = _united([], journals)
+    assert account.interruption == "a worker's own"
+    del journals["gw0"]
+    assert _united([], journals).interruption == "stopping after 1 failures"
+    assert account.internal_error == "ValueError"
+    assert [error["nodeid"] for error in account.collection_errors] == ["test_a.py", "test_b.py"]
+
+
+WORKERS = ("gw0", "gw1", "gw2")
+TESTS = ("a", "b", "c", "d")
+_ids, _workers = st.sampled_from(TESTS), st.sampled_from(WORKERS)
+_moments = st.floats(0, 10)
+_texts = st.text() | st.sampled_from(("", " \n", "two\nlines\n"))
+_letters = st.sampled_from(".FsxXR")
+_phases = st.sampled_from(("setup", "call", "teardown"))
+_anything = st.one_of(
+    st.builds(start, _ids, _moments),
+    st.builds(report, _ids, _phases, _letters),
+    st.builds(report, _ids, _phases, _letters),
+    st.builds(subtest, _ids, _letters),
+    st.builds(collected, _ids, st.just("new")),
+    st.builds(down, _workers, _moments),
+    st.builds(crash, _ids, _moments),
+    st.builds(interrupted, _texts),
+    st.builds(internal_error, _texts),
+    st.builds(collection_error, _ids, _texts),
+)
+_journals = st.dictionaries(st.sampled_from(("controller", *WORKERS)), st.lists(_anything))
+_exit_codes = st.none() | st.integers(-15, 5)
+
+
+@steady
+@given(st.lists(_ids), _journals, st.none() | _moments, _exit_codes)
+def test_whatever_is_lost_every_test_is_accounted_for_once(
+    tests: list[str], journals: Journals, stopped_at: float | None, exit_code: int | None
+) -> None:
+    """Any events in any order make an account of all tests that adds up and can be written."""
+    account = _united(tests, journals, stopped_at)
+    nodeids = [result.nodeid for result in account.results]
+    assert len(set(nodeids)) == len(nodeids)
+    reported = {event["id"] for each in journals.values() for event in each if "phase" in event}
+    assert {*tests, *reported} <= set(nodeids) <= {*TESTS, "new"}
+    counts = Summary.of(account.results, 1.0).to_json()
+    assert counts.pop("duration_seconds") == 1.0
+    assert counts.pop("total") == len(nodeids) == sum(counts.values())
+    assert json.dumps([result.to_json() for result in account.results])
+    outcome, _ = conclude(account, exit_code)
+    if outcome is Outcome.PASSED:
+        assert not counts["not_run"]
+        assert not any(result.outcome.bad for result in account.results)
+
+
+_lives = st.one_of(
+    st.sampled_from([[letters] for letters in LIVES]),
+    st.sampled_from([[".R.", "..."], ["..R", "..."], [".R.", ".F."], ["R-.", ".R.", "F-."]]),
+)
+
+
+@steady
+@given(st.data(), st.lists(_lives, min_size=1, max_size=3))
+def test_a_lost_line_never_makes_a_test_look_better(
+    data: st.DataObject, lives: list[list[str]]
+) -> None:
+    """Of a worker's journal any lines may be missing: a test that looks good was so."""
+    whole = [
+        event
+        for nodeid, life in zip(TESTS, lives, strict=False)
+        for letters in life
+        for event in ran(nodeid, letters)
+    ]
+    kept = [event for event in whole if data.draw(st.booleans())]
+    assume(kept != whole)
+    truth = {each.nodeid: each.outcome for each in _united([], {"gw0": whole}).results}
+    for seen in _united(list(truth), {"gw0": kept}).results:
+        unknown = seen.outcome is TestOutcome.NOT_RUN
+        assert unknown or seen.outcome.bad or seen.outcome is truth[seen.nodeid]

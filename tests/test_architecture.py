@@ -1,0 +1,91 @@
+"""How the modules of the package hang together."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import pytest_valor_schedule
+
+PACKAGE = pytest_valor_schedule.__name__
+TREES = {
+    path.stem: ast.parse(path.read_text())
+    for path in sorted(Path(pytest_valor_schedule.__file__).parent.glob("*.py"))
+}
+PURE = ("accounting", "attempt", "job", "policy", "request", "specification", "verdict")
+IMPURE = {"io", "os", "random", "secrets", "socket", "subprocess", "tempfile", "threading", "time"}
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of everything imported anywhere, but for `if TYPE_CHECKING`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from _imported(node)
+
+
+def _own_modules(name: str) -> set[str]:
+    """Return the modules of the package that a module imports; "__init__" for the root."""
+    own = [each for each in _imported(TREES[name]) if each.split(".")[0] == PACKAGE]
+    first_parts = {each.removeprefix(PACKAGE).strip(".").split(".")[0] for each in own}
+    return {part if part in TREES else "__init__" for part in first_parts}
+
+
+def test_there_is_no_import_cycle() -> None:
+    """Modules can be read from the bottom up, imports inside of functions included."""
+    graph = {name: _own_modules(name) for name in TREES}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nobody_imports_the_package_root(name: str) -> None:
+    """The public names are for users; a module takes what it needs from where it is."""
+    assert "__init__" not in _own_modules(name)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_what_decides_is_pure(name: str) -> None:
+    """A module that decides says that it is pure, and imports nothing that looks at the world."""
+    assert "Pure" in (ast.get_docstring(TREES[name]) or "")
+    assert not {each.split(".")[0] for each in _imported(TREES[name])} & IMPURE
+
+
+def test_all_public_names_are_there_and_sorted() -> None:
+    """`__all__` can be read by people and imported by programs."""
+    names = pytest_valor_schedule.__all__
+    assert names == sorted(names)
+    assert dir(pytest_valor_schedule) == names
+    for name in names:
+        assert getattr(pytest_valor_schedule, name) is not None
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    """A mistyped name fails as in any other module."""
+    with pytest.raises(AttributeError, match="no attribute 'shedule_tests'"):
+        _ = pytest_valor_schedule.shedule_tests
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        (PACKAGE, {"pytest", "sqlite3", "filelock", "xdist"}),
+        (f"{PACKAGE}.plugin", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.api"}),
+    ],
+)
+def test_an_import_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:
+    """Every pytest of the machine loads the plugin, so it must cost next to nothing."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert module in done.stdout.split()
+    assert not absent.intersection(done.stdout.split())

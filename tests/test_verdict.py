@@ -1,0 +1,103 @@
+"""How a job ended that nobody stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.job import Outcome, TestOutcome, TestResult
+from pytest_valor_schedule.verdict import conclude
+
+
+def _account(outcomes: str, **more: Any) -> Account:
+    results = [
+        TestResult(nodeid=str(number), outcome=TestOutcome(outcome))
+        for number, outcome in enumerate(outcomes.split())
+    ]
+    return Account(results=tuple(results), **more)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "exit_code", "outcome"),
+    [
+        ("", 5, Outcome.NO_TESTS),
+        ("", 0, Outcome.NO_TESTS),
+        ("passed", 0, Outcome.PASSED),
+        ("passed skipped xfailed xpassed", 0, Outcome.PASSED),
+        ("skipped", 5, Outcome.PASSED),
+        ("passed failed", 1, Outcome.FAILED),
+        ("passed error", 1, Outcome.FAILED),
+        ("passed crashed", 1, Outcome.FAILED),
+        ("failed", 0, Outcome.FAILED),
+        ("failed", None, Outcome.FAILED),
+    ],
+)
+def test_a_plain_end_needs_no_explanation(
+    outcomes: str, exit_code: int | None, outcome: Outcome
+) -> None:
+    """Where every test has a result and pytest agrees, the outcome says it all."""
+    assert conclude(_account(outcomes), exit_code) == (outcome, None)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "exit_code", "outcome", "explanation"),
+    [
+        ("not_run", 5, "error", "No test ran: pytest ended with exit code 5."),
+        ("not_run not_run", -9, "error", "No test ran: pytest was ended by signal 9."),
+        ("not_run not_run", None, "error", "No test ran: the run was cut off."),
+        ("passed not_run", 0, "incomplete", "1 of 2 tests have no result: pytest ended with exit"),
+        ("passed not_run not_run", 3, "incomplete", "2 of 3 tests have no result: pytest ended"),
+        ("failed not_run", 1, "incomplete", "1 of 2 tests have no result: "),
+        ("passed not_run", None, "incomplete", "1 of 2 tests have no result: the run was cut off."),
+        ("passed", 1, "failed", "No test failed, but pytest ended with exit code 1; the log "),
+        ("passed", -11, "failed", "No test failed, but pytest was ended by signal 11; the log "),
+        ("passed", None, "failed", "No test failed, but the run was cut off; the log "),
+        ("", 3, "failed", "No test failed, but pytest ended with exit code 3; "),
+    ],
+)
+def test_an_end_that_is_not_plain_is_explained(
+    outcomes: str, exit_code: int | None, outcome: str, explanation: str
+) -> None:
+    """Tests without a result, and an exit code that does not fit, are told in one sentence."""
+    concluded, told = conclude(_account(outcomes), exit_code)
+    assert concluded == outcome
+    assert str(told).startswith(explanation)
+    assert str(told).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("more", "how"),
+    [
+        ({"internal_error": " \n"}, "pytest ended with exit code 3"),
+        ({"interruption": "Ctrl-C"}, "pytest stopped (Ctrl-C)"),
+        (
+            {"internal_error": "Traceback\n  File\nValueError: x\n"},
+            "pytest had an internal error (ValueError: x)",
+        ),
+        (
+            {"collection_errors": ({"nodeid": "test_a.py", "longrepr": "E"},)},
+            "test_a.py could not be collected",
+        ),
+    ],
+)
+def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: str) -> None:
+    """An explanation says what is known to have gone wrong."""
+    assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
+
+
+def test_a_run_that_stops_at_a_failure_has_failed() -> None:
+    """With -x the tests behind the failure were not to run, so nothing is missing."""
+    account = _account("failed not_run not_run", interruption="stopping after 1 failures")
+    outcome, explanation = conclude(account, 2)
+    assert outcome is Outcome.FAILED
+    assert explanation == "2 tests did not run: pytest stopped (stopping after 1 failures)."
+    account = _account("failed not_run", interruption="stopping after 1 failures")
+    assert str(conclude(account, 2)[1]).startswith("1 test did not run: ")
+
+
+def test_a_run_that_stops_without_a_failure_is_incomplete() -> None:
+    """Whoever interrupts a good run has not finished it."""
+    account = _account("passed not_run", interruption="Ctrl-C")
+    assert conclude(account, 2)[0] is Outcome.INCOMPLETE
