@@ -5,12 +5,13 @@ A bad request never raises: it returns `{"error": "<what is wrong and what to do
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
@@ -167,8 +168,8 @@ def get_job_status(job_id: str) -> Answer:
         `total` tests), `queue_position` (from 1), `reason` (why it waits), and when it has ended
         `results` and `summary`; or `error`.
     """
-    with JobStore(_home()) as store:
-        job = _looked_after(store, store.find(job_id))
+    with _open_store() as store:
+        job = store.find(job_id)
         answer = _public(job)
         if job.status is JobStatus.SCHEDULED:
             answer["queue_position"], reason = submission.place_in_queue(store, job)
@@ -184,11 +185,13 @@ def _public(job: Job) -> Answer:
     return {name: value for name, value in job.to_json().items() if name not in hidden}
 
 
-def _looked_after(store: JobStore, job: Job) -> Job:
-    """Make sure that somebody looks after a job that has not ended."""
-    if not job.status.ended:
-        dispatcher.ensure_running(store.home)
-    return job
+@contextlib.contextmanager
+def _open_store() -> Iterator[JobStore]:
+    """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
+    with JobStore(_home()) as store:
+        if store.any_active():
+            dispatcher.ensure_running(store.home)
+        yield store
 
 
 def _results(job: Job) -> list[Answer]:
@@ -210,11 +213,9 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
         jobs match) and `filtered_by`; or `error`.
     """
     status, most = check_status_filter(status_filter), check_limit(limit)
-    with JobStore(_home()) as store:
+    with _open_store() as store:
         jobs = store.jobs(status, most)
         total = store.count(status)
-        if any(not job.status.ended for job in jobs):
-            dispatcher.ensure_running(store.home)
     return {"jobs": [_public(job) for job in jobs], "total": total, "filtered_by": status_filter}
 
 
@@ -229,7 +230,7 @@ def cancel_job(job_id: str) -> Answer:
         `job_id` and `status` ("cancelled") once no process of the job is left; or `error`, with
         `status` where the job has ended already.
     """
-    with JobStore(_home()) as store:
+    with _open_store() as store:
         job = store.find(job_id)
         _refuse_if_ended(job)
         if job.status is JobStatus.SCHEDULED:
@@ -276,8 +277,8 @@ def get_job_results(job_id: str) -> Answer:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    with JobStore(_home()) as store:
-        job = _looked_after(store, store.find(job_id))
+    with _open_store() as store:
+        job = store.find(job_id)
     if not job.status.ended:
         raise JobStatusError(
             f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
@@ -310,7 +311,7 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
         What `get_job_status` returns, when the job has ended or the time is over.
     """
     seconds = _checked_seconds(timeout_seconds)
-    with JobStore(_home()) as store:
+    with _open_store() as store:
         full_id = store.find(job_id).job_id
         _wait(store, full_id, seconds)
     return get_job_status(full_id)
@@ -351,8 +352,8 @@ def read_output(job_id: str) -> Answer:
     Returns:
         `job_id`, `status` and `output`; or `error`.
     """
-    with JobStore(_home()) as store:
-        job = _looked_after(store, store.find(job_id))
+    with _open_store() as store:
+        job = store.find(job_id)
     try:
         output = store.home.output(job.job_id).read_text(errors="replace")
     except FileNotFoundError:
@@ -366,7 +367,7 @@ def newest_job_here() -> str:
     Raises:
         UnknownJobError: if there is none.
     """
-    with JobStore(_home()) as store:
+    with _open_store() as store:
         return store.newest_from(str(_checked_folder(None)))
 
 

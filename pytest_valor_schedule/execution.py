@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -124,28 +125,40 @@ class Execution:
     def _end_overdue(self, process: subprocess.Popen[bytes], now: float) -> None:
         """End the workers whose test has run for too long; xdist replaces them."""
         for test in overdue(self.progress.current, now, self._limits.test):
-            self._note_hung(test, f"ran longer than its limit of {self._limits.test:g} s")
-            self.progress.forget(test)
-            processes.kill_member(test.pid, session=process.pid)
+            found = self._stacks_of(test)
+            # Stopped, it cannot go on to the next test while we look whether it is still at this.
+            processes.signal_member(test.pid, signal.SIGSTOP, session=process.pid)
+            self.progress.look(now)
+            if test in self.progress.current:
+                self._note_hung(
+                    test, f"ran longer than its limit of {self._limits.test:g} s", found
+                )
+                self.progress.forget(test)
+                processes.signal_member(test.pid, signal.SIGKILL, session=process.pid)
+            processes.signal_member(test.pid, signal.SIGCONT, session=process.pid)
 
     def _note_stall(self) -> None:
         minutes = (self._limits.stall or 0.0) / 60
+        text = f"hung: nothing happened in the run for {minutes:g} minutes"
         for test in self.progress.current:
-            self._note_hung(test, f"hung: nothing happened in the run for {minutes:g} minutes")
+            self._note_hung(test, text, self._stacks_of(test))
 
-    def _note_hung(self, test: Current, text: str) -> None:
-        """Write down, before anything is ended, what hangs and where."""
+    def _stacks_of(self, test: Current) -> str:
         worker = test.writer.rpartition("-")[2]
         where = journal.stacks_path(self._folder, self._prefix, worker)
+        return stacks.ask(test.pid, where) or _state_of(test.pid)
+
+    def _note_hung(self, test: Current, text: str, found: str) -> None:
+        """Write down, before anything is ended, what hangs and where."""
         if self._journal is None:
             self._journal = Journal(journal.path(self._folder, self._prefix, "runner"))
         self._journal.write(
             {
                 "kind": "hung",
-                "worker": worker,
+                "worker": test.writer.rpartition("-")[2],
                 "id": test.nodeid,
                 "text": text,
-                "stacks": stacks.ask(test.pid, where) or _state_of(test.pid),
+                "stacks": found,
             }
         )
 

@@ -33,10 +33,13 @@ class Guard:
         """Watch it no more."""
         self._nodes.pop(node, None)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Start to watch, once xdist has its workers."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Before xdist takes leave of its workers: see that it does not take too long."""
         workers.shorten_exit_timeout(session)
+
+    def pytest_sessionstart(self) -> None:
+        """Start to watch."""
         threading.Thread(target=self._watch, daemon=True, name="valor-schedule-guard").start()
 
     def _watch(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,6 +110,9 @@ def _worker_plugin(config: pytest.Config) -> object | None:
     if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
         for name in ("lf", "failedfirst", "stepwise"):
             setattr(config.option, name, False)
+        from pytest_valor_schedule.selection import Selection
+
+        config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
     return WorkerRecorder(told, workerinput["workerid"])
 
 

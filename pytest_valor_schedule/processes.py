@@ -205,11 +205,11 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def kill_member(pid: int, session: int) -> None:
-    """Kill a process if it belongs to a session, so that no number of somebody else's is hit."""
+def signal_member(pid: int, number: int, session: int) -> None:
+    """Send a signal to a process if it belongs to a session, so that nobody else's is hit."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if os.getsid(pid) == session:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def _kill(pids: Iterable[int]) -> None:

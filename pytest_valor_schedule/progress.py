@@ -37,6 +37,7 @@ class Progress:
         self._readers: dict[Path, journal.JournalReader] = {}
         self._pids: dict[str, int] = {}
         self._current: dict[str, Current] = {}
+        self._dead: set[str] = set()
         self._finished: set[str] = set()
         self._bad: set[str] = set()
         self.last_event: float | None = None
@@ -56,7 +57,7 @@ class Progress:
         if kind == "open":
             self._pids[writer] = int(event.get("pid") or 0)
         elif kind == "down":
-            self._current.pop(f"{self._prefix}-{event.get('worker')}", None)
+            self._dead.add(f"{self._prefix}-{event.get('worker')}")
         elif kind == "start":
             self.last_event = now
             self._current[writer] = Current(writer, self._pids.get(writer, 0), nodeid, now)
@@ -74,16 +75,11 @@ class Progress:
     @property
     def current(self) -> list[Current]:
         """The tests that are being run."""
-        return list(self._current.values())
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """The processes that keep journals, by writer."""
-        return dict(self._pids)
+        return [each for name, each in self._current.items() if name not in self._dead]
 
     def forget(self, test: Current) -> None:
-        """Take a test as no longer being run."""
-        self._current.pop(test.writer, None)
+        """Take the worker of a test as dead."""
+        self._dead.add(test.writer)
 
     def counts(self) -> dict[str, int]:
         """Return `finished`, `failed` and `total`, all counts of tests."""

@@ -6,7 +6,6 @@ way to the controller. The controller writes what only it can know: crashes, and
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -73,15 +72,6 @@ class WorkerRecorder(_Recorder):
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:  # before xdist adds "@group" to the ids of --dist loadgroup
             item.stash[_NODEID] = item.nodeid
-
-    @pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
-    def run_only_what_is_missing(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        if self._told.only is None:
-            return
-        wanted = set(json.loads(Path(self._told.only).read_text()))
-        others = [item for item in items if item.stash.get(_NODEID, item.nodeid) not in wanted]
-        items[:] = [item for item in items if item.stash.get(_NODEID, item.nodeid) in wanted]
-        config.hook.pytest_deselected(items=others)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_valor_schedule import completion, dispatcher, handshake, processes
+from pytest_valor_schedule import completion, dispatcher, handshake, processes, verdict
+from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
@@ -64,17 +65,35 @@ class Runner:
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
         first = last = self._round(1, self._chosen(), held)
+        why = None
         if first.stop is None:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
+                why = self._why_again(account, first)
                 last = self._round(2, account.missing, held)
         return Ending(
             completed_at=time.time(),
             outcome=last.stop,
-            explanation=self._explanation(last, stalled=first.stalled or last.stalled),
+            explanation=self._why_stopped(last) or why,
             exit_code=last.code,
             stopped_at=last.stopped_at,
         )
+
+    def _why_again(self, account: Account, first: Exit) -> str:
+        count = len(account.missing)
+        noun = "test was" if count == 1 else "tests were"
+        how = self._stall_text() if first.stalled else verdict.how_it_ended(account, first.code)
+        return f"{count} {noun} run once more, because at first {how}."
+
+    def _stall_text(self) -> str:
+        return f"nothing happened for {(self._job.stall_seconds or 0.0) / 60:g} minutes"
+
+    def _why_stopped(self, last: Exit) -> str | None:
+        if last.stop is Outcome.TIMED_OUT:
+            return f"The time limit of {self._job.timeout_minutes:g} minutes ended the run."
+        if last.stop is Outcome.CANCELLED:
+            return "Cancelled on request while it ran."
+        return f"The run was ended, because {self._stall_text()}." if last.stalled else None
 
     def _round(self, number: int, only: Sequence[str] | None, held: int) -> Exit:
         prefix = f"{self._job.attempt}.{number}"
@@ -114,14 +133,6 @@ class Runner:
 
     def _cancelled(self) -> bool:
         return self._store.cancel_requested(self._job.job_id)
-
-    def _explanation(self, last: Exit, stalled: bool) -> str | None:
-        if stalled and last.stop is None:
-            minutes = (self._job.stall_seconds or 0.0) / 60
-            return f"Nothing happened for {minutes:g} minutes, so the run was ended."
-        if last.stop is Outcome.TIMED_OUT:
-            return f"The time limit of {self._job.timeout_minutes:g} minutes ended the run."
-        return "Cancelled on request while it ran." if last.stop is Outcome.CANCELLED else None
 
     def _tell(self, counts: Mapping[str, int]) -> None:
         if counts != self._told and time.monotonic() >= self._tell_at:

@@ -190,6 +190,13 @@ class JobStore:
             query = f"SELECT count(*) FROM jobs {where}"
             return int(connection.execute(query, values).fetchone()[0])
 
+    def any_active(self) -> bool:
+        """Return whether any job is queued or running."""
+        query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status IN (?, ?))"
+        with self.database.reading() as connection:
+            values = (JobStatus.SCHEDULED, JobStatus.RUNNING)
+            return bool(connection.execute(query, values).fetchone()[0])
+
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""
         return self.jobs(JobStatus.SCHEDULED)[::-1]

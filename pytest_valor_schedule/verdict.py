@@ -16,7 +16,7 @@ def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | No
     outcomes = [result.outcome for result in account.results]
     missing = outcomes.count(TestOutcome.NOT_RUN)
     bad = any(outcome.bad for outcome in outcomes)
-    how = _how_it_ended(account, exit_code)
+    how = how_it_ended(account, exit_code)
     if missing and missing == len(outcomes):
         return Outcome.ERROR, f"No test ran: {how}."
     if missing and not (bad and account.interruption):
@@ -29,7 +29,8 @@ def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | No
     return (Outcome.PASSED if outcomes else Outcome.NO_TESTS), None
 
 
-def _how_it_ended(account: Account, exit_code: int | None) -> str:
+def how_it_ended(account: Account, exit_code: int | None) -> str:
+    """Return what is known of why pytest ended, as part of a sentence."""
     if account.interruption:
         return f"pytest stopped ({account.interruption})"
     if error := (account.internal_error or "").strip():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from typing import Any
 
 import pytest
@@ -189,6 +190,24 @@ def test_an_operator_is_found_anywhere(operator: str, before: str, after: str) -
 def test_quoted_arguments_are_given_back(words: list[str]) -> None:
     """Arguments that a program quotes by shlex.join arrive as they were."""
     assert _parse(shlex.join(["pytest", *words])).arguments == tuple(words)
+
+
+_SHELL_PIECES = st.sampled_from(
+    ["a", "é", " ", "\t", "'", '"', "\\", "\\\n", "\n", "$", "$1", "$$", "`", "#", " #", "~", "="]
+)
+
+
+@steady
+@given(st.lists(_SHELL_PIECES, max_size=8).map("".join))
+def test_words_are_those_of_a_shell(text: str) -> None:
+    """What is not refused is split as `sh` splits it, where no files are looked for."""
+    try:
+        words = _parse(f"pytest -- {text}").arguments
+    except InvalidRequestError:
+        return
+    script = f"set -f; printf '%s\\0' -- {text.strip()}"
+    split = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True).stdout
+    assert words == tuple(split.decode().split("\0")[:-1])
 
 
 _PIECES = st.sampled_from(

@@ -1,0 +1,28 @@
+"""Inside a worker of a job: run only the tests that the runner names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+
+class Selection:
+    """Deselects all other tests."""
+
+    def __init__(self, only: Path) -> None:
+        self._wanted = frozenset(json.loads(only.read_text()))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Choose by the ids that tests have before xdist adds "@group" to some, after all else."""
+        chosen = {item for item in items if item.nodeid in self._wanted}
+        yield
+        others = [item for item in items if item not in chosen]
+        items[:] = [item for item in items if item in chosen]
+        if others:
+            config.hook.pytest_deselected(items=others)

@@ -1,0 +1,382 @@
+"""Whatever dies, hangs or misbehaves in a run: every test is accounted for and nothing is left.
+
+The rows are what was seen to go wrong with pytest-xdist and with killed process trees.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from scheduled import results_of, run_pytest, scheduled_id
+from waiting import processes_marked, wait_until
+
+from pytest_valor_schedule import dispatcher, get_job_status, list_jobs
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+ONCE = """
+import os, pathlib, signal, sys, time
+import pytest
+
+def once(name="once"):
+    "Return whether this is the first time in the project that it is asked."
+    try:
+        pathlib.Path(__file__).with_name(name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+"""
+CONTROLLER = "os.getppid()"
+STALL = ("-o", "valor_schedule_stall_minutes=0.05")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One thing that goes wrong.
+
+    Attributes:
+        name: For people.
+        test: The body of the bad test; it stands between good ones.
+        conftest: Of the project.
+        arguments: Of pytest.
+        workers: How many.
+        bad: What becomes of the bad test.
+        others: What may become of the good ones.
+        outcome: That of the job.
+        message: Part of the bad test's message.
+        explanation: Part of the job's explanation.
+    """
+
+    name: str
+    test: str = "pass"
+    conftest: str = ""
+    arguments: tuple[str, ...] = ()
+    workers: int = 2
+    bad: str = "passed"
+    others: frozenset[str] = frozenset({"passed"})
+    outcome: str = "passed"
+    message: str = ""
+    explanation: str = ""
+
+
+def _crash(name: str, test: str, message: str, **more: object) -> Row:
+    return Row(name=name, test=test, bad="crashed", outcome="failed", message=message, **more)  # type: ignore[arg-type]
+
+
+NOT_RUN = frozenset({"passed", "not_run"})
+KILL_SELF = "os.kill(os.getpid(), signal.SIGKILL)"
+ROWS = [
+    _crash("segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    _crash("os-exit", "os._exit(7)", "exit code 7"),
+    _crash("os-exit-0", "os._exit(0)", "exit code 0"),
+    _crash("killed", KILL_SELF, "probably out of memory"),
+    _crash("pipe-held-by-child", f"if os.fork() == 0: time.sleep(60)\n    {KILL_SELF}", "SIGKILL"),
+    _crash("no-restart", KILL_SELF, "SIGKILL", arguments=("--max-worker-restart=0",)),
+    *(
+        _crash(f"{dist}-crash", KILL_SELF, "SIGKILL", arguments=("--dist", dist, *STALL))
+        for dist in ("loadfile", "loadscope", "loadgroup", "worksteal")
+    ),
+    Row(
+        name="worker-killed-in-bootstrap",
+        conftest="def pytest_configure_node(node):\n"
+        "    if node.gateway.id == 'gw1' and once(): node.gateway._io.popen.kill()",
+    ),
+    _crash(
+        "replacement-killed-in-bootstrap",
+        KILL_SELF,
+        "SIGKILL",
+        conftest="def pytest_configure_node(node):\n"
+        "    if node.gateway.id == 'gw2' and once(): node.gateway._io.popen.kill()",
+    ),
+    Row(
+        name="pytest-exit",
+        test="pytest.exit('enough')",
+        bad="not_run",
+        others=NOT_RUN,
+        outcome="incomplete",
+        message="enough",
+        explanation="enough",
+    ),
+    Row(
+        name="pytest-exit-with-code",
+        test="pytest.exit('enough', returncode=3)",
+        bad="not_run",
+        others=NOT_RUN,
+        outcome="incomplete",
+        message="enough",
+    ),
+    Row(
+        name="pytest-exit-with-0",
+        test="pytest.exit('enough', returncode=0)",
+        bad="not_run",
+        others=NOT_RUN,
+        outcome="incomplete",
+        message="enough",
+    ),
+    Row(
+        name="keyboard-interrupt-in-a-test",
+        test="raise KeyboardInterrupt",
+        bad="not_run",
+        others=NOT_RUN,
+        outcome="incomplete",
+    ),
+    *(
+        Row(
+            name=f"controller-{number.name}",
+            test=f"if once(): os.kill({CONTROLLER}, {int(number)}); time.sleep(60)",
+        )
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+    ),
+    Row(
+        name="controller-SIGINT",
+        test=f"os.kill({CONTROLLER}, signal.SIGINT); time.sleep(60)",
+        bad="not_run",
+        others=NOT_RUN,
+        outcome="incomplete",
+    ),
+    Row(
+        name="conftest-fails-in-workers",
+        conftest="def pytest_configure(config):\n"
+        "    if hasattr(config, 'workerinput'): raise RuntimeError('not here')",
+        bad="not_run",
+        others=frozenset({"not_run"}),
+        outcome="error",
+        explanation="No test ran: ",
+    ),
+    Row(
+        name="internal-error-in-a-worker",
+        conftest="def pytest_runtest_logfinish(nodeid):\n"
+        "    if 'bad' in nodeid and 'PYTEST_XDIST_WORKER' in os.environ and once(): 1 / 0",
+        explanation="run once more, because at first pytest had an internal error",
+    ),
+    Row(
+        name="collection-differs",
+        conftest="def pytest_collection_modifyitems(config, items):\n"
+        "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw1': items.pop()",
+        others=NOT_RUN,
+        outcome="incomplete",
+        explanation="not there any more",
+    ),
+    _crash(
+        "replacement-collects-something-else",
+        KILL_SELF,
+        "SIGKILL",
+        conftest="def pytest_collection_modifyitems(config, items):\n"
+        "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw2': items.pop(0)",
+    ),
+    Row(
+        name="property-that-cannot-be-sent",
+        test="request.node.user_properties.append(('x', object()))",
+    ),
+    Row(
+        name="test-limit",
+        test="time.sleep(60)",
+        arguments=("-o", "valor_schedule_test_timeout=1"),
+        bad="failed",
+        outcome="failed",
+        message="ran longer than its limit of 1 s",
+    ),
+    Row(
+        name="test-limit-holding-the-gil",
+        test="3 ** (10 ** 8)",
+        arguments=("-o", "valor_schedule_test_timeout=1"),
+        bad="failed",
+        outcome="failed",
+        message="ran longer than its limit of 1 s",
+    ),
+    Row(
+        name="hang",
+        test="time.sleep(60)",
+        arguments=STALL,
+        bad="failed",
+        outcome="failed",
+        message="hung: nothing happened",
+        explanation="nothing happened for 0.05 minutes",
+    ),
+    Row(
+        name="worker-stopped",
+        test="os.kill(os.getpid(), signal.SIGSTOP)",
+        arguments=STALL,
+        bad="failed",
+        outcome="failed",
+        message="hung: nothing happened",
+    ),
+    Row(
+        name="session-fixture-hangs-at-its-end",
+        conftest="@pytest.fixture(scope='session', autouse=True)\n"
+        "def hanging():\n    yield\n    time.sleep(60)",
+        arguments=STALL,
+        outcome="failed",
+        bad="failed",
+        explanation="nothing happened",
+    ),
+    Row(
+        name="daemons",
+        test="import daemons; daemons.start_all()",
+    ),
+]
+
+DAEMONS = '''
+"""Descendants that get away from most ways of killing a tree."""
+import os, signal, subprocess, sys, time
+
+def start(code, **more):
+    quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, "-S", "-c", code, __file__], **quiet, **more)
+
+SLEEP = "import time; time.sleep(300)"
+FORK = "os.fork() and os._exit(0); "
+DOUBLE_FORK = "import os; " + FORK + "os.setsid(); " + FORK + SLEEP
+IGNORES_TERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SLEEP
+RE_FORKS = """
+import os, time
+end = time.monotonic() + 300
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    time.sleep(0.002)
+"""
+
+def start_all():
+    start(SLEEP)
+    start(SLEEP, start_new_session=True)
+    start(DOUBLE_FORK)
+    start(DOUBLE_FORK, env={})
+    start(IGNORES_TERM)
+    stopped = start(SLEEP)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    start(RE_FORKS)
+    start(RE_FORKS, env={})
+'''
+
+
+def _write_project(row: Row) -> list[str]:
+    """Write a project of three files, the bad test in the middle; return the node ids."""
+    good = "\n".join(f"def test_{n}(): pass" for n in range(4))
+    Path("test_a.py").write_text(good)
+    Path("test_b.py").write_text(
+        f"{ONCE}\ndef test_before(): pass\ndef test_bad(request):\n    {row.test}\n"
+        f"def test_after(): pass\n"
+    )
+    Path("test_c.py").write_text(good)
+    Path("conftest.py").write_text(f"{ONCE}\n{row.conftest}")
+    Path("daemons.py").write_text(DAEMONS)
+    plain = [f"test_{name}.py::test_{n}" for name in "ac" for n in range(4)]
+    return plain + [f"test_b.py::test_{name}" for name in ("before", "bad", "after")]
+
+
+def _daemons(project: Path) -> set[int]:
+    """Return the daemons that a project's tests started, also those without an environment."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"-S\0-c\0" in command and bytes(project / "daemons.py") in command:
+            found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_test_is_accounted_for_and_nothing_is_left(project: Path, row: Row) -> None:
+    """The record has every test, adds up, blames the right one, and no process of the job lives."""
+    nodeids = _write_project(row)
+    workers = ("--max-workers", str(row.workers))
+    job_id = scheduled_id(run_pytest("--schedule", *workers, *row.arguments))
+    results = results_of(job_id)
+    outcomes = {each["nodeid"]: each["outcome"] for each in results["results"]}
+    assert outcomes.keys() == set(nodeids)
+    bad = next(each for each in results["results"] if each["nodeid"] == "test_b.py::test_bad")
+    told = (results["outcome"], results.get("explanation"), bad)
+    if row.name != "session-fixture-hangs-at-its-end":
+        assert bad["outcome"] == row.bad, told
+        assert results["outcome"] == row.outcome, told
+        others = {each for nodeid, each in outcomes.items() if nodeid != bad["nodeid"]}
+        assert others <= row.others, told
+    assert row.message in bad.get("message", ""), told
+    assert row.explanation in results.get("explanation", ""), told
+    assert processes_marked(f"{JOB_ID_VARIABLE}={job_id}") == []
+    assert _daemons(project) == set()
+
+
+def test_hung_test_shows_where(project: Path) -> None:
+    """The stacks of a test that hangs, also while it holds the GIL, are in its result."""
+    Path("test_a.py").write_text("def test_busy():\n    return 3 ** (10 ** 8)\n")
+    done = run_pytest("--schedule", "-o", "valor_schedule_test_timeout=1")
+    [result] = results_of(scheduled_id(done))["results"]
+    assert 'test_a.py", line 2 in test_busy' in result["longrepr"]
+
+
+def test_crash_shows_where(project: Path) -> None:
+    """The stack at a segmentation fault is in the result of the test that made it."""
+    Path("test_a.py").write_text(
+        "import os, signal\ndef test_bad():\n    os.kill(os.getpid(), signal.SIGSEGV)\n"
+    )
+    [result] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+    assert 'test_a.py", line 3 in test_bad' in result["longrepr"]
+
+
+@pytest.mark.parametrize("who", ["runner", "dispatcher", "both"])
+def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> None:
+    """After the runner, the dispatcher or both are killed, a look at the list is enough."""
+    Path("test_a.py").write_text(
+        "import time, daemons\n"
+        "def test_quick(): daemons.start_all()\n"
+        "def test_slow(): time.sleep(6)\n"
+    )
+    Path("daemons.py").write_text(DAEMONS)
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1"))
+    wait_until(
+        lambda: get_job_status(job_id).get("progress", {}).get("finished") == 1,
+        "the quick test has finished",
+    )
+    with JobStore(home) as store:
+        runner = Identity.from_text(store.claim(job_id) or "")
+    dispatchers = _processes_of_module("dispatcher", home)
+    doomed = {"runner": [runner.pid], "dispatcher": dispatchers}
+    for pid in doomed.get(who, [runner.pid, *dispatchers]):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: list_jobs("completed")["total"] == 1, "the list shows it as completed")
+    outcomes = {each["nodeid"]: each["outcome"] for each in results_of(job_id)["results"]}
+    slow = "passed" if who == "dispatcher" else "not_run"
+    assert outcomes == {"test_a.py::test_quick": "passed", "test_a.py::test_slow": slow}
+    wait_until(lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process lives")
+    if who != "both":  # nobody is left whose children those without a mark could become
+        wait_until(lambda: not _daemons(project), "no daemon lives")
+    _end(project)
+
+
+def _end(project: Path) -> None:
+    """End what nobody can find any more: the re-forker is always another process."""
+
+    def none_left() -> bool:
+        for pid in (found := _daemons(project)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not found
+
+    wait_until(none_left, "all daemons are dead")
+
+
+def _processes_of_module(module: str, home: Home) -> list[int]:
+    assert dispatcher.is_running(home)
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if module.encode() in command and str(home.root).encode() in command:
+            found.append(int(folder.name))
+    assert sys.executable
+    return found
