@@ -101,10 +101,12 @@ def _split(text: str) -> list[str]:
 def _without_shell_syntax(text: str) -> str:
     """Return the text as `shlex` splits it like a shell; raise where a shell would do more."""
     kept, quote, start, i = [], "", 0, 0
+    word_begins = True
     while i < len(text):
         char = text[i]
         if char == "\\" and quote != "'":
             kept.append(_escaped(text[i : i + 2], quote))
+            word_begins = word_begins and not kept[-1]
             i += 2
             continue
         if quote:
@@ -112,7 +114,8 @@ def _without_shell_syntax(text: str) -> str:
         elif char in "'\"":
             quote, start = char, i
         if quote != "'":
-            _refuse_operator(text, i, quoted=bool(quote))
+            _refuse_operator(text, i, quoted=bool(quote), word_begins=word_begins)
+        word_begins = not quote and char.isspace()
         kept.append(char)
         i += 1
     if quote:
@@ -132,13 +135,16 @@ def _escaped(pair: str, quote: str) -> str:
 
 
 _OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
-_EXPANSION = re.compile(r"`|\$[({A-Za-z_]")
+_AT_WORD_BEGIN = re.compile(r"[#~]")  # a comment, somebody's home
+_EXPANSION = re.compile(r"`|\$[({\w@*#?!$-]", re.ASCII)
 
 
-def _refuse_operator(text: str, position: int, *, quoted: bool) -> None:
+def _refuse_operator(text: str, position: int, *, quoted: bool, word_begins: bool) -> None:
     found = _EXPANSION.match(text, position)
     if not found and not quoted:
         found = _OPERATOR.match(text, position)
+    if not found and not quoted and word_begins:
+        found = _AT_WORD_BEGIN.match(text, position)
     if not found:
         return
     name = "a line break" if found[0] == "\n" else f'"{found[0]}"'

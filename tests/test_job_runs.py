@@ -158,7 +158,7 @@ def test_workers_that_cannot_collect_are_an_error(project: Path) -> None:
     )
     results = results_of(scheduled_id(run_pytest("--schedule")))
     assert results["outcome"] == "error"
-    assert results["explanation"].startswith("No test ran: ")
+    assert "No test ran: " in results["explanation"]
 
 
 def test_folder_that_is_gone_is_an_error(project: Path) -> None:
