@@ -120,12 +120,12 @@ def _list(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     answer = api.get_job_status(_job(options))
-    return _show(options, answer, lambda a: [rendering.one_line(rendering.job_line(a))])
+    return _show(options, answer, rendering.status_lines)
 
 
 def _wait(options: argparse.Namespace) -> int:
     answer = api.wait_for_job(_job(options), options.timeout)
-    shown = _show(options, answer, lambda a: [rendering.one_line(rendering.job_line(a))])
+    shown = _show(options, answer, rendering.status_lines)
     if shown or answer.get("outcome"):
         return shown or rendering.exit_code(answer)
     return 75  # EX_TEMPFAIL: the time is over, the job is not

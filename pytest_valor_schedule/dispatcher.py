@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from pytest_valor_schedule import completion, policy, processes
 from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
@@ -19,6 +20,7 @@ from pytest_valor_schedule.store import JobStore
 
 _POLL_SECONDS = 0.05
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
+_PAUSE_AFTER_ERROR_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 
 
@@ -135,7 +137,13 @@ def _serve(home: Home) -> None:
         patience = idle_seconds(home)
         idle_since = time.monotonic()
         while time.monotonic() - idle_since < patience:
-            if dispatcher.step(time.time()):
+            try:
+                busy = dispatcher.step(time.time())
+            except ScheduleError as error:  # a full disk, say: it may pass, and others may help
+                print(f"dispatcher: {error}", flush=True)
+                time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
+                continue
+            if busy:
                 idle_since = time.monotonic()
             time.sleep(_POLL_SECONDS)
         executor.close()

@@ -105,12 +105,17 @@ def job_line(job: Answer) -> str:
     return ", ".join([*parts, *([job["reason"]] if "reason" in job else [])])
 
 
+def status_lines(job: Answer) -> list[str]:
+    """Return how a job stands, and why where its outcome alone does not tell."""
+    lines = [job_line(job), *([job["explanation"]] if job.get("explanation") else [])]
+    return [one_line(line) for line in lines]
+
+
 def results_lines(answer: Answer) -> list[str]:
     """Return the results of an ended job, or its error: one line for each bad test."""
     if "error" in answer:
         return [f"error: {plain(answer['error'])}"]
-    lines = [job_line(answer)]
-    lines += [answer["explanation"]] if answer.get("explanation") else []
+    lines = status_lines(answer)
     for error in answer.get("collection_errors", ()):
         lines.append(f"COLLECTION ERROR {error['nodeid']}")
     bad = ("failed", "error", "crashed")
