@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import clock
@@ -26,6 +28,9 @@ def command_name() -> str:
     """Return how this terminal starts our command line."""
     if shutil.which("valor-schedule"):
         return "valor-schedule"
+    script = Path(sys.executable).with_name("valor-schedule")
+    if script.exists():
+        return min(str(script), os.path.relpath(script), key=len)
     return f"{sys.executable} -m {__package__}"
 
 

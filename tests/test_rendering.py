@@ -172,9 +172,12 @@ def test_a_quiet_receipt_is_one_line() -> None:
 def test_the_command_is_one_that_this_terminal_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where `valor-schedule` is not on the PATH, the interpreter starts it."""
+    """Where `valor-schedule` is not on the PATH, its own path or the interpreter starts it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert rendering.command_name() == f"{sys.executable} -m pytest_valor_schedule"
+    beside = Path(sys.executable).with_name("valor-schedule")
+    assert (Path.cwd() / rendering.command_name()).resolve() == beside.resolve()
+    monkeypatch.setattr(sys, "executable", "/opt/python")
+    assert rendering.command_name() == "/opt/python -m pytest_valor_schedule"
     script = tmp_path / "valor-schedule"
     script.touch(mode=0o700)
     assert rendering.command_name() == "valor-schedule"
