@@ -76,12 +76,15 @@ class Home:
         """Create the folders that are missing, private to their user.
 
         Raises:
-            StoreError: if they cannot be created.
+            StoreError: if they cannot be created, or are not this user's alone to write to.
         """
+        folders = (self.results, self.schedule, self.schedule / "jobs")
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.results, self.schedule, self.schedule / "jobs"):
+            for folder in folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.root, *folders):
+                _refuse_if_shared(folder)
         except OSError as error:
             raise StoreError(
                 f"The folder {self.root} cannot be used ({error.strerror}); "
@@ -109,6 +112,17 @@ class Home:
             raise InvalidRequestError(
                 f"{self.config} cannot be read ({error}); correct it or delete it."
             ) from error
+
+
+def _refuse_if_shared(folder: Path) -> None:
+    """Raise StoreError for a folder into which somebody else could put jobs for us to run."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise StoreError(
+            f"The folder {folder} belongs to another user; set VALOR_HOME to one of your own."
+        )
+    if found.st_mode & 0o022:
+        raise StoreError(f"The folder {folder} can be written by others; run: chmod go-w {folder}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,23 @@ def test_no_setting_keeps_a_dispatcher_from_serving(home: Home, content: str) ->
     default = settings.idle_seconds(home, {})
     home.config.write_text(content)
     assert settings.idle_seconds(home, {}) == default
+
+
+def test_a_home_of_somebody_else_is_refused(home: Home) -> None:
+    """Nobody's jobs are run from a folder that another user owns."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    home.make()
+    os.chown(home.root, 65534, -1)
+    with pytest.raises(StoreError, match="belongs to another user"):
+        home.make()
+
+
+@pytest.mark.parametrize("inner", ["", "test_schedule", "test_schedule/jobs", "test_results"])
+def test_a_home_that_others_may_write_to_is_refused(home: Home, inner: str) -> None:
+    """Nobody else can put jobs into the queue; the message says how to mend it."""
+    home.make()
+    folder = home.root / inner
+    folder.chmod(0o777)
+    with pytest.raises(StoreError, match=f"chmod go-w {folder}"):
+        home.make()
