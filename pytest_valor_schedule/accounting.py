@@ -173,8 +173,8 @@ class _Ledger:
         """Return how the collection of the job differs from that of its submitter."""
         gone = len(set(tests) - self.collected.keys()) if self.collected else 0
         new = len(self.collected.keys() - set(tests))
-        if not gone and not new:
-            return None
+        if not gone:
+            return f"{new} {'test is' if new == 1 else 'tests are'} new" if new else None
         parts = [f"{gone} scheduled {'test is' if gone == 1 else 'tests are'} not there any more"]
         parts += [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
         return " and ".join(parts)

@@ -9,38 +9,24 @@ import contextlib
 import functools
 import math
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, Literal, ParamSpec
 
-from pytest_valor_schedule import (
-    clock,
-    completion,
-    dispatcher,
-    record,
-    specification,
-    submission,
-)
+from pytest_valor_schedule import clock, control, dispatcher, record, submission
 from pytest_valor_schedule.collection import collect
-from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import (
     InvalidRequestError,
     JobStatusError,
     ScheduleError,
     StoreError,
 )
-from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.order import checked_folder, order_of
 from pytest_valor_schedule.request import Request, check_limit, check_status_filter
 from pytest_valor_schedule.settings import Home
-from pytest_valor_schedule.specification import Specification
 from pytest_valor_schedule.store import JobStore
-from pytest_valor_schedule.submission import Order, Receipt
+from pytest_valor_schedule.submission import Receipt
 
-_POLL_SECONDS = 0.05
-_LOOK_AFTER_SECONDS = 1.0
-_CANCEL_PATIENCE_SECONDS = 30.0
 _P = ParamSpec("_P")
 Answer = dict[str, Any]
 
@@ -92,9 +78,7 @@ def schedule_tests(
         `error`, and with it `exit_code` and `output` where pytest could not collect.
     """
     request = Request.checked(priority, max_workers, timeout_minutes, notification_chat_id)
-    folder = _checked_folder(cwd)
-    parsed = specification.parse(test_specification, lambda word: (folder / word).exists())
-    order = _order(test_specification, parsed, folder)
+    order = order_of(test_specification, cwd)
     found = collect(
         order.launcher,
         order.arguments,
@@ -104,42 +88,6 @@ def schedule_tests(
     )
     receipt = submission.submit(_home(), order, request, found)
     return _scheduled_answer(receipt, found.nodeids)
-
-
-def _checked_folder(cwd: str | os.PathLike[str] | None) -> Path:
-    try:
-        folder = Path.cwd() if cwd is None else Path(cwd).absolute()
-    except OSError:
-        raise InvalidRequestError(
-            "The current working directory is gone; change to one that exists, or give cwd."
-        ) from None
-    except TypeError:
-        raise InvalidRequestError(f"cwd is {cwd!r}, but must be the path of a folder.") from None
-    if not folder.is_dir():
-        raise InvalidRequestError(f"The folder {folder} is not there; give cwd one that is.")
-    return folder
-
-
-def _order(text: str, parsed: Specification, folder: Path) -> Order:
-    return Order(
-        specification=text.strip(),
-        launcher=_own_interpreter(parsed.launcher),
-        arguments=parsed.arguments,
-        cwd=str(folder),
-        environment={**submission.current_environment(), **dict(parsed.environment)},
-        umask=submission.current_umask(),
-    )
-
-
-def _own_interpreter(launcher: tuple[str, ...]) -> tuple[str, ...]:
-    """Have `pytest` and `python` without a path mean the interpreter of this process."""
-    if launcher[0] in ("python", "python3"):
-        return (sys.executable, *launcher[1:])
-    if launcher[0] in ("pytest", "py.test"):
-        script = Path(sys.executable).with_name("pytest")
-        start = (str(script),) if script.exists() else ("-m", "pytest")
-        return (sys.executable, *start)
-    return launcher
 
 
 def _scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
@@ -231,36 +179,8 @@ def cancel_job(job_id: str) -> Answer:
         `status` where the job has ended already.
     """
     with _open_store() as store:
-        job = store.find(job_id)
-        _refuse_if_ended(job)
-        if job.status is JobStatus.SCHEDULED:
-            text = "Cancelled on request before it started."
-            ending = Ending(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
-            job = completion.complete(store, job, ending) or store.get(job.job_id)
-        if job.status is JobStatus.RUNNING:
-            job = _cancel_running(store, job)
-        if job.status is not JobStatus.CANCELLED:
-            _refuse_if_ended(job)
+        job = control.cancel(store, store.find(job_id))
     return {"job_id": job.job_id, "status": str(job.status)}
-
-
-def _refuse_if_ended(job: Job) -> None:
-    if job.status.ended:
-        raise JobStatusError(
-            f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
-            status=job.status,
-        )
-
-
-def _cancel_running(store: JobStore, job: Job) -> Job:
-    store.request_cancel(job.job_id)
-    ended = _wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
-    if not ended.status.ended:
-        raise JobStatusError(
-            f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
-            status=ended.status,
-        )
-    return ended
 
 
 @_errors_as_answers
@@ -313,7 +233,7 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
     seconds = _checked_seconds(timeout_seconds)
     with _open_store() as store:
         full_id = store.find(job_id).job_id
-        _wait(store, full_id, seconds)
+        control.wait(store, full_id, seconds)
     return get_job_status(full_id)
 
 
@@ -325,21 +245,6 @@ def _checked_seconds(value: object) -> float:
     raise InvalidRequestError(
         f"timeout_seconds is {value!r}, but must be a number of seconds of 0 or more, or None."
     )
-
-
-def _wait(store: JobStore, job_id: str, seconds: float) -> Job:
-    """Return the job when it has ended or the time is over."""
-    deadline = time.monotonic() + seconds
-    look_after_at = 0.0
-    while True:
-        job = store.get(job_id)
-        now = time.monotonic()
-        if job.status.ended or now >= deadline:
-            return job
-        if now >= look_after_at:
-            look_after_at = now + _LOOK_AFTER_SECONDS
-            dispatcher.ensure_running(store.home)
-        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
 
 
 @_errors_as_answers
@@ -368,7 +273,7 @@ def newest_job_here() -> str:
         UnknownJobError: if there is none.
     """
     with _open_store() as store:
-        return store.newest_from(str(_checked_folder(None)))
+        return store.newest_from(str(checked_folder(None)))
 
 
 def _home() -> Home:

@@ -60,6 +60,8 @@ class Collection:
             fields: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError):
             return None
+        known = {field.name for field in dataclasses.fields(cls)}  # it may be of a newer version
+        fields = {name: value for name, value in fields.items() if name in known}
         return cls(**{**fields, "nodeids": tuple(fields["nodeids"])})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 VARIABLE = "VALOR_SCHEDULE_HANDSHAKE"
@@ -43,6 +43,11 @@ class Handshake:
         """Return the fields by name."""
         return dataclasses.asdict(self)
 
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Handshake:
+        """Return what `to_json` gave."""
+        return cls(**_known(cls, fields))
+
     def to_text(self) -> str:
         """Return the handshake as the value of `VARIABLE`."""
         return json.dumps(self.to_json())
@@ -69,9 +74,15 @@ def take(environment: MutableMapping[str, str]) -> Handshake | CollectOrder | No
     """Take what this pytest was told out of its environment; None if it was told nothing."""
     text = environment.pop(VARIABLE, None)
     if text is not None:
-        return Handshake(**json.loads(text))
+        return Handshake.from_json(json.loads(text))
     text = environment.pop(COLLECT_VARIABLE, None)
-    return None if text is None else CollectOrder(**json.loads(text))
+    return None if text is None else CollectOrder(**_known(CollectOrder, json.loads(text)))
+
+
+def _known(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this version knows of; who told us may be of a newer one."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return {name: value for name, value in fields.items() if name in names}
 
 
 def collection_digest(nodeids: Iterable[str]) -> str:

@@ -106,7 +106,7 @@ def _worker_plugin(config: pytest.Config) -> object | None:
         return None
     from pytest_valor_schedule.recorder import WorkerRecorder
 
-    told = handshake.Handshake(**workerinput["valor_schedule"])
+    told = handshake.Handshake.from_json(workerinput["valor_schedule"])
     if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
         for name in ("lf", "failedfirst", "stepwise"):
             setattr(config.option, name, False)

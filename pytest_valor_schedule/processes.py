@@ -208,7 +208,7 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
 def signal_member(pid: int, number: int, session: int) -> None:
     """Send a signal to a process if it belongs to a session, so that nobody else's is hit."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        if os.getsid(pid) == session:
+        if pid > 0 and os.getsid(pid) == session:
             os.kill(pid, number)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from sys import executable, orig_argv
-from typing import Any
 
 import pytest
 
@@ -14,17 +13,11 @@ from pytest_valor_schedule import api, rendering, settings, specification, submi
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.handshake import CollectOrder
-from pytest_valor_schedule.request import (
-    Request,
-    check_max_workers,
-    check_notification_chat_id,
-    check_optional_duration,
-    check_priority,
-    check_timeout_minutes,
-    number,
-)
-from pytest_valor_schedule.settings import Home, Setting
-from pytest_valor_schedule.submission import Order, Receipt
+from pytest_valor_schedule.options import Sources
+from pytest_valor_schedule.order import Order, current_umask, job_environment
+from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.submission import Receipt
 
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 _CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
@@ -38,7 +31,7 @@ def collecting(
     refusal = _refusal(config)
     try:
         home = Home.find(environment)
-        limits = _Sources(config, environment, home.settings()).limits()
+        limits = Sources(config, environment, home.settings()).limits()
     except ScheduleError as error:
         refusal, limits = str(error), {}
     _do_not_run_here(config)
@@ -57,7 +50,7 @@ def scheduling(config: pytest.Config, environment: Mapping[str, str]) -> object 
     """
     try:
         home = Home.find(environment)
-        sources = _Sources(config, environment, home.settings())
+        sources = Sources(config, environment, home.settings())
         asked_for = config.option.schedule or config.option.schedule_wait
         if not asked_for and not settings.is_on(sources.setting("schedule")):
             return None
@@ -72,48 +65,6 @@ def scheduling(config: pytest.Config, environment: Mapping[str, str]) -> object 
         raise pytest.UsageError(str(error)) from None
     _do_not_run_here(config)
     return Submitter(home, _order(config, environment), request, limits, wait)
-
-
-class _Sources:
-    """All the places that a setting of this run can come from."""
-
-    def __init__(
-        self, config: pytest.Config, environment: Mapping[str, str], machine: Mapping[str, Any]
-    ) -> None:
-        self._config = config
-        self._environment = environment
-        self._machine = machine
-
-    def setting(self, name: str) -> Setting:
-        option = getattr(self._config.option, name, None)
-        ini = self._config.getini(f"valor_schedule_{name}")
-        return settings.look_up(name, option, self._environment, ini, self._machine)
-
-    def request(self) -> Request:
-        return Request(
-            priority=self._checked("priority", check_priority),
-            max_workers=self._checked("max_workers", _numeric(check_max_workers)),
-            timeout_minutes=self._checked("timeout_minutes", _numeric(check_timeout_minutes)),
-            notification_chat_id=self._checked("notify", check_notification_chat_id),
-        )
-
-    def limits(self) -> dict[str, float | None]:
-        """Return the clocks of a job that are the project's to set, in seconds."""
-        minutes = self._checked("stall_minutes", _numeric(check_optional_duration))
-        return {
-            "test_timeout_seconds": self._checked(
-                "test_timeout", _numeric(check_optional_duration)
-            ),
-            "stall_seconds": minutes and minutes * 60,
-        }
-
-    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
-        setting = self.setting(name)
-        return check(setting.value, setting.source)
-
-
-def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, source: check(number(value), source)
 
 
 def _refusal(config: pytest.Config) -> str | None:
@@ -265,8 +216,8 @@ def _order(config: pytest.Config, environment: Mapping[str, str]) -> Order:
         launcher=specification.invocation(executable, orig_argv, given),
         arguments=arguments,
         cwd=str(config.invocation_params.dir),
-        environment=submission.job_environment(environment),
-        umask=submission.current_umask(),
+        environment=job_environment(environment),
+        umask=current_umask(),
     )
 
 

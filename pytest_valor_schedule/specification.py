@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
+from pytest_valor_schedule import shell
 from pytest_valor_schedule.errors import InvalidRequestError
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
@@ -20,7 +20,11 @@ _RUNNER_OPTIONS_WITH_VALUE = (
     *("--only-group", "--no-group", "--package", "--project", "--directory", "--env-file"),
     *("--index", "--index-url", "--default-index", "-C", "-P", "-e", "--env"),
 )
-_PYTHON_OPTIONS_WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
+_OPTIONS_WITH_VALUE = (  # of python and of coverage run
+    *("-X", "-W", "--check-hash-based-pycs", "--source", "--omit", "--include", "--rcfile"),
+    *("--concurrency", "--context", "--data-file"),
+)
+_MODULE_OPTION = re.compile(r"-[a-zA-Z]*m")
 
 _NOT_IN_BACKGROUND = {
     "--pdb": "opens a debugger",
@@ -32,6 +36,7 @@ _NOT_IN_BACKGROUND = {
     "--version": "runs no test",
     "-V": "runs no test",
     "--fixtures": "runs no test",
+    "--fixtures-per-test": "runs no test",
     "--markers": "runs no test",
     "--cache-show": "runs no test",
     "--setup-only": "runs no test",
@@ -70,7 +75,7 @@ def parse(text: str, is_path: Callable[[str], bool]) -> Specification:
     Raises:
         InvalidRequestError: naming the part that cannot be used.
     """
-    words = _split(text)
+    words = shell.split(text)
     count = next((i for i, word in enumerate(words) if not _ASSIGNMENT.match(word)), len(words))
     pairs = tuple(tuple(word.split("=", 1)) for word in words[:count])
     launcher, arguments = _launcher(words[count:], is_path)
@@ -80,83 +85,6 @@ def parse(text: str, is_path: Callable[[str], bool]) -> Specification:
         launcher=launcher,
         arguments=without_schedule_flags(arguments),
     )
-
-
-def _split(text: str) -> list[str]:
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidRequestError(
-            'The test specification is empty; give a command such as "pytest tests/ -v".'
-        )
-    if "\0" in text:
-        raise InvalidRequestError("The test specification contains a NUL character; remove it.")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequestError(
-            f"The test specification contains a lone surrogate: {_excerpt(text)}; remove it."
-        ) from None
-    return shlex.split(_without_shell_syntax(text.strip()))
-
-
-def _without_shell_syntax(text: str) -> str:
-    """Return the text as `shlex` splits it like a shell; raise where a shell would do more."""
-    kept, quote, start, i = [], "", 0, 0
-    word_begins = True
-    while i < len(text):
-        char = text[i]
-        if char == "\\" and quote != "'":
-            kept.append(_escaped(text[i : i + 2], quote))
-            word_begins = word_begins and not kept[-1]
-            i += 2
-            continue
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote, start = char, i
-        if quote != "'":
-            _refuse_operator(text, i, quoted=bool(quote), word_begins=word_begins)
-        word_begins = not quote and char.isspace()
-        kept.append(char)
-        i += 1
-    if quote:
-        raise InvalidRequestError(
-            f"The test specification has an unclosed quote: {_excerpt(text[start:])}; close it."
-        )
-    return "".join(kept)
-
-
-def _escaped(pair: str, quote: str) -> str:
-    """Return a backslash and what follows as `shlex` understands it."""
-    if len(pair) < 2:
-        raise InvalidRequestError("The test specification ends in a lone backslash; remove it.")
-    if pair == "\\\n":
-        return ""  # a line that goes on
-    return pair[1] if quote and pair[1] in "$`" else pair
-
-
-_OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
-_AT_WORD_BEGIN = re.compile(r"[#~]")  # a comment, somebody's home
-_EXPANSION = re.compile(r"`|\$[({\w@*#?!$-]", re.ASCII)
-
-
-def _refuse_operator(text: str, position: int, *, quoted: bool, word_begins: bool) -> None:
-    found = _EXPANSION.match(text, position)
-    if not found and not quoted:
-        found = _OPERATOR.match(text, position)
-    if not found and not quoted and word_begins:
-        found = _AT_WORD_BEGIN.match(text, position)
-    if not found:
-        return
-    name = "a line break" if found[0] == "\n" else f'"{found[0]}"'
-    raise InvalidRequestError(
-        f"The test specification contains {name}, which only a shell would understand: "
-        f"{_excerpt(text[position:])}; schedule one pytest command, and put such characters "
-        "in single quotes if they belong to an argument."
-    )
-
-
-def _excerpt(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _launcher(
@@ -172,9 +100,9 @@ def _launcher(
     if head.startswith("-") or "::" in head or is_path(head) or head.endswith(".py"):
         return ("pytest",), tuple(words)
     raise InvalidRequestError(
-        f"{_excerpt(head)} is neither pytest, nor something that starts it (python -m, uv run, "
-        "poetry run, pdm run, hatch run, pipenv run, coverage run -m), nor a test file or folder "
-        "here; correct it."
+        f"{shell.excerpt(head)} is neither pytest, nor something that starts it (python -m, "
+        "uv run, poetry run, pdm run, hatch run, pipenv run, coverage run -m), nor a "
+        "test file or folder here; correct it."
     )
 
 
@@ -206,7 +134,7 @@ def _behind_runner(words: Sequence[str], start: int) -> int:
     if i < len(words) and (words[i] == "-m" or _starts_pytest(words, i)):
         return i
     raise InvalidRequestError(
-        f"{_excerpt(' '.join(words[start:]))} does not start pytest; "
+        f"{shell.excerpt(' '.join(words[start:]))} does not start pytest; "
         f"write {words[start]} run pytest."
     )
 
@@ -222,13 +150,16 @@ def _after_module_option(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find `-m pytest` behind an interpreter, or behind `coverage run`."""
     i = start
-    while i < len(words) and words[i].startswith("-") and not words[i].startswith("-m"):
-        i += 2 if words[i] in _PYTHON_OPTIONS_WITH_VALUE else 1
-    end = i + 1 if words[i : i + 1] and words[i] != "-m" else i + 2
-    if "".join(words[i:end]) in ("-mpytest", "-mpy.test"):
-        return tuple(words[:end]), tuple(words[end:])
+    while i < len(words) and words[i].startswith("-"):
+        if words[i] in ("-mpytest", "-mpy.test"):
+            return tuple(words[: i + 1]), tuple(words[i + 1 :])
+        if _MODULE_OPTION.fullmatch(words[i]):
+            break
+        i += 2 if words[i] in _OPTIONS_WITH_VALUE else 1
+    if tuple(words[i + 1 : i + 2]) in (("pytest",), ("py.test",)) and words[i].startswith("-"):
+        return tuple(words[: i + 2]), tuple(words[i + 2 :])
     raise InvalidRequestError(
-        f"{_excerpt(' '.join(words[head : start + 2]))} does not start pytest; "
+        f"{shell.excerpt(' '.join(words[head : start + 2]))} does not start pytest; "
         f"write {' '.join(words[head:start])} -m pytest."
     )
 

@@ -42,6 +42,8 @@ def read(path: Path) -> str:
 
 def ask(pid: int, path: Path) -> str:
     """Have the process pid write its stacks to path, and return them; "" if it does not."""
+    if pid <= 0 or not path.exists():
+        return ""  # the signal would hit others, or end a process that does not expect it
     before = len(read(path))
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, _SIGNAL)

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import dispatcher, handshake, policy
+from pytest_valor_schedule import dispatcher, policy
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.history import Estimate, History
 from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
-
-_OF_ANOTHER_RUN = (
-    "PYTEST_CURRENT_TEST",
-    "PYTEST_VERSION",
-    "PYTEST_XDIST_TESTRUNUID",
-    "PYTEST_XDIST_WORKER",
-    "PYTEST_XDIST_WORKER_COUNT",
-    handshake.COLLECT_VARIABLE,
-    handshake.JOB_ID_VARIABLE,
-    handshake.VARIABLE,
-)
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What shall run, and where: all that a job needs apart from its tests."""
-
-    specification: str
-    launcher: tuple[str, ...]
-    arguments: tuple[str, ...]
-    cwd: str
-    environment: Mapping[str, str]
-    umask: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +34,6 @@ class Receipt:
     position: int
     reason: str | None
     warnings: tuple[str, ...]
-
-
-def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that a job gets: without what the run around us told its own."""
-    return {name: value for name, value in environment.items() if name not in _OF_ANOTHER_RUN}
 
 
 def submit(home: Home, order: Order, request: Request, collection: Collection) -> Receipt:
@@ -126,15 +97,3 @@ def place_in_queue(store: JobStore, job: Job) -> tuple[int, str | None]:
     ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
     running = store.jobs(JobStatus.RUNNING)
     return ahead + 1, policy.reason(ahead, running) if ahead or running else None
-
-
-def current_umask() -> int:
-    """Return the umask of this process, which can only be read by setting it."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    return umask
-
-
-def current_environment() -> dict[str, str]:
-    """Return the environment that a job scheduled by this process gets."""
-    return job_environment(os.environ)

@@ -18,6 +18,20 @@ JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 QUICK = ("-p", "no:cacheprovider")
 
 
+GATED = """
+import pathlib, time
+def test_gated():
+    while not pathlib.Path("gate").exists():
+        time.sleep(0.02)
+"""
+"""A module whose test runs until somebody opens the gate."""
+
+
+def open_gate() -> None:
+    """Let the test of GATED end, in a project that is the working directory."""
+    Path("gate").touch()
+
+
 def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run pytest as from a terminal and return what it printed."""
     command = [sys.executable, "-m", "pytest", *QUICK, *arguments]

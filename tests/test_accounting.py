@@ -118,6 +118,12 @@ def test_a_failed_subtest_fails_its_test() -> None:
     assert descriptions == [("(i=0)", "passed"), ("(i=1)", "failed"), ("(i=2)", "failed")]
 
 
+def test_one_failed_subtest_is_told_in_the_singular() -> None:
+    """The message reads as pytest writes it."""
+    result = _only({"gw0": [start("t"), subtest("t", "F"), *ran("t")[1:]]})
+    assert result.message == "contains 1 failed subtest: [part] call failed"
+
+
 def test_good_subtests_leave_a_test_good() -> None:
     """A skipped subtest does not skip its test."""
     result = _only({"gw0": [start("t"), subtest("t", "s"), subtest("t", "."), *ran("t")[1:]]})
@@ -146,7 +152,9 @@ def test_of_reruns_the_last_one_counts(
 @pytest.mark.parametrize("rerun", [RERUN, RERUN_IN_TEARDOWN])
 def test_a_test_that_was_cut_off_before_its_rerun_has_no_result(rerun: list[Event]) -> None:
     """A failure that was to be tried again is neither a failure nor a pass."""
-    assert _only({"gw0": rerun}).outcome is TestOutcome.NOT_RUN
+    result = _only({"gw0": rerun})
+    assert result.outcome is TestOutcome.NOT_RUN
+    assert result.message == "failed, and the run ended before it was tried again"
     assert _only({"gw0": [*rerun, start("t", 2.0)]}).outcome is TestOutcome.NOT_RUN
 
 
@@ -322,6 +330,29 @@ def test_what_could_still_be_run_is_missing() -> None:
     journals = {"controller": [down("gw1")], "gw0": workers, "gw1": ran("crashed", ".")}
     assert _united(tests, journals).missing == ("cut", "never")
     assert _united(["never"], {}).missing == ("never",)
+
+
+@pytest.mark.parametrize(
+    ("workers_have", "changes"),
+    [
+        ([], None),
+        ([collected("a", "b")], None),
+        ([collected("a")], "1 scheduled test is not there any more"),
+        ([collected("c", "d")], "2 scheduled tests are not there any more and 2 are new"),
+        ([collected("a", "c")], "1 scheduled test is not there any more and 1 is new"),
+        ([collected("a"), collected("b")], None),
+        ([collected("a", "b", "c")], "1 test is new"),
+    ],
+)
+def test_changes_of_the_collection_are_told(workers_have: list[Event], changes: str) -> None:
+    """The account says how the tests of the workers differ from those that were scheduled."""
+    assert _united(["a", "b"], {"gw0": workers_have}).changes == changes
+
+
+def test_the_deaths_of_workers_are_told() -> None:
+    """What is known of each dead worker is kept, also of one that ran nothing."""
+    assert _united([], {"controller": [down("gw0")]}).deaths == ("Not properly terminated",)
+    assert _united([], {"controller": [down("gw0", 2.0)]}, stopped_at=1.0).deaths == ()
 
 
 def test_a_record_holds_so_much_text_and_no_more() -> None:

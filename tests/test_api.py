@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduled import is_running, nothing_scheduled, record_of, results_of
+from scheduled import GATED, is_running, nothing_scheduled, open_gate, record_of, results_of
 from waiting import wait_until
 
 from pytest_valor_schedule import (
@@ -90,6 +90,8 @@ def test_every_function_takes_a_part_of_the_id(project: Path) -> None:
         ({"notification_chat_id": 5}, "notification_chat_id is 5"),
         ({"cwd": "/no/such/folder"}, "/no/such/folder is not there"),
         ({"cwd": 5}, "cwd is 5"),
+        ({"cwd": "a" * 300}, "must be the path of a folder"),
+        ({"test_specification": "a" * 300}, "is neither pytest"),
         ({"test_specification": ""}, "is empty"),
         ({"test_specification": None}, "is empty"),
         ({"test_specification": "pytest; rm -rf x"}, '";"'),
@@ -199,14 +201,15 @@ def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
 
 def test_priority_beats_age(project: Path) -> None:
     """Of the waiting jobs the high one starts first, then normal, then low."""
-    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(2)")
+    Path("test_gated.py").write_text(GATED)
     Path("test_a.py").write_text(ONE_TEST)
-    first = schedule_tests("pytest test_slow.py")["job_id"]
+    first = schedule_tests("pytest test_gated.py")["job_id"]
     wait_until(lambda: is_running(first), "the first job runs")
     ids = {
         priority: schedule_tests("pytest test_a.py", priority=priority)["job_id"]
         for priority in ("low", "normal", "high")
     }
+    open_gate()
     for job_id in ids.values():
         wait_for_job(job_id)
     started = {priority: get_job_status(job_id)["started_at"] for priority, job_id in ids.items()}

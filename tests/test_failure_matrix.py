@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scheduled import results_of, run_pytest, scheduled_id
+from scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import dispatcher, get_job_status, list_jobs
@@ -35,7 +35,7 @@ def once(name="once"):
     return True
 """
 CONTROLLER = "os.getppid()"
-STALL = ("-o", "valor_schedule_stall_minutes=0.05")
+STALL = ("-o", "valor_schedule_stall_minutes=0.08")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -179,18 +179,18 @@ ROWS = [
     Row(
         name="test-limit",
         test="time.sleep(60)",
-        arguments=("-o", "valor_schedule_test_timeout=1"),
+        arguments=("-o", "valor_schedule_test_timeout=2"),
         bad="failed",
         outcome="failed",
-        message="ran longer than its limit of 1 s",
+        message="ran longer than its limit of 2 s",
     ),
     Row(
         name="test-limit-holding-the-gil",
         test="3 ** (10 ** 8)",
-        arguments=("-o", "valor_schedule_test_timeout=1"),
+        arguments=("-o", "valor_schedule_test_timeout=2"),
         bad="failed",
         outcome="failed",
-        message="ran longer than its limit of 1 s",
+        message="ran longer than its limit of 2 s",
     ),
     Row(
         name="hang",
@@ -199,7 +199,7 @@ ROWS = [
         bad="failed",
         outcome="failed",
         message="hung: nothing happened",
-        explanation="nothing happened for 0.05 minutes",
+        explanation="nothing happened for 0.08 minutes",
     ),
     Row(
         name="worker-stopped",
@@ -312,7 +312,7 @@ def test_every_test_is_accounted_for_and_nothing_is_left(project: Path, row: Row
 def test_hung_test_shows_where(project: Path) -> None:
     """The stacks of a test that hangs, also while it holds the GIL, are in its result."""
     Path("test_a.py").write_text("def test_busy():\n    return 3 ** (10 ** 8)\n")
-    done = run_pytest("--schedule", "-o", "valor_schedule_test_timeout=1")
+    done = run_pytest("--schedule", "-o", "valor_schedule_test_timeout=2")
     [result] = results_of(scheduled_id(done))["results"]
     assert 'test_a.py", line 2 in test_busy' in result["longrepr"]
 
@@ -329,11 +329,7 @@ def test_crash_shows_where(project: Path) -> None:
 @pytest.mark.parametrize("who", ["runner", "dispatcher", "both"])
 def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> None:
     """After the runner, the dispatcher or both are killed, a look at the list is enough."""
-    Path("test_a.py").write_text(
-        "import time, daemons\n"
-        "def test_quick(): daemons.start_all()\n"
-        "def test_slow(): time.sleep(6)\n"
-    )
+    Path("test_a.py").write_text(f"import daemons\ndef test_quick(): daemons.start_all()\n{GATED}")
     Path("daemons.py").write_text(DAEMONS)
     job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1"))
     wait_until(
@@ -346,10 +342,12 @@ def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> N
     doomed = {"runner": [runner.pid], "dispatcher": dispatchers}
     for pid in doomed.get(who, [runner.pid, *dispatchers]):
         os.kill(pid, signal.SIGKILL)
+    if who == "dispatcher":
+        open_gate()
     wait_until(lambda: list_jobs("completed")["total"] == 1, "the list shows it as completed")
     outcomes = {each["nodeid"]: each["outcome"] for each in results_of(job_id)["results"]}
     slow = "passed" if who == "dispatcher" else "not_run"
-    assert outcomes == {"test_a.py::test_quick": "passed", "test_a.py::test_slow": slow}
+    assert outcomes == {"test_a.py::test_quick": "passed", "test_a.py::test_gated": slow}
     wait_until(lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process lives")
     if who != "both":  # nobody is left whose children those without a mark could become
         wait_until(lambda: not _daemons(project), "no daemon lives")

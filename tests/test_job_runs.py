@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 from parity import differences, plain_outcomes, scheduled_results
-from scheduled import outcomes_of, record_of, results_of, run_pytest, scheduled_id
+from scheduled import (
+    GATED,
+    open_gate,
+    outcomes_of,
+    record_of,
+    results_of,
+    run_pytest,
+    scheduled_id,
+)
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import get_job_status, schedule_tests
@@ -135,11 +143,12 @@ def test_stop_at_first_failure_is_no_loss(project: Path) -> None:
 
 def test_tests_that_changed_meanwhile_are_accounted_for(project: Path) -> None:
     """A test that is gone when the job starts is not_run, and a new one is in the record too."""
-    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(3)")
+    Path("test_gated.py").write_text(GATED)
     Path("test_a.py").write_text("def test_old(): pass\ndef test_stays(): pass")
-    run_pytest("--schedule", "test_slow.py")
+    run_pytest("--schedule", "test_gated.py")
     job_id = scheduled_id(run_pytest("--schedule", "test_a.py"))
     Path("test_a.py").write_text("def test_new(): pass\ndef test_stays(): pass")
+    open_gate()
     results = results_of(job_id)
     assert {each["nodeid"][16:]: each["outcome"] for each in results["results"]} == {
         "old": "not_run",
@@ -163,12 +172,13 @@ def test_workers_that_cannot_collect_are_an_error(project: Path) -> None:
 
 def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     """A job whose folder was deleted before its start ends with that as its explanation."""
-    Path("test_slow.py").write_text("import time\ndef test_slow(): time.sleep(3)")
+    Path("test_gated.py").write_text(GATED)
     Path("gone").mkdir()
     Path("gone/test_a.py").write_text("def test_one(): pass")
-    schedule_tests("pytest test_slow.py")
+    schedule_tests("pytest test_gated.py")
     job_id = schedule_tests("pytest", cwd="gone")["job_id"]
     shutil.rmtree("gone")
+    open_gate()
     results = results_of(job_id)
     assert results["outcome"] == "error"
     assert "is not there any more" in results["explanation"]

@@ -36,6 +36,8 @@ def _parse(text: str) -> Specification:
         ("/opt/pypy3 -u -m pytest", "/opt/pypy3 -u -m pytest", ()),
         ("coverage run -m pytest tests", "coverage run -m pytest", ("tests",)),
         ("coverage run --branch -m pytest", "coverage run --branch -m pytest", ()),
+        ("coverage run --source src -m pytest", "coverage run --source src -m pytest", ()),
+        ("python -Im pytest -q", "python -Im pytest", ("-q",)),
         ("uv run pytest", "uv run pytest", ()),
         ("uv run --frozen pytest -x", "uv run --frozen pytest", ("-x",)),
         ("uv run --with a-plugin pytest", "uv run --with a-plugin pytest", ()),
@@ -54,6 +56,7 @@ def _parse(text: str) -> Specification:
         ("tests/test_a.py::test_b[1-x]", "pytest", ("tests/test_a.py::test_b[1-x]",)),
         ("test_new.py", "pytest", ("test_new.py",)),
         ("-k fast", "pytest", ("-k", "fast")),
+        ("-m pytest", "pytest", ("-m", "pytest")),
     ],
 )
 def test_a_command_is_split_into_launcher_and_arguments(
@@ -76,6 +79,8 @@ def test_a_command_is_split_into_launcher_and_arguments(
         (r"'a\b'", (r"a\b",)),
         ("a'b'\"c\"", ("abc",)),
         ("''", ("",)),
+        ("a#b~c", ("a#b~c",)),
+        ("'#' \"~\" \\~", ("#", "~", "~")),
         (r"\;", (";",)),
         ('"a;b|c&d>(e)"', ("a;b|c&d>(e)",)),
         (r'"\$HOME"', ("$HOME",)),
@@ -113,6 +118,8 @@ def test_leading_assignments_are_the_environment(text: str, environment: tuple[W
         ('pytest "a', "unclosed quote"),
         ("pytest \\", "lone backslash"),
         ("pytest a\0b", "NUL"),
+        ("pytest \ud800", "lone surrogate"),
+        ("coverage report", "'coverage' is neither pytest"),
         ("A=1 B=2", "names no command"),
         ("make test", "'make' is neither pytest"),
         ("bash -c pytest", "'bash' is neither pytest"),
@@ -150,6 +157,13 @@ def test_an_unquoted_operator_is_refused(operator: str, text: str) -> None:
     named = operator if operator in OPERATORS else operator[:2].rstrip("l")
     assert f'contains "{named}"' in str(refused.value)
     assert "single quotes" in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["pytest a # b", "pytest #b", "pytest ~/a", "# pytest"])
+def test_a_comment_or_home_at_the_begin_of_a_word_is_refused(text: str) -> None:
+    """A shell would leave out the one and replace the other, so neither is handed on."""
+    with pytest.raises(InvalidRequestError, match=r'contains "[#~]"'):
+        _parse(text)
 
 
 def test_a_second_line_is_refused() -> None:

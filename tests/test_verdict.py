@@ -80,6 +80,8 @@ def test_an_end_that_is_not_plain_is_explained(
             {"collection_errors": ({"nodeid": "test_a.py", "longrepr": "E"},)},
             "test_a.py could not be collected",
         ),
+        ({"changes": "1 test is new"}, "1 test is new"),
+        ({"deaths": ("first", "last")}, "a worker ended (last)"),
     ],
 )
 def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: str) -> None:

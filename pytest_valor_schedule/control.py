@@ -1,0 +1,67 @@
+"""Waiting for the end of a job, and bringing it about."""
+
+from __future__ import annotations
+
+import time
+
+from pytest_valor_schedule import completion, dispatcher
+from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.errors import JobStatusError
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.store import JobStore
+
+_POLL_SECONDS = 0.05
+_LOOK_AFTER_SECONDS = 1.0
+_CANCEL_PATIENCE_SECONDS = 30.0
+
+
+def wait(store: JobStore, job_id: str, seconds: float) -> Job:
+    """Return the job when it has ended or the time is over."""
+    deadline = time.monotonic() + seconds
+    look_after_at = 0.0
+    while True:
+        job = store.get(job_id)
+        now = time.monotonic()
+        if job.status.ended or now >= deadline:
+            return job
+        if now >= look_after_at:
+            look_after_at = now + _LOOK_AFTER_SECONDS
+            dispatcher.ensure_running(store.home)
+        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
+
+
+def cancel(store: JobStore, job: Job) -> Job:
+    """Take a job out of the queue, or end it if it runs; return it as cancelled.
+
+    Raises:
+        JobStatusError: if it has ended already, or does not end in time.
+    """
+    _refuse_if_ended(job)
+    if job.status is JobStatus.SCHEDULED:
+        text = "Cancelled on request before it started."
+        ending = Ending(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
+        job = completion.complete(store, job, ending) or store.get(job.job_id)
+    if job.status is JobStatus.RUNNING:
+        job = _cancel_running(store, job)
+    if job.status is not JobStatus.CANCELLED:
+        _refuse_if_ended(job)
+    return job
+
+
+def _refuse_if_ended(job: Job) -> None:
+    if job.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
+            status=job.status,
+        )
+
+
+def _cancel_running(store: JobStore, job: Job) -> Job:
+    store.request_cancel(job.job_id)
+    ended = wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
+    if not ended.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
+            status=ended.status,
+        )
+    return ended

@@ -1,0 +1,64 @@
+"""What this run's options, environment, ini file and machine say about its scheduling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule import settings
+from pytest_valor_schedule.request import (
+    Request,
+    check_max_workers,
+    check_notification_chat_id,
+    check_optional_duration,
+    check_priority,
+    check_timeout_minutes,
+    number,
+)
+from pytest_valor_schedule.settings import Setting
+
+
+class Sources:
+    """All the places that a setting of this run can come from."""
+
+    def __init__(
+        self, config: pytest.Config, environment: Mapping[str, str], machine: Mapping[str, Any]
+    ) -> None:
+        self._config = config
+        self._environment = environment
+        self._machine = machine
+
+    def setting(self, name: str) -> Setting:
+        """Return the nearest value of a setting, and where it stands."""
+        option = getattr(self._config.option, name, None)
+        ini = self._config.getini(f"valor_schedule_{name}")
+        return settings.look_up(name, option, self._environment, ini, self._machine)
+
+    def request(self) -> Request:
+        """Return how the run shall be executed, or raise InvalidRequestError."""
+        return Request(
+            priority=self._checked("priority", check_priority),
+            max_workers=self._checked("max_workers", _numeric(check_max_workers)),
+            timeout_minutes=self._checked("timeout_minutes", _numeric(check_timeout_minutes)),
+            notification_chat_id=self._checked("notify", check_notification_chat_id),
+        )
+
+    def limits(self) -> dict[str, float | None]:
+        """Return the clocks of a job that are the project's to set, in seconds."""
+        minutes = self._checked("stall_minutes", _numeric(check_optional_duration))
+        return {
+            "test_timeout_seconds": self._checked(
+                "test_timeout", _numeric(check_optional_duration)
+            ),
+            "stall_seconds": minutes and minutes * 60,
+        }
+
+    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
+        setting = self.setting(name)
+        return check(setting.value, setting.source)
+
+
+def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    return lambda value, source: check(number(value), source)

@@ -1,0 +1,91 @@
+"""Splitting a command like a shell, without one. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from pytest_valor_schedule.errors import InvalidRequestError
+
+
+def split(text: str) -> list[str]:
+    """Return the words of a command.
+
+    Raises:
+        InvalidRequestError: if it is empty, or if a shell would do more than split it.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidRequestError(
+            'The test specification is empty; give a command such as "pytest tests/ -v".'
+        )
+    if "\0" in text:
+        raise InvalidRequestError("The test specification contains a NUL character; remove it.")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"The test specification contains a lone surrogate: {excerpt(text)}; remove it."
+        ) from None
+    return shlex.split(_without_shell_syntax(text.strip()))
+
+
+def _without_shell_syntax(text: str) -> str:
+    """Return the text as `shlex` splits it like a shell; raise where a shell would do more."""
+    kept, quote, start, i = [], "", 0, 0
+    word_begins = True
+    while i < len(text):
+        char = text[i]
+        if char == "\\" and quote != "'":
+            kept.append(_escaped(text[i : i + 2], quote))
+            word_begins = word_begins and not kept[-1]
+            i += 2
+            continue
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote, start = char, i
+        if quote != "'":
+            _refuse_operator(text, i, quoted=bool(quote), word_begins=word_begins)
+        word_begins = not quote and char.isspace()
+        kept.append(char)
+        i += 1
+    if quote:
+        raise InvalidRequestError(
+            f"The test specification has an unclosed quote: {excerpt(text[start:])}; close it."
+        )
+    return "".join(kept)
+
+
+def _escaped(pair: str, quote: str) -> str:
+    """Return a backslash and what follows as `shlex` understands it."""
+    if len(pair) < 2:
+        raise InvalidRequestError("The test specification ends in a lone backslash; remove it.")
+    if pair == "\\\n":
+        return ""  # a line that goes on
+    return pair[1] if quote and pair[1] in "$`" else pair
+
+
+_OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
+_AT_WORD_BEGIN = re.compile(r"[#~]")  # a comment, somebody's home
+_EXPANSION = re.compile(r"`|\$[({\w@*#?!$-]", re.ASCII)
+
+
+def _refuse_operator(text: str, position: int, *, quoted: bool, word_begins: bool) -> None:
+    found = _EXPANSION.match(text, position)
+    if not found and not quoted:
+        found = _OPERATOR.match(text, position)
+    if not found and not quoted and word_begins:
+        found = _AT_WORD_BEGIN.match(text, position)
+    if not found:
+        return
+    name = "a line break" if found[0] == "\n" else f'"{found[0]}"'
+    raise InvalidRequestError(
+        f"The test specification contains {name}, which only a shell would understand: "
+        f"{excerpt(text[position:])}; schedule one pytest command, and put such characters "
+        "in single quotes if they belong to an argument."
+    )
+
+
+def excerpt(text: str) -> str:
+    """Return a text for a message, shortened."""
+    return repr(text if len(text) <= 40 else text[:37] + "...")
