@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+_EMPTY_LOOKS = 30
 _SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
 
@@ -200,9 +201,14 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
     This is for a job whose runner is dead, when nobody is left who has the job as its child.
     """
     deadline = time.monotonic() + patience
-    while (doomed := _marked(f"{name}={value}".encode())) and time.monotonic() < deadline:
+    mark = f"{name}={value}".encode()
+    empty = 0
+    # One that forks itself anew all the time is easily missed by a single look.
+    while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
+        doomed = _marked(mark)
         _kill(doomed)
-        time.sleep(0.01)
+        empty = 0 if doomed else empty + 1
+        time.sleep(0.005)
 
 
 def signal_member(pid: int, number: int, session: int) -> None:

@@ -42,6 +42,8 @@ def home(
     folder = tmp_path_factory.mktemp("valor") / "home"
     monkeypatch.setenv("VALOR_HOME", str(folder))
     monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0.3")
+    # Its import takes as long as all the rest of a small pytest, four times for each job.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     home = Home(folder)
     yield home
     if home.database.exists():
