@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 import time
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from pytest_valor_schedule import completion, policy, processes
 from pytest_valor_schedule.completion import Ending
@@ -44,18 +43,15 @@ def _inside_job_of(home: Home) -> bool:
 
 
 def is_running(home: Home) -> bool:
-    """Return whether a dispatcher serves a home."""
-    lock = _lock(home)
+    """Return whether a dispatcher serves a home: whether the lock that filelock takes is held."""
+    handle = os.open(home.dispatcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         return True
-    lock.release()
+    finally:
+        os.close(handle)
     return False
-
-
-def _lock(home: Home) -> FileLock:
-    return FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
 
 
 class Dispatcher:
@@ -156,9 +152,11 @@ def _anything_queued(home: Home) -> bool:
 
 def main() -> None:
     """Serve the home that the command line names until there is nothing to do."""
+    from filelock import FileLock, Timeout  # here, because it takes long and submitters come by
+
     home = Home(Path(sys.argv[1]))
     processes.become_subreaper()
-    lock = _lock(home)
+    lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
