@@ -205,9 +205,7 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
     empty = 0
     # One that forks itself anew all the time is easily missed by a single look.
     while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
-        doomed = _marked(mark)
-        _kill(doomed)
-        empty = 0 if doomed else empty + 1
+        empty = 0 if _kill_marked(mark) else empty + 1
         time.sleep(0.005)
 
 
@@ -224,13 +222,17 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _marked(mark: bytes) -> set[int]:
-    found = set()
-    for file in Path("/proc").glob("[0-9]*/environ"):
+def _kill_marked(mark: bytes) -> bool:
+    """Kill what carries a mark, the newest first and each at once: it may be about to fork."""
+    found = False
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
+    for pid in sorted(pids, reverse=True):
         with contextlib.suppress(OSError):  # of another user, or gone by now
-            if mark in file.read_bytes().split(b"\0"):
-                found.add(int(file.parent.name))
-    return found - {os.getpid()}
+            marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if marked and pid != os.getpid():
+                found = True
+                _kill([pid])
+    return found
 
 
 def _children() -> set[int]:

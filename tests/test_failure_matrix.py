@@ -253,8 +253,8 @@ def start_all(unmarked=True):
     start(IGNORES_TERM)
     stopped = start(SLEEP)
     os.kill(stopped.pid, signal.SIGSTOP)
-    start(RE_FORKS)
     if unmarked:
+        start(RE_FORKS)
         start(DOUBLE_FORK, env={})
         start(RE_FORKS, env={})
 '''
@@ -335,7 +335,7 @@ def test_crash_shows_where(project: Path) -> None:
 @pytest.mark.parametrize("who", ["runner", "dispatcher", "both"])
 def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> None:
     """After the runner, the dispatcher or both are killed, a look at the list is enough."""
-    unmarked = who != "both"  # then nobody is left whose children those could become
+    unmarked = who != "both"  # else nobody's children, and a look can miss them
     quick = f"def test_quick(): daemons.start_all({unmarked})"
     Path("test_a.py").write_text(f"import daemons\n{quick}\n{GATED}")
     Path("daemons.py").write_text(DAEMONS)
