@@ -57,7 +57,7 @@ class Exit:
 
 
 class Execution:
-    """Starts a pytest and stays with it."""
+    """Stays with a pytest from its start to the end of its tree."""
 
     def __init__(self, folder: Path, prefix: str, limits: Limits, total: int) -> None:
         self._folder = folder
