@@ -82,6 +82,14 @@ def become_subreaper() -> None:
             ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def heed_interrupts() -> None:
+    """Let SIGINT reach this process, and what it starts, as in a terminal.
+
+    A shell starts `command &` with SIGINT ignored, and every descendant would inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_detached(module: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
     """Start a module of this package that outlives this process and its terminal.
 

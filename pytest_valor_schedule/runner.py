@@ -160,6 +160,7 @@ def main() -> None:
     """Run the attempt at the job in the home that the command line names."""
     root, job_id, attempt = sys.argv[1:]
     processes.become_subreaper()
+    processes.heed_interrupts()
     home = Home(Path(root))
     with JobStore(home) as store:
         job = claim(store, job_id, int(attempt))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, dispatcher, list_jobs
+from pytest_valor_schedule import cancel_job, dispatcher, list_jobs, processes
 from pytest_valor_schedule.settings import Home
 
 pytest_plugins = ["pytester"]
@@ -22,6 +22,7 @@ MARK = "SUITE_THAT_STARTED_THIS"
 def no_process_left() -> Iterator[str]:
     """No process that this test process started, however far removed, outlives the suite."""
     mark = uuid.uuid4().hex
+    processes.heed_interrupts()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
         yield mark

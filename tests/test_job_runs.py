@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,13 +23,21 @@ from scheduled import (
 )
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule import cancel_job, get_job_status, schedule_tests
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 OUTCOMES = Path(__file__).with_name("every_outcome.py")
+TORN_DOWN = """
+import pathlib, pytest
+@pytest.fixture(autouse=True)
+def around():
+    pathlib.Path("begun").touch()
+    yield
+    pathlib.Path("torn_down").touch()
+"""
 
 
 @pytest.mark.parametrize(
@@ -236,6 +245,18 @@ def test_survives_the_death_of_its_terminal(project: Path) -> None:
     shell.wait()
     shell.stdout.close()
     assert outcomes_of(job_id) == {"test_a.py::test_one": "passed"}
+
+
+def test_teardowns_run_though_the_submitter_ignored_interrupts(project: Path) -> None:
+    """A job scheduled by a script in the background is cancelled as gently as any other."""
+    project.joinpath("conftest.py").write_text(TORN_DOWN)
+    project.joinpath("test_it.py").write_text("import time\ndef test_it(): time.sleep(600)")
+    command = f"trap '' INT; {shlex.quote(sys.executable)} -m pytest --schedule"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True)
+    job_id = scheduled_id(done)
+    wait_until(Path("begun").exists, "the test has begun")
+    assert cancel_job(job_id)["status"] == "cancelled"
+    assert Path("torn_down").exists()
 
 
 def test_dead_runner_s_job_is_finished_from_its_journals(project: Path, home: Home) -> None:
