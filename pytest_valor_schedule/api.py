@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, ParamSpec
 
-from pytest_valor_schedule import clock, control, dispatcher, record, submission
+from pytest_valor_schedule import clock, completion, control, dispatcher, submission
 from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import (
     InvalidRequestError,
     JobStatusError,
     ScheduleError,
-    StoreError,
+    again_if_rebuilt,
 )
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.order import checked_folder, order_of
@@ -35,7 +35,7 @@ def _errors_as_answers(function: Callable[_P, Answer]) -> Callable[_P, Answer]:
     @functools.wraps(function)
     def answering(*args: _P.args, **kwargs: _P.kwargs) -> Answer:
         try:
-            return function(*args, **kwargs)
+            return again_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
             return error_answer(error)
 
@@ -125,7 +125,9 @@ def get_job_status(job_id: str) -> Answer:
         elif job.status is JobStatus.RUNNING:
             progress = store.progress(job.job_id)
             answer |= {"progress": progress} if progress else {}
-    return {**answer, "results": _results(job)} if job.status.ended else answer
+        else:
+            answer["results"] = completion.published(store, job)["results"]
+    return answer
 
 
 def _public(job: Job) -> Answer:
@@ -137,15 +139,9 @@ def _public(job: Job) -> Answer:
 def _open_store() -> Iterator[JobStore]:
     """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
     with JobStore(_home()) as store:
-        if store.any_active():
+        if store.any_active() and not store.database.read_only:
             dispatcher.ensure_running(store.home)
         yield store
-
-
-def _results(job: Job) -> list[Answer]:
-    document = record.read(_home().record(job.job_id)) or {}
-    results: list[Answer] = document.get("results", [])
-    return results
 
 
 @_errors_as_answers
@@ -199,14 +195,12 @@ def get_job_results(job_id: str) -> Answer:
     """
     with _open_store() as store:
         job = store.find(job_id)
-    if not job.status.ended:
-        raise JobStatusError(
-            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
-            status=job.status,
-        )
-    document = record.read(store.home.record(job.job_id))
-    if document is None:
-        raise StoreError(f"The record {store.home.record(job.job_id)} cannot be read.")
+        if not job.status.ended:
+            raise JobStatusError(
+                f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
+                status=job.status,
+            )
+        document = completion.published(store, job)
     names = ("exit_code", "explanation", "collection_errors")
     return {
         "job_id": job.job_id,

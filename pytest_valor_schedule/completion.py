@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from typing import Any
 
 from pytest_valor_schedule import accounting, journal, record, verdict
 from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.errors import ScheduleError, StoreError
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.job import (
     Job,
@@ -18,6 +18,7 @@ from pytest_valor_schedule.job import (
     TestResult,
     job_record,
 )
+from pytest_valor_schedule.log import say
 from pytest_valor_schedule.store import JobStore
 
 
@@ -27,6 +28,7 @@ class Ending:
 
     Attributes:
         completed_at: Seconds since the epoch.
+        duration_seconds: How long the job ran, if it was measured by a clock that nobody sets.
         outcome: How the job was stopped, or None if pytest ended by itself.
         explanation: One sentence, where the outcome alone does not tell.
         exit_code: That of the job's pytest, if it is known.
@@ -34,6 +36,7 @@ class Ending:
     """
 
     completed_at: float
+    duration_seconds: float | None = None
     outcome: Outcome | None = None
     explanation: str | None = None
     exit_code: int | None = None
@@ -53,9 +56,7 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     """
     found = account(store, job, ending.stopped_at)
     ended = _ended(job, ending, found)
-    errors = [dict(error) for error in found.collection_errors]
-    tests = store.tests(job.job_id)
-    document = job_record(ended, tests, found.results, collection_errors=errors)
+    document = _document(store, ended, found)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)
@@ -67,6 +68,40 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     changed = _end_in_queue(store, job, ended)
     _learn(store, ended, found.results)
     return changed
+
+
+def published(store: JobStore, job: Job) -> dict[str, Any]:
+    """Return the record of a job that has ended.
+
+    One that was damaged is set aside, and one that is not there is made anew from the journals.
+
+    Raises:
+        StoreError: if the journals are gone too.
+    """
+    path = store.home.record(job.job_id)
+    document = record.read(path)
+    if document is not None and record.is_whole(document):
+        return document
+    if job.started_at is not None and not journal.journals(store.home.job_folder(job.job_id)):
+        raise StoreError(
+            f"The record {path} is damaged or gone, and so are the journals that it was made "
+            f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
+        )
+    document = _document(store, job, account(store, job, _stopped_at(job)))
+    record.set_aside(path)
+    record.write(path, document)
+    return document
+
+
+def _stopped_at(job: Job) -> float | None:
+    """Have no worker of a job that was told to stop taken for crashed."""
+    return 0.0 if job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED) else None
+
+
+def _document(store: JobStore, ended: Job, found: Account) -> dict[str, Any]:
+    errors = [dict(error) for error in found.collection_errors]
+    tests = store.tests(ended.job_id)
+    return job_record(ended, tests, found.results, collection_errors=errors)
 
 
 def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:
@@ -98,13 +133,17 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         outcome, text = verdict.conclude(found, ending.exit_code)
         explanation = " ".join(filter(None, [explanation, text])) or None
     cancelled = outcome is Outcome.CANCELLED
-    seconds = max(0.0, ending.completed_at - (job.started_at or ending.completed_at))
+    started_at = job.started_at or ending.completed_at
+    completed_at = max(ending.completed_at, started_at)  # the clock may have been set back
+    seconds = ending.duration_seconds
+    if seconds is None:
+        seconds = completed_at - started_at
     return dataclasses.replace(
         job,
         status=JobStatus.CANCELLED if cancelled else JobStatus.COMPLETED,
         outcome=outcome,
         explanation=explanation,
-        completed_at=ending.completed_at,
+        completed_at=completed_at,
         exit_code=ending.exit_code,
         summary=Summary.of(found.results, seconds),
         test_count=len(found.results),
@@ -118,4 +157,4 @@ def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
     try:
         History(store.database).learn(job.rootdir, seconds, job.completed_at or 0.0)
     except ScheduleError as error:
-        print(f"{job.job_id}: The durations were not learned: {error}", file=sys.stderr)
+        say(f"{job.job_id}: The durations were not learned: {error}")

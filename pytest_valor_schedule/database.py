@@ -1,83 +1,136 @@
-"""The SQLite file: opening it, its tables, its transactions."""
+"""The SQLite file: opening it, and its transactions.
+
+Every connection holds a shared lock beside the file while it is open. Whoever finds the file
+damaged or gone marks it so, and has it replaced once all have let go.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_valor_schedule.errors import StoreError
-
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- age in the queue, whatever the clock says
-    id TEXT NOT NULL UNIQUE,
-    tail TEXT NOT NULL,                     -- last part of the id
-    status TEXT NOT NULL,
-    rank INTEGER NOT NULL,                  -- of the priority
-    document TEXT NOT NULL,                 -- the job as JSON
-    claim TEXT,                             -- the process that runs it
-    progress TEXT,
-    cancel_requested INTEGER NOT NULL DEFAULT 0,
-    environment TEXT,                       -- erased when the job has ended
-    tests BLOB                              -- node ids, compressed
-);
-CREATE INDEX IF NOT EXISTS jobs_in_order ON jobs (status, rank, seq);
-CREATE INDEX IF NOT EXISTS jobs_by_tail ON jobs (tail);
-CREATE TABLE IF NOT EXISTS durations (
-    project TEXT NOT NULL,
-    nodeid TEXT NOT NULL,
-    seconds REAL NOT NULL,
-    runs INTEGER NOT NULL,
-    seen_at REAL NOT NULL,
-    PRIMARY KEY (project, nodeid)
-) WITHOUT ROWID;
-"""
+from pytest_valor_schedule import locks
+from pytest_valor_schedule.errors import QueueRebuiltError, StoreError
+from pytest_valor_schedule.replacement import (
+    PATIENCE_SECONDS,
+    VERSION,
+    Refill,
+    empty,
+    in_place,
+    is_damage,
+    lock_path,
+    mark_path,
+    reason,
+    replace,
+)
 
 
 class Database:
     """One connection. Never carried across a fork; closed by its owner."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, refill: Refill = empty) -> None:
         self.path = path
+        self._refill = refill
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
         with self._explained():
-            path.touch(mode=0o600, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._prepare()
+            self._open()
 
-    def _prepare(self) -> None:
-        self._connection.execute("PRAGMA synchronous = FULL")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-        if version < _VERSION:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+    def _open(self) -> None:
+        if not _can_write(self.path):
+            # For reading alone; what a write-ahead log beside it may hold is not seen.
+            self._connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+            return
+        while True:
+            self._lock = locks.take_shared(lock_path(self.path), PATIENCE_SECONDS)
+            if in_place(self.path) and self._connect_undamaged():
+                return
+            self.close()
+            replace(self.path, self._refill)
+
+    def _connect_undamaged(self) -> bool:
+        self._file = self.path.stat().st_ino
+        try:
+            version = self._connect(str(self.path))
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                raise
+            version = 0
+        if not version:  # no database, or not one of ours
+            mark_path(self.path).touch(mode=0o600)
+        return version > 0
+
+    def _connect(self, name: str, *, uri: bool = False) -> int:
+        connection = sqlite3.connect(name, timeout=PATIENCE_SECONDS, isolation_level=None, uri=uri)
+        connection.row_factory = sqlite3.Row
+        self._connection = connection
+        connection.execute("PRAGMA synchronous = FULL")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version > VERSION:
+            raise StoreError(
+                f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
+                "than this one; upgrade it here: pip install -U pytest-valor-schedule"
+            )
+        return version
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed, because file or folder is not to be written."""
+        return self._lock is None
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection inside one write transaction, rolled back at any exception."""
+    def transaction(self, patience: float = PATIENCE_SECONDS) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one write transaction, rolled back at any exception.
+
+        Args:
+            patience: Seconds to wait for others who write.
+        """
         with self._explained():
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection = self._current()
+            connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
-                self._connection.execute("COMMIT")
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
+                    connection.execute("ROLLBACK")
                 raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give the connection for queries."""
         with self._explained():
-            yield self._connection
+            yield self._current()
+
+    def _current(self) -> sqlite3.Connection:
+        """Return the connection to the file that is in place by now."""
+        if self._connection is None or (self._lock is not None and self._replaced()):
+            self.close()
+            self._open()
+        assert self._connection is not None
+        return self._connection
+
+    def _replaced(self) -> bool:
+        try:
+            return mark_path(self.path).exists() or self.path.stat().st_ino != self._file
+        except FileNotFoundError:
+            return True
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -86,7 +139,21 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(
-                f"The queue {self.path} cannot be used ({error}); check that the disk has space "
-                "and that the file is yours."
-            ) from error
+            if is_damage(error):
+                self._recover()
+            raise StoreError(f"The queue {self.path} cannot be used: {reason(error)}.") from error
+
+    def _recover(self) -> None:
+        """Replace the damaged file.
+
+        Raises:
+            QueueRebuiltError: once it is done.
+        """
+        self.close()
+        mark_path(self.path).touch(mode=0o600)
+        replace(self.path, self._refill)
+        raise QueueRebuiltError(f"The queue {self.path} was damaged and is rebuilt; ask again.")
+
+
+def _can_write(path: Path) -> bool:
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
+import dataclasses
 import os
 import sys
 import time
 from pathlib import Path
 
-from pytest_valor_schedule import completion, policy, processes
+from pytest_valor_schedule import completion, locks, policy, processes
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.log import say
 from pytest_valor_schedule.settings import Home, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
@@ -21,6 +22,7 @@ _POLL_SECONDS = 0.05
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
+_MOST_TROUBLE_SECONDS = 3600.0
 
 
 def ensure_running(home: Home) -> None:
@@ -44,14 +46,7 @@ def _inside_job_of(home: Home) -> bool:
 
 def is_running(home: Home) -> bool:
     """Return whether a dispatcher serves a home: whether the lock that filelock takes is held."""
-    handle = os.open(home.dispatcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
+    return locks.is_held(home.dispatcher_lock)
 
 
 class Dispatcher:
@@ -75,7 +70,7 @@ class Dispatcher:
         queued = self._store.queue()
         self._watch_starts(queued, now)
         self._start_what_fits(queued)
-        return bool(queued or self._starting or self._store.count(JobStatus.RUNNING))
+        return bool(queued or self._starting or self._store.jobs(JobStatus.RUNNING))
 
     def _end_what_lost_its_runner(self, now: float) -> None:
         running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}
@@ -112,7 +107,9 @@ class Dispatcher:
             completion.complete(self._store, job, ending)
 
     def _start_what_fits(self, queued: list[Job]) -> None:
-        active = self._store.count(JobStatus.RUNNING) + len(self._starting)
+        if self._store.home.is_full():
+            return  # its results could not be kept
+        active = len(self._store.jobs(JobStatus.RUNNING)) + len(self._starting)
         idle = [job for job in queued if job.job_id not in self._starting]
         for job in policy.to_start(idle, active, self._executor.hosts()[LOCAL]):
             # The attempt, and with it the runner's reference, is kept before the start.
@@ -122,7 +119,23 @@ class Dispatcher:
                 try:
                     self._executor.start(job, attempt, LOCAL)
                 except OSError as error:  # counts as an attempt that ended
-                    print(f"{job.job_id}: The runner could not be started: {error}")
+                    say(f"{job.job_id}: The runner could not be started: {error}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trouble:
+    """A fault of the queue that lasts."""
+
+    text: str = ""
+    since: float = 0.0
+    bearable: bool = True
+
+    def goes_on(self, text: str, now: float) -> Trouble:
+        """Return the trouble with another error in it, and say what is new about it."""
+        if text != self.text:
+            say(f"dispatcher: {text}")
+        since = self.since if self.text else now
+        return Trouble(text, since, bearable=now - since < _MOST_TROUBLE_SECONDS)
 
 
 def _serve(home: Home) -> None:
@@ -132,15 +145,19 @@ def _serve(home: Home) -> None:
         dispatcher = Dispatcher(store, executor)
         patience = idle_seconds(home)
         idle_since = time.monotonic()
-        while time.monotonic() - idle_since < patience:
+        trouble = Trouble()
+        while home.schedule.is_dir():
             try:
                 busy = dispatcher.step(time.time())
+                trouble = Trouble()
             except ScheduleError as error:  # a full disk, say: it may pass, and others may help
-                print(f"dispatcher: {error}", flush=True)
+                trouble = trouble.goes_on(str(error), time.monotonic())
+                busy = trouble.bearable
                 time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
-                continue
             if busy:
                 idle_since = time.monotonic()
+            elif time.monotonic() - idle_since >= patience:
+                break
             time.sleep(_POLL_SECONDS)
         executor.close()
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 
 class ScheduleError(Exception):
     """Base of all errors that a caller may have to read."""
@@ -43,3 +50,20 @@ class CollectionError(ScheduleError):
 
 class StoreError(ScheduleError):
     """The home folder or its database cannot be used."""
+
+
+class QueueRebuiltError(StoreError):
+    """The database was found to be damaged and has been replaced: the same request may work now."""
+
+
+def again_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Have a function tried once more when its first try led to a new database."""
+
+    @functools.wraps(function)
+    def trying(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except QueueRebuiltError:
+            return function(*args, **kwargs)
+
+    return trying

@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_valor_schedule import journal, processes, stacks
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.log import bound_log
+from pytest_valor_schedule.log import bound_log, say
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
 
 _POLL_SECONDS = 0.05
@@ -87,7 +87,8 @@ class Execution:
         finally:
             processes.end_tree(process)
             if self._journal is not None:
-                self._journal.close()
+                with contextlib.suppress(OSError):
+                    self._journal.close()
 
     def _follow(
         self,
@@ -150,17 +151,19 @@ class Execution:
 
     def _note_hung(self, test: Current, text: str, found: str) -> None:
         """Write down, before anything is ended, what hangs and where."""
-        if self._journal is None:
-            self._journal = Journal(journal.path(self._folder, self._prefix, "runner"))
-        self._journal.write(
-            {
-                "kind": "hung",
-                "worker": test.writer.rpartition("-")[2],
-                "id": test.nodeid,
-                "text": text,
-                "stacks": found,
-            }
-        )
+        event = {
+            "kind": "hung",
+            "worker": test.writer.rpartition("-")[2],
+            "id": test.nodeid,
+            "text": text,
+            "stacks": found,
+        }
+        try:
+            if self._journal is None:
+                self._journal = Journal(journal.path(self._folder, self._prefix, "runner"))
+            self._journal.write(event)
+        except OSError as error:  # a full disk must not keep us from ending what hangs
+            say(f"{test.nodeid} {text}, which could not be noted: {error}")
 
 
 def _state_of(pid: int) -> str:

@@ -223,6 +223,11 @@ class Job:
         return cls(**fields)
 
 
+def short_id(job_id: str) -> str:
+    """Return the last part of a job id, which is enough to name the job."""
+    return job_id.rpartition("-")[2]
+
+
 def job_record(
     job: Job, tests: Iterable[str], results: Iterable[TestResult] | None = None, **more: Any
 ) -> dict[str, Any]:

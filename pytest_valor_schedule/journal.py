@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 VERSION = 1
+_MOST_PENDING_BYTES = 16 * 1024 * 1024
 
 
 class Journal:
@@ -18,9 +19,13 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._pid = os.getpid()
         self._torn = False
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
 
     def write(self, event: dict[str, Any]) -> None:
         """Append one event with a single write.
+
+        What the disk does not take is kept, within bounds, and tried again with the next event.
 
         Raises:
             OSError: if the disk took less than the whole line; the next line starts afresh.
@@ -28,16 +33,30 @@ class Journal:
         if os.getpid() != self._pid:
             return  # a test forked, and the child came back into pytest
         line = json.dumps(event, separators=(",", ":"), default=repr).encode() + b"\n"
+        if self._pending_bytes <= _MOST_PENDING_BYTES:
+            self._pending.append(line)
+            self._pending_bytes += len(line)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._pending:
+            self._append(self._pending[0])
+            self._pending_bytes -= len(self._pending.pop(0))
+
+    def _append(self, line: bytes) -> None:
         line = b"\n" + line if self._torn else line
-        self._torn = True
         written = os.write(self._file, line)
+        self._torn = 0 < written < len(line) or (self._torn and not written)
         if written < len(line):
             raise OSError(f"Only {written} of {len(line)} bytes could be written.")
-        self._torn = False
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        try:
+            if os.getpid() == self._pid:
+                self._flush()
+        finally:
+            os.close(self._file)
 
 
 class JournalReader:

@@ -1,11 +1,21 @@
-"""The file with what a job's pytest printed, kept within bounds while it grows."""
+"""Logs: what background processes say, and what a job's pytest prints, kept within bounds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 MOST_BYTES = 50 * 1024 * 1024
+
+
+def say(text: str) -> None:
+    """Write a line to the log that is this background process's standard error.
+
+    That the disk is full does not end what serves the queue.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def bound_log(path: Path, most_bytes: int = MOST_BYTES) -> None:

@@ -40,10 +40,42 @@ def _replace(path: Path, content: bytes) -> None:
         raise
 
 
+def is_whole(document: dict[str, Any]) -> bool:
+    """Return whether the record of an ended job has all that a reader of its results relies on."""
+    results, summary = document.get("results"), document.get("summary")
+    errors = document.get("collection_errors", [])
+    return (
+        isinstance(results, list)
+        and all(_has_texts(result, ("nodeid", "outcome"), _RESULT_TEXTS) for result in results)
+        and isinstance(errors, list)
+        and all(_has_texts(error, ("nodeid",), ()) for error in errors)
+        and isinstance(summary, dict)
+        and all(isinstance(number, int | float) for number in summary.values())
+        and _has_texts(document, ("job_id", "status", "outcome"), ("started_at", "explanation"))
+    )
+
+
+_RESULT_TEXTS = ("worker", "phase", "message", "longrepr", "location", "started_at")
+
+
+def _has_texts(entry: object, needed: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(name), str) for name in needed)
+        and all(isinstance(entry.get(name), str | None) for name in others)
+    )
+
+
+def set_aside(path: Path) -> None:
+    """Keep a record that cannot be read under another name."""
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(path.with_name(f"{path.name}.damaged"))
+
+
 def read(path: Path) -> dict[str, Any] | None:
     """Return the record at path, or None if there is none that can be read."""
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

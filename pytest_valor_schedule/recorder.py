@@ -6,6 +6,7 @@ way to the controller. The controller writes what only it can know: crashes, and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -50,7 +51,8 @@ class _Recorder:
         self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
 
     def pytest_unconfigure(self) -> None:
-        self._journal.close()
+        with contextlib.suppress(OSError):
+            self._journal.close()
 
 
 class WorkerRecorder(_Recorder):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import clock
-from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.job import Outcome, short_id
 from pytest_valor_schedule.submission import Receipt
 
 Answer = Mapping[str, Any]
@@ -32,11 +32,6 @@ def command_name() -> str:
     if script.exists():
         return min(str(script), os.path.relpath(script), key=len)
     return f"{sys.executable} -m {__package__}"
-
-
-def short_id(job_id: str) -> str:
-    """Return the last part of a job id, which is enough to name the job."""
-    return job_id.rpartition("-")[2]
 
 
 def plain(text: str) -> str:

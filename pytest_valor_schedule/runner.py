@@ -7,21 +7,26 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
-from pytest_valor_schedule import completion, dispatcher, handshake, processes, verdict
+from pytest_valor_schedule import completion, dispatcher, handshake, journal, processes, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import Handshake
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
+from pytest_valor_schedule.log import say
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _TELL_SECONDS = 1.0
+_PAUSE_SECONDS = 1.0
+_END_PATIENCE_SECONDS = 3600.0
 
 
 class Runner:
@@ -34,8 +39,9 @@ class Runner:
         self._output = store.home.output(job.job_id)
         self._tests = store.tests(job.job_id)
         self._environment = store.environment(job.job_id)
+        self._begun = time.monotonic()
         self._limits = Limits(
-            deadline=time.monotonic() + job.timeout_minutes * 60,
+            deadline=self._begun + job.timeout_minutes * 60,
             test=job.test_timeout_seconds,
             stall=job.stall_seconds,
         )
@@ -44,23 +50,44 @@ class Runner:
 
     def run(self) -> None:
         """Run the job and end it, whatever happens."""
-        self._store.publish(self._job, self._tests)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            self._begin()
             with lifeline() as held:
                 ending = self._rounds(held)
         except OSError as error:
-            ending = Ending(
-                completed_at=time.time(),
-                outcome=Outcome.ERROR,
-                explanation=self._why_not_started(error),
-            )
-        completion.complete(self._store, self._job, ending)
+            ending = self._failure(self._why_not_started(error))
+        except ScheduleError as error:
+            ending = self._failure(str(error))
+        self._end(ending)
+
+    def _begin(self) -> None:
+        self._store.publish(self._job, self._tests)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        # Should the database be lost, this says who runs the job.
+        path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
+        with closing(Journal(path)) as own:
+            own.write({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
+
+    def _failure(self, explanation: str) -> Ending:
+        return Ending(completed_at=time.time(), outcome=Outcome.ERROR, explanation=explanation)
+
+    def _end(self, ending: Ending) -> None:
+        """Write the record, as soon as the disk has room for it."""
+        deadline = time.monotonic() + _END_PATIENCE_SECONDS
+        while True:
+            try:
+                completion.complete(self._store, self._job, ending)
+                return
+            except ScheduleError as error:
+                say(f"{self._job.job_id}: {error}")
+                if time.monotonic() >= deadline:
+                    raise  # the dispatcher goes on trying, with less knowledge of the end
+            time.sleep(_PAUSE_SECONDS)
 
     def _why_not_started(self, error: OSError) -> str:
         if not Path(self._job.cwd).is_dir():
             return f"The folder {self._job.cwd} is not there any more."
-        return f"{self._job.command[0]} could not be started ({error.strerror})."
+        return f"{self._job.command[0]} could not be started ({error.strerror or error})."
 
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
@@ -73,6 +100,7 @@ class Runner:
                 last = self._round(2, account.missing, held)
         return Ending(
             completed_at=time.time(),
+            duration_seconds=time.monotonic() - self._begun,
             outcome=last.stop,
             explanation=self._why_stopped(last) or why,
             exit_code=last.code,
@@ -132,13 +160,16 @@ class Runner:
         return self._tests if self._job.chosen_by_cache else None
 
     def _cancelled(self) -> bool:
-        return self._store.cancel_requested(self._job.job_id)
+        with suppress(ScheduleError):  # a fault of the queue is no fault of the run
+            return self._store.cancel_requested(self._job.job_id)
+        return False
 
     def _tell(self, counts: Mapping[str, int]) -> None:
         if counts != self._told and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + _TELL_SECONDS
             self._told = counts
-            self._store.set_progress(self._job.job_id, counts)
+            with suppress(ScheduleError):
+                self._store.set_progress(self._job.job_id, counts)
 
 
 def claim(store: JobStore, job_id: str, attempt: int) -> Job | None:
@@ -168,7 +199,7 @@ def main() -> None:
             try:
                 Runner(store, job).run()
             except ScheduleError as error:
-                print(f"{job_id}: {error}", file=sys.stderr)
+                say(f"{job_id}: {error}")
         waiting = store.count(JobStatus.SCHEDULED)
     if waiting:  # the dispatcher may have died while this job ran
         dispatcher.ensure_running(home)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError, StoreError
+
+_LEAST_FREE_BYTES = 256 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,6 +74,17 @@ class Home:
     def output(self, job_id: str) -> Path:
         """Return the path of the file with what a job's pytest printed."""
         return self.job_folder(job_id) / "output.log"
+
+    def free_bytes(self) -> int:
+        """Return how much this user may still write to the disk of the home."""
+        return shutil.disk_usage(self.root).free
+
+    def is_full(self) -> bool:
+        """Return whether the disk has no room for the journals of a job."""
+        try:
+            return self.free_bytes() < _LEAST_FREE_BYTES
+        except OSError:
+            return False
 
     def make(self) -> None:
         """Create the folders that are missing, private to their user.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import sqlite3
@@ -11,22 +12,16 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pytest_valor_schedule import record
+from pytest_valor_schedule import record, recovery
 from pytest_valor_schedule.database import Database
+from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, unpacked
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.job import Job, JobStatus, job_record
 from pytest_valor_schedule.settings import Home
 
 _MOST_ROWS = 2**63 - 1
+_SHORT_PATIENCE_SECONDS = 0.1
 _ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
-
-
-def _readable(document: str) -> Job | None:
-    """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
-    try:
-        return Job.from_json(json.loads(document))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 class JobStore:
@@ -35,7 +30,7 @@ class JobStore:
     def __init__(self, home: Home) -> None:
         home.make()
         self.home = home
-        self.database = Database(home.database)
+        self.database = Database(home.database, functools.partial(recovery.refill, home))
 
     def __enter__(self) -> Self:
         return self
@@ -58,19 +53,10 @@ class JobStore:
         Returns:
             False if the job's id is taken; nothing was changed then.
         """
-        row = (
-            job.job_id,
-            job.job_id.rpartition("-")[2],
-            job.status,
-            job.priority.rank,
-            json.dumps(job.to_json()),
-            json.dumps(dict(environment)),
-            zlib.compress(json.dumps(list(tests)).encode(), 1),
-        )
-        columns = "id, tail, status, rank, document, environment, tests"
+        entry = Entry(job=job, tests=tests, environment=json.dumps(dict(environment)))
         try:
             with self.database.transaction() as connection:
-                connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
+                insert(connection, entry)
                 # Inside the transaction: a job is acknowledged with its record or not at all.
                 self.publish(job, tests)
         except sqlite3.IntegrityError:
@@ -133,7 +119,7 @@ class JobStore:
 
     def get(self, job_id: str) -> Job:
         """Return the job of a full id."""
-        return self._job(self._value(job_id, "document"))
+        return self._job(job_id, self._value(job_id, "document"))
 
     def _value(self, job_id: str, column: str) -> Any:
         with self.database.reading() as connection:
@@ -143,23 +129,38 @@ class JobStore:
             raise UnknownJobError(f"There is no job {job_id!r}.")
         return row[0]
 
-    @staticmethod
-    def _job(document: str) -> Job:
-        job = _readable(document)
+    def _job(self, job_id: str, document: str) -> Job:
+        job = self._readable(job_id, document)
         if job is None:
             raise StoreError(
-                "A row of the queue cannot be read; the job's record in test_results tells of it."
+                f"Neither the queue's entry nor the record of job {job_id} can be read; "
+                "its journals are still in the folder that `valor-schedule doctor` names."
             )
+        return job
+
+    def _readable(self, job_id: str, document: str) -> Job | None:
+        """Return the job of a row, or else that of its record: one bad row must not stop all."""
+        job = job_of(document)
+        if job is None and (found := recovery.read_record(self.home.record(job_id))):
+            job = found[0]
         return job
 
     def tests(self, job_id: str) -> list[str]:
         """Return the node ids of a job's tests."""
-        compressed = self._value(job_id, "tests")
-        return [str(nodeid) for nodeid in json.loads(zlib.decompress(compressed))]
+        packed = self._value(job_id, "tests")
+        try:
+            return unpacked(packed)
+        except (ValueError, TypeError, zlib.error):
+            if found := recovery.read_record(self.home.record(job_id)):
+                return found[1]
+        raise StoreError(f"The list of the tests of job {job_id} cannot be read.")
 
     def environment(self, job_id: str) -> dict[str, str]:
         """Return the environment kept for a job that has not ended."""
-        return dict(json.loads(self._value(job_id, "environment") or "{}"))
+        try:
+            return dict(json.loads(self._value(job_id, "environment") or "{}"))
+        except ValueError:
+            raise StoreError(f"The environment kept for job {job_id} cannot be read.") from None
 
     def claim(self, job_id: str) -> str | None:
         """Return the text that names the process which runs a job."""
@@ -178,10 +179,10 @@ class JobStore:
     def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
         """Return the newest jobs first, all or those of a status; limit -1 means no limit."""
         where, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        query = f"SELECT document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
+        query = f"SELECT id, document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
         with self.database.reading() as connection:
             rows = connection.execute(query, (*values, min(limit, _MOST_ROWS))).fetchall()
-        return [job for row in rows if (job := _readable(row[0])) is not None]
+        return [job for row in rows if (job := self._readable(*row)) is not None]
 
     def count(self, status: JobStatus | None = None) -> int:
         """Return how many jobs there are, or are of a status."""
@@ -224,7 +225,7 @@ class JobStore:
         with self.database.transaction() as connection:
             query = "SELECT document FROM jobs WHERE id = ? AND status = ?"
             row = connection.execute(query, (job_id, expected)).fetchone()
-            before = self._job(row[0]) if row else None
+            before = self._job(job_id, row[0]) if row else None
             if before is None or if_attempt not in (None, before.attempt):
                 return None
             job = dataclasses.replace(before, **changes)
@@ -234,7 +235,7 @@ class JobStore:
                 (
                     job.status,
                     job.priority.rank,
-                    json.dumps(job.to_json()),
+                    document_of(job, row[0]),
                     claim,
                     job.status.ended,
                     job_id,
@@ -243,8 +244,8 @@ class JobStore:
             return job
 
     def set_progress(self, job_id: str, progress: Mapping[str, Any]) -> None:
-        """Keep how far a running job is."""
-        with self.database.transaction() as connection:
+        """Keep how far a running job is; not at the price of waiting for others who write."""
+        with self.database.transaction(_SHORT_PATIENCE_SECONDS) as connection:
             values = (json.dumps(dict(progress)), job_id)
             connection.execute("UPDATE jobs SET progress = ? WHERE id = ?", values)
 

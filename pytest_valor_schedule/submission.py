@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pytest_valor_schedule import dispatcher, policy
 from pytest_valor_schedule.collection import Collection
+from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.order import Order
@@ -36,6 +37,7 @@ class Receipt:
     warnings: tuple[str, ...]
 
 
+@again_if_rebuilt
 def submit(home: Home, order: Order, request: Request, collection: Collection) -> Receipt:
     """Put a run into the queue and make sure that a dispatcher serves it.
 
@@ -95,5 +97,7 @@ def place_in_queue(store: JobStore, job: Job) -> tuple[int, str | None]:
     """Return a scheduled job's position, from 1, and why it waits (None if it need not)."""
     ordered = [each.job_id for each in policy.in_order(store.queue())]
     ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
+    if store.home.is_full():
+        return ahead + 1, f"waits for room on the disk of {store.home.root}"
     running = store.jobs(JobStatus.RUNNING)
     return ahead + 1, policy.reason(ahead, running) if ahead or running else None

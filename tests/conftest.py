@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, dispatcher, list_jobs, processes
@@ -50,6 +52,39 @@ def home(
     if home.database.exists():
         monkeypatch.setenv("VALOR_HOME", str(folder))
         _end_everything(home)
+
+
+@pytest.fixture(scope="session")
+def ended_template(
+    tmp_path_factory: pytest.TempPathFactory, no_process_left: str
+) -> tuple[Path, str]:
+    """A home with a job that has ended, to be copied, and the job's id."""
+    project = tmp_path_factory.mktemp("ended")
+    project.joinpath("test_it.py").write_text(ENDED_SUITE)
+    home = Home(project / "home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VALOR_HOME", str(home.root))
+        patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0")
+        patch.setenv(MARK, no_process_left)
+        job_id = scheduled_id(run_pytest("--schedule", folder=project))
+        results_of(job_id)
+        wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    return home.root, job_id
+
+
+@pytest.fixture
+def ended(ended_template: tuple[Path, str], home: Home) -> str:
+    """The id of a job that has ended, in the home."""
+    root, job_id = ended_template
+    shutil.copytree(root, home.root)
+    return job_id
+
+
+ENDED_SUITE = """
+import pytest
+@pytest.mark.parametrize("number", range(3))
+def test_one(number): assert number != 1
+"""
 
 
 def _end_everything(home: Home) -> None:

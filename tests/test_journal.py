@@ -72,8 +72,8 @@ def _disk_full_after(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_short_write_costs_one_event_only(path: Path) -> None:
-    """A line for which the disk had no room is reported as lost, and the next one is whole."""
+def test_what_a_full_disk_did_not_take_is_written_later(path: Path) -> None:
+    """Lines for which there was no room are reported, kept, and follow once there is room."""
     written = Journal(path)
     written.write(FIRST)
     with _disk_full_after(path.stat().st_size + 10):
@@ -83,7 +83,7 @@ def test_a_short_write_costs_one_event_only(path: Path) -> None:
     written.write(FIRST)
     written.write(SECOND)
     written.close()
-    assert list(JournalReader(path).read()) == [FIRST, FIRST, SECOND]
+    assert list(JournalReader(path).read()) == [FIRST, SECOND, SECOND, FIRST, SECOND]
 
 
 FORKING = """

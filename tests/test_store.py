@@ -246,10 +246,12 @@ def test_jobs_are_filtered_and_counted_by_status(store: JobStore) -> None:
 
 
 def test_one_unreadable_row_does_not_hide_the_others(store: JobStore) -> None:
-    """The queue goes on past a job that cannot be read."""
+    """The queue goes on past a job of which neither its row nor its record can be read."""
     _add(store, FIRST, SECOND, THIRD)
     with store.database.transaction() as connection:
         connection.execute("UPDATE jobs SET document = '[]' WHERE id = ?", (SECOND,))
+    assert store.get(SECOND) == a_job(job_id=SECOND)
+    store.home.record(SECOND).write_text("{")
     assert _ids(store.queue()) == [FIRST, THIRD]
     with pytest.raises(StoreError):
         store.get(SECOND)

@@ -1,0 +1,82 @@
+"""A job as a row of the queue, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_valor_schedule.job import Job, short_id
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A job with all that the queue keeps of it."""
+
+    job: Job
+    tests: Sequence[str]
+    environment: str | None = None
+    claim: str | None = None
+
+
+def insert(connection: sqlite3.Connection, entry: Entry) -> None:
+    """Add a job to a database.
+
+    Raises:
+        sqlite3.IntegrityError: if its id is taken.
+    """
+    job = entry.job
+    row = (
+        job.job_id,
+        short_id(job.job_id),
+        job.status,
+        job.priority.rank,
+        document_of(job),
+        entry.claim,
+        entry.environment,
+        packed(entry.tests),
+    )
+    columns = "id, tail, status, rank, document, claim, environment, tests"
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?)", row)
+
+
+def document_of(job: Job, before: str | None = None) -> str:
+    """Return a job as the text of its row.
+
+    Args:
+        job: As it shall stand.
+        before: The text that this one replaces: what a newer version of this package keeps in it,
+            and we do not know, stays.
+    """
+    known = {field.name for field in dataclasses.fields(Job)} | {"command"}
+    others = _object(before) if before is not None else {}
+    kept = {name: value for name, value in others.items() if name not in known}
+    return json.dumps({**kept, **job.to_json()})
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError):
+        return {}
+
+
+def job_of(document: str) -> Job | None:
+    """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
+    try:
+        return Job.from_json(json.loads(document))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def packed(tests: Sequence[str]) -> bytes:
+    """Return node ids as a row keeps them."""
+    return zlib.compress(json.dumps(list(tests)).encode(), 1)
+
+
+def unpacked(tests: Any) -> list[str]:
+    """Return the node ids that `packed` packed."""
+    return [str(nodeid) for nodeid in json.loads(zlib.decompress(tests))]
