@@ -6,52 +6,30 @@ A bad request never raises: it returns `{"error": "<what is wrong and what to do
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
-from collections.abc import Callable, Iterator
-from typing import Any, Literal, ParamSpec
+from collections.abc import Iterator
+from typing import Literal
 
-from pytest_valor_schedule import clock, completion, control, dispatcher, submission
-from pytest_valor_schedule.collection import collect
-from pytest_valor_schedule.errors import (
-    InvalidRequestError,
-    JobStatusError,
-    ScheduleError,
-    again_if_rebuilt,
+from pytest_valor_schedule import (
+    clock,
+    completion,
+    control,
+    dispatcher,
+    submission,
 )
+from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.collection import collect
+from pytest_valor_schedule.errors import JobStatusError, again_if_rebuilt
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.order import checked_folder, order_of
-from pytest_valor_schedule.request import Request, check_limit, check_status_filter
+from pytest_valor_schedule.request import Request, check_amount, check_limit, check_status_filter
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.submission import Receipt
 
-_P = ParamSpec("_P")
-Answer = dict[str, Any]
 
-
-def _errors_as_answers(function: Callable[_P, Answer]) -> Callable[_P, Answer]:
-    @functools.wraps(function)
-    def answering(*args: _P.args, **kwargs: _P.kwargs) -> Answer:
-        try:
-            return again_if_rebuilt(function)(*args, **kwargs)
-        except ScheduleError as error:
-            return error_answer(error)
-
-    return answering
-
-
-def error_answer(error: ScheduleError) -> Answer:
-    """Return an error as callers get it: `error`, and `status`, `exit_code`, `output` if known."""
-    answer: Answer = {"error": str(error)}
-    for name in ("status", "exit_code", "output"):
-        if value := getattr(error, name, None):
-            answer[name] = value if isinstance(value, int) else str(value)
-    return answer
-
-
-@_errors_as_answers
+@errors_as_answers
 def schedule_tests(
     test_specification: str,
     notification_chat_id: str | None = None,
@@ -86,7 +64,7 @@ def schedule_tests(
         order.environment,
         request.timeout_minutes * 60,
     )
-    receipt = submission.submit(_home(), order, request, found)
+    receipt = submission.submit(Home.find(os.environ), order, request, found)
     return _scheduled_answer(receipt, found.nodeids)
 
 
@@ -103,7 +81,7 @@ def _scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
     return {**answer, "warnings": list(receipt.warnings)} if receipt.warnings else answer
 
 
-@_errors_as_answers
+@errors_as_answers
 def get_job_status(job_id: str) -> Answer:
     """Return how a job stands.
 
@@ -138,13 +116,13 @@ def _public(job: Job) -> Answer:
 @contextlib.contextmanager
 def _open_store() -> Iterator[JobStore]:
     """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
-    with JobStore(_home()) as store:
+    with JobStore(Home.find(os.environ)) as store:
         if store.any_active() and not store.database.read_only:
             dispatcher.ensure_running(store.home)
         yield store
 
 
-@_errors_as_answers
+@errors_as_answers
 def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     """Return the newest jobs.
 
@@ -163,7 +141,7 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     return {"jobs": [_public(job) for job in jobs], "total": total, "filtered_by": status_filter}
 
 
-@_errors_as_answers
+@errors_as_answers
 def cancel_job(job_id: str) -> Answer:
     """Take a job out of the queue, or end it if it runs; its partial results are kept.
 
@@ -179,7 +157,7 @@ def cancel_job(job_id: str) -> Answer:
     return {"job_id": job.job_id, "status": str(job.status)}
 
 
-@_errors_as_answers
+@errors_as_answers
 def get_job_results(job_id: str) -> Answer:
     """Return what became of the tests of a job that has ended.
 
@@ -213,7 +191,7 @@ def get_job_results(job_id: str) -> Answer:
     }
 
 
-@_errors_as_answers
+@errors_as_answers
 def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
     """Wait until a job has ended.
 
@@ -224,24 +202,16 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
     Returns:
         What `get_job_status` returns, when the job has ended or the time is over.
     """
-    seconds = _checked_seconds(timeout_seconds)
+    seconds = math.inf
+    if timeout_seconds is not None:
+        seconds = check_amount(timeout_seconds, "timeout_seconds", "seconds")
     with _open_store() as store:
         full_id = store.find(job_id).job_id
         control.wait(store, full_id, seconds)
     return get_job_status(full_id)
 
 
-def _checked_seconds(value: object) -> float:
-    if value is None:
-        return math.inf
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise InvalidRequestError(
-        f"timeout_seconds is {value!r}, but must be a number of seconds of 0 or more, or None."
-    )
-
-
-@_errors_as_answers
+@errors_as_answers
 def read_output(job_id: str) -> Answer:
     """Return what a job's pytest has printed so far.
 
@@ -260,6 +230,7 @@ def read_output(job_id: str) -> Answer:
     return {"job_id": job.job_id, "status": str(job.status), "output": output}
 
 
+@again_if_rebuilt
 def newest_job_here() -> str:
     """Return the id of the newest job that was scheduled from the current working directory.
 
@@ -268,7 +239,3 @@ def newest_job_here() -> str:
     """
     with _open_store() as store:
         return store.newest_from(str(checked_folder(None)))
-
-
-def _home() -> Home:
-    return Home.find(os.environ)

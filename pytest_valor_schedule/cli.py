@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, rendering
+from pytest_valor_schedule import api, rendering, upkeep
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.version import __version__
@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_for_job(commands, "results", _results, "show what became of a job's tests")
     _add_for_job(commands, "logs", _logs, "show what a job's pytest printed")
     _add_for_job(commands, "cancel", _cancel, "take a job out of the queue, or end it")
+    pruning = _add(commands, "prune", _prune, "throw away what old jobs left on the disk")
+    pruning.add_argument("--keep-days", type=float, metavar="N", help="keep N days of it")
+    pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
+    doctor = _add(commands, "doctor", _doctor, "look for what is wrong with the queue's home")
+    doctor.add_argument("--repair", action="store_true", help="mend what can be mended")
     return parser
 
 
@@ -142,3 +147,14 @@ def _logs(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     answer = api.cancel_job(options.job)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+
+
+def _prune(options: argparse.Namespace) -> int:
+    answer = upkeep.prune_jobs(options.keep_days, dry_run=options.dry_run)
+    return _show(options, answer, lambda a: [rendering.prune_line(a)])
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    answer = upkeep.examine_home(repair=options.repair)
+    wrong = _show(options, answer, rendering.doctor_lines)
+    return wrong or int(not all(each["repaired"] for each in answer["findings"]))

@@ -21,6 +21,7 @@ from pytest_valor_schedule.replacement import (
     empty,
     in_place,
     is_damage,
+    is_lack_of_room,
     lock_path,
     mark_path,
     reason,
@@ -36,13 +37,14 @@ class Database:
         self._refill = refill
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
+        self._refusal: sqlite3.Error | None = None
         with self._explained():
             self._open()
 
     def _open(self) -> None:
+        self._refusal = None
         if not _can_write(self.path):
-            # For reading alone; what a write-ahead log beside it may hold is not seen.
-            self._connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+            self._connect_to_read()
             return
         while True:
             self._lock = locks.take_shared(lock_path(self.path), PATIENCE_SECONDS)
@@ -56,12 +58,20 @@ class Database:
         try:
             version = self._connect(str(self.path))
         except sqlite3.Error as error:
+            if is_lack_of_room(error):  # even readers need some, for the log that writers share
+                self._refusal = error
+                self._connect_to_read()
+                return True
             if not is_damage(error):
                 raise
             version = 0
         if not version:  # no database, or not one of ours
             mark_path(self.path).touch(mode=0o600)
         return version > 0
+
+    def _connect_to_read(self) -> None:
+        """Open the file for reading alone; what a log beside it may hold is not seen."""
+        self._connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
 
     def _connect(self, name: str, *, uri: bool = False) -> int:
         connection = sqlite3.connect(name, timeout=PATIENCE_SECONDS, isolation_level=None, uri=uri)
@@ -78,8 +88,8 @@ class Database:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be changed, because file or folder is not to be written."""
-        return self._lock is None
+        """Whether nothing can be changed: no permission, or no room."""
+        return self._lock is None or self._refusal is not None
 
     def close(self) -> None:
         """Close the connection."""
@@ -102,6 +112,8 @@ class Database:
         """
         with self._explained():
             connection = self._current()
+            if self._refusal is not None:
+                raise self._refusal
             connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -120,15 +132,19 @@ class Database:
 
     def _current(self) -> sqlite3.Connection:
         """Return the connection to the file that is in place by now."""
-        if self._connection is None or (self._lock is not None and self._replaced()):
+        if self._connection is None or (self._lock is not None and self._outdated()):
             self.close()
             self._open()
         assert self._connection is not None
         return self._connection
 
-    def _replaced(self) -> bool:
+    def _outdated(self) -> bool:
         try:
-            return mark_path(self.path).exists() or self.path.stat().st_ino != self._file
+            return (
+                self._refusal is not None
+                or mark_path(self.path).exists()
+                or self.path.stat().st_ino != self._file
+            )
         except FileNotFoundError:
             return True
 

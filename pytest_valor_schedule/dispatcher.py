@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from pytest_valor_schedule import completion, locks, policy, processes
+from pytest_valor_schedule import completion, locks, policy, processes, pruning
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
@@ -160,6 +160,7 @@ def _serve(home: Home) -> None:
                 break
             time.sleep(_POLL_SECONDS)
         executor.close()
+        pruning.prune_quietly(store, time.time())
 
 
 def _anything_queued(home: Home) -> bool:

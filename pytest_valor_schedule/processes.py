@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -217,6 +217,15 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+def marked(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the pid of each process that has NAME in its first environment, and the value."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # of another user, or gone by now
+            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if variable.startswith(f"{name}=".encode()):
+                    yield pid, variable.partition(b"=")[2].decode(errors="replace")
+
+
 def signal_member(pid: int, number: int, session: int) -> None:
     """Send a signal to a process if it belongs to a session, so that nobody else's is hit."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -230,11 +239,18 @@ def _kill(pids: Iterable[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def _pids() -> list[int]:
+    """Return all processes, the newest first (Linux)."""
+    if not Path("/proc/self").exists():
+        return []
+    names = os.listdir("/proc")  # noqa: PTH208
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
 def _kill_marked(mark: bytes) -> bool:
     """Kill what carries a mark, the newest first and each at once: it may be about to fork."""
     found = False
-    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208
-    for pid in sorted(pids, reverse=True):
+    for pid in _pids():
         with contextlib.suppress(OSError):  # of another user, or gone by now
             marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             if marked and pid != os.getpid():

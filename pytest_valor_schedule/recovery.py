@@ -68,15 +68,22 @@ def _entries(home: Home, environments: dict[str, str | None]) -> Iterator[Entry]
         found = read_record(path)
         if found is None:
             continue
-        job, tests = found
-        if job.status is JobStatus.SCHEDULED and environments.get(job.job_id) is None:
-            job = _give_up(home, job, tests)
-        yield Entry(
-            job=job,
-            tests=tests,
-            environment=None if job.status.ended else environments.get(job.job_id),
-            claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
-        )
+        yield entry_of(home, *found, environments.get(path.stem))
+
+
+def entry_of(home: Home, job: Job, tests: Sequence[str], environment: str | None = None) -> Entry:
+    """Return a job of a record as the queue keeps it.
+
+    One that has not started and whose environment is lost is ended, with a record that says so.
+    """
+    if job.status is JobStatus.SCHEDULED and environment is None:
+        job = _give_up(home, job, tests)
+    return Entry(
+        job=job,
+        tests=tests,
+        environment=None if job.status.ended else environment,
+        claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
+    )
 
 
 def read_record(path: Path) -> tuple[Job, list[str]] | None:

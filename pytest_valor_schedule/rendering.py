@@ -168,3 +168,31 @@ def _row(job: Answer) -> tuple[str, ...]:
     counts = counts_text(job["summary"]) if job.get("summary") else str(job["test_count"])
     outcome = job.get("outcome", "-")
     return (job["job_id"], job["status"], outcome, job["priority"], counts, what[:60])
+
+
+def prune_line(answer: Answer) -> str:
+    """Return what was thrown away, or would be."""
+    parts = [
+        f"logs and journals of {counted(len(answer['logs']), 'job')}",
+        counted(len(answer["records"]), "record"),
+        counted(len(answer["others"]), "other file"),
+    ]
+    verb = "would remove" if answer["dry_run"] else "removed"
+    return f"{verb} {', '.join(parts)}: {answer['bytes'] / 2**20:.1f} MB"
+
+
+def doctor_lines(answer: Answer) -> list[str]:
+    """Return what is wrong with a home."""
+    lines = [f"{answer['home']} with {answer['versions']}", *map(_finding, answer["findings"])]
+    unmended = [each for each in answer["findings"] if not each["repaired"]]
+    if not answer["findings"]:
+        lines.append("nothing is wrong")
+    elif any(each["repairable"] for each in unmended):
+        lines.append(f"`{command_name()} doctor --repair` mends what is marked with *")
+    return [one_line(line) for line in lines]
+
+
+def _finding(finding: Answer) -> str:
+    mark = "mended" if finding["repaired"] else "*" if finding["repairable"] else "-"
+    why = f" It could not be mended: {finding['error']}" if "error" in finding else ""
+    return f"{mark} {finding['text']}{why}"

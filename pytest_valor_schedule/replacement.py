@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS durations (
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full; make room, `valor-schedule prune` helps",
-    sqlite3.SQLITE_IOERR: "the disk is full, over its quota, or failing; look at it",
+    sqlite3.SQLITE_IOERR: "the disk is full, over its quota, or failing; make room",
     sqlite3.SQLITE_BUSY: "another process has kept it locked for too long; try again later",
     sqlite3.SQLITE_READONLY: "it cannot be written; check its permissions, or set VALOR_HOME",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check its permissions, or set VALOR_HOME",
@@ -67,6 +67,11 @@ def empty(connection: sqlite3.Connection, damaged: Path | None) -> str:
 def is_damage(error: Exception) -> bool:
     """Return whether an error says that the file is no database or a damaged one."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
+def is_lack_of_room(error: sqlite3.Error) -> bool:
+    """Return whether an error says that the disk refused to take more."""
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 def reason(error: Exception) -> str:

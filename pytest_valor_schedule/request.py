@@ -136,3 +136,12 @@ class Request:
             timeout_minutes=check_timeout_minutes(timeout_minutes),
             notification_chat_id=check_notification_chat_id(notification_chat_id),
         )
+
+
+def check_amount(value: object, name: str, unit: str) -> float:
+    """Return a number of 0 or more as it is, and raise InvalidRequestError for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise InvalidRequestError(
+        f"{name} is {value!r}, but must be a number of {unit} of 0 or more, or None."
+    )

@@ -44,6 +44,11 @@ class Home:
         return self.root / "test_schedule"
 
     @property
+    def jobs(self) -> Path:
+        """The folder of the folders of jobs."""
+        return self.schedule / "jobs"
+
+    @property
     def database(self) -> Path:
         """The SQLite file that decides."""
         return self.schedule / "queue.db"
@@ -69,7 +74,7 @@ class Home:
 
     def job_folder(self, job_id: str) -> Path:
         """Return the folder of a job's journals and log."""
-        return self.schedule / "jobs" / job_id
+        return self.jobs / job_id
 
     def output(self, job_id: str) -> Path:
         """Return the path of the file with what a job's pytest printed."""
@@ -92,7 +97,7 @@ class Home:
         Raises:
             StoreError: if they cannot be created, or are not this user's alone to write to.
         """
-        folders = (self.results, self.schedule, self.schedule / "jobs")
+        folders = (self.results, self.schedule, self.jobs)
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in folders:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
 import re
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -253,3 +254,24 @@ class JobStore:
         """Ask the runner of a job to end it."""
         with self.database.transaction() as connection:
             connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
+
+    def adopt(self, entry: Entry) -> None:
+        """Take a job whose record was found into the index, unless it is there."""
+        with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
+            insert(connection, entry)
+
+    def forget(self, job_ids: Iterable[str], durations_before: float) -> None:
+        """Take jobs that have ended out of the index.
+
+        Args:
+            job_ids: Full ids.
+            durations_before: Seconds since the epoch; what tests took that were not seen since
+                then is forgotten too.
+        """
+        ended = [str(status) for status in JobStatus if status.ended]
+        with self.database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",
+                [(job_id, *ended) for job_id in job_ids],
+            )
+            connection.execute("DELETE FROM durations WHERE seen_at < ?", (durations_before,))

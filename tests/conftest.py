@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
@@ -78,6 +80,17 @@ def ended(ended_template: tuple[Path, str], home: Home) -> str:
     root, job_id = ended_template
     shutil.copytree(root, home.root)
     return job_id
+
+
+@pytest.fixture
+def small_disk(home: Home) -> Iterator[Path]:
+    """A disk of 4 MB that holds the home."""
+    home.root.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(home.root)]
+    if subprocess.run(command).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield home.root
+    umount(home.root)
 
 
 ENDED_SUITE = """

@@ -1,0 +1,77 @@
+"""What is old enough to be thrown away. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_DAY = 86400.0
+_MEGABYTE = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long what is kept; the names are those of config.toml.
+
+    Attributes:
+        keep_logs_days: Logs and journals of a job that ended longer ago go.
+        keep_logs_mb: Those of the oldest jobs go until all together have no more MiB.
+        keep_records: The most records of jobs.
+        keep_records_days: The record of a job that ended longer ago goes.
+    """
+
+    keep_logs_days: float = 30
+    keep_logs_mb: float = 1024
+    keep_records: float = 1000
+    keep_records_days: float = 90
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Retention:
+        """Return the retention that config.toml asks for; what is no number stays the default."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: settings[name] for name in names if _is_amount(settings.get(name))})
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What is on disk of a job that has ended.
+
+    Attributes:
+        job_id: Its id.
+        ended_at: Seconds since the epoch.
+        log_bytes: Size of its log and its journals.
+    """
+
+    job_id: str
+    ended_at: float
+    log_bytes: int = 0
+
+
+def logs_to_prune(ended: Sequence[Remains], retention: Retention, now: float) -> list[str]:
+    """Return the ids of the jobs whose logs and journals go."""
+    going, total = [], 0
+    for job in _newest_first(ended):
+        total += job.log_bytes
+        old = now - job.ended_at >= retention.keep_logs_days * _DAY
+        if old or total > retention.keep_logs_mb * _MEGABYTE:
+            going.append(job.job_id)
+    return going
+
+
+def records_to_prune(ended: Sequence[Remains], retention: Retention, now: float) -> list[str]:
+    """Return the ids of the jobs whose records go."""
+    return [
+        job.job_id
+        for number, job in enumerate(_newest_first(ended), 1)
+        if number > retention.keep_records
+        or now - job.ended_at >= retention.keep_records_days * _DAY
+    ]
+
+
+def _newest_first(ended: Sequence[Remains]) -> list[Remains]:
+    return sorted(ended, key=lambda job: (job.ended_at, job.job_id), reverse=True)

@@ -1,0 +1,64 @@
+"""Keeping the home in order: the functions behind `valor-schedule doctor` and `prune`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+
+from pytest_valor_schedule import doctor, pruning
+from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.request import check_amount
+from pytest_valor_schedule.retention import Retention
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+
+@errors_as_answers
+def examine_home(*, repair: bool = False) -> Answer:
+    """Look for what is wrong with the home.
+
+    Args:
+        repair: Mend what can be mended.
+
+    Returns:
+        `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
+        where its repair failed `error`; or `error`.
+    """
+    home = Home.find(os.environ)
+    findings = [_treated(finding, repair) for finding in doctor.examine(home)]
+    return {"home": str(home.root), "versions": doctor.versions(), "findings": findings}
+
+
+def _treated(finding: doctor.Finding, repair: bool) -> Answer:
+    answer: Answer = {"text": finding.text, "repairable": finding.repair is not None}
+    answer["repaired"] = False
+    if repair and finding.repair is not None:
+        try:
+            finding.repair()
+            answer["repaired"] = True
+        except (ScheduleError, OSError) as error:
+            answer["error"] = str(error)
+    return answer
+
+
+@errors_as_answers
+def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Answer:
+    """Throw away logs, journals and records of jobs that ended long ago.
+
+    Args:
+        keep_days: What ended longer ago goes; None for what config.toml says.
+        dry_run: Only say what would go.
+
+    Returns:
+        `logs` and `records` (job ids), `others` (file names), `bytes`, `dry_run`; or `error`.
+    """
+    home = Home.find(os.environ)
+    retention = Retention.of(home.settings())
+    if keep_days is not None:
+        days = check_amount(keep_days, "keep_days", "days")
+        retention = dataclasses.replace(retention, keep_logs_days=days, keep_records_days=days)
+    with JobStore(home) as store:
+        pruned = pruning.prune(store, retention, time.time(), dry_run=dry_run)
+    return {**dataclasses.asdict(pruned), "dry_run": dry_run}

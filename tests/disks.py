@@ -1,0 +1,31 @@
+"""A disk that is soon full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+
+
+def umount(folder: Path) -> None:
+    """Wait until nobody uses what is mounted on a folder, and take it away."""
+    command = ["umount", "--quiet", str(folder)]
+    wait_until(lambda: subprocess.run(command).returncode == 0, f"nobody uses {folder}")
+
+
+def fill(disk: Path) -> None:
+    """Leave no byte on a disk."""
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+    assert os.statvfs(disk).f_bavail == 0
+
+
+def make_room(disk: Path) -> None:
+    (disk / "filler").unlink()

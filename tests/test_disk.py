@@ -1,0 +1,228 @@
+"""A home on a disk that is full, read-only, without locks or busy: clear words, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from disks import as_root, fill, make_room, umount
+from jobs import a_job
+from scheduled import (
+    GATED,
+    is_running,
+    open_gate,
+    outcomes_of,
+    results_of,
+    run_pytest,
+    run_tool,
+    scheduled_id,
+)
+from waiting import processes_marked, wait_until
+
+from pytest_valor_schedule import (
+    dispatcher,
+    get_job_results,
+    get_job_status,
+    list_jobs,
+    schedule_tests,
+)
+from pytest_valor_schedule.errors import StoreError
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+
+@as_root
+def test_nothing_is_scheduled_on_a_full_disk(project: Path, home: Home, small_disk: Path) -> None:
+    """A full disk is named in one sentence, what was there is still shown, and room mends it."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    ended = scheduled_id(run_pytest("--schedule"))
+    before = results_of(ended)
+    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    fill(small_disk)
+    refused = run_pytest("--schedule")
+    assert refused.returncode != 0
+    assert "the disk is full" in refused.stderr or "make room" in refused.stderr, refused.stderr
+    assert "Traceback" not in refused.stderr + refused.stdout
+    assert "room" in schedule_tests("test_it.py")["error"]
+    assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
+    assert get_job_results(ended) == before
+    assert not list(home.results.glob(".*"))
+    make_room(small_disk)
+    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
+
+
+@as_root
+def test_results_wait_for_room(project: Path, home: Home, small_disk: Path) -> None:
+    """A disk that fills up under a running job fails no test and loses no result."""
+    project.joinpath("test_it.py").write_text(f"{GATED}\ndef test_after(): pass\n")
+    job_id = scheduled_id(run_pytest("--schedule"))
+    wait_until(lambda: list(home.job_folder(job_id).glob("1.1-gw*")), "the workers are up")
+    wait_until(lambda: _has_started(home, job_id), "a test has started")
+    fill(small_disk)
+    open_gate()
+    mark = f"{JOB_ID_VARIABLE}={job_id}"
+    wait_until(lambda: not processes_marked(mark), "pytest has ended")
+    assert get_job_status(job_id)["status"] == "running"
+    make_room(small_disk)
+    assert results_of(job_id)["summary"]["total"] == 2
+    assert get_job_status(job_id)["status"] == "completed"
+
+
+def _has_started(home: Home, job_id: str) -> bool:
+    return any(
+        "start" in each.read_text() for each in home.job_folder(job_id).glob("1.1-gw*.jsonl")
+    )
+
+
+@as_root
+def test_a_job_waits_for_room(project: Path, home: Home, small_disk: Path) -> None:
+    """A job that was accepted does not start on a disk that could not hold its results."""
+    project.joinpath("test_gated.py").write_text(GATED)
+    running = scheduled_id(run_pytest("--schedule"))
+    wait_until(lambda: is_running(running), "it runs")
+    waiting = scheduled_id(run_pytest("--schedule"))
+    fill(small_disk)
+    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 200 * 1024)
+    open_gate()
+    assert set(outcomes_of(running).values()) == {"passed"}
+    assert "room on the disk" in get_job_status(waiting)["reason"]
+    make_room(small_disk)
+    assert set(outcomes_of(waiting).values()) == {"passed"}
+
+
+def test_a_quota_is_named(ended: str, home: Home) -> None:
+    """Where the kernel refuses to let a file grow, nothing is scheduled and nothing damaged."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(StoreError, match=r"disk|room|File too large"), JobStore(home) as store:
+            store.add(a_job(), ["a"], {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
+
+
+@as_root
+def test_a_read_only_home_can_be_read(ended: str, home: Home, project: Path) -> None:
+    """What is there is shown, and what would change it is refused in one sentence."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    before = get_job_results(ended)
+    if subprocess.run(["mount", "--bind", str(home.root), str(home.root)]).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(home.root)], check=True)
+        assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
+        assert get_job_results(ended) == before
+        refused = run_pytest("--schedule")
+        assert refused.returncode != 0
+        assert "cannot be written" in refused.stderr
+        assert "Traceback" not in refused.stdout + refused.stderr
+        assert run_tool("results", ended).returncode == 0
+    finally:
+        umount(home.root)
+
+
+def test_a_file_system_without_locks_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without locks two dispatchers could run one job: say where the home may go."""
+
+    def refuse(handle: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    answer = list_jobs()
+    assert "no locks" in answer["error"]
+    assert "VALOR_HOME" in answer["error"]
+
+
+def test_a_queue_that_somebody_keeps_locked_is_named(home: Home) -> None:
+    """Whoever waits in vain to write is told why, and readers are served meanwhile."""
+    with JobStore(home) as store, JobStore(home) as other:
+        assert store.add(a_job(), ["a"], {})
+        with store.database.transaction() as connection:
+            with pytest.raises(StoreError, match="locked for too long"):  # noqa: SIM117
+                with other.database.transaction(patience=0.05):
+                    pass
+            with pytest.raises(StoreError, match="locked"):
+                other.set_progress(a_job().job_id, {})
+            assert other.count() == 1
+            connection.execute("DELETE FROM jobs")
+
+
+def test_a_run_goes_on_while_the_queue_is_locked(project: Path, home: Home) -> None:
+    """A job ends in its time, and is recorded once the queue can be written again."""
+    project.joinpath("test_gated.py").write_text(GATED)
+    job_id = scheduled_id(run_pytest("--schedule"))
+    wait_until(lambda: _has_started(home, job_id), "the test has started")
+    with JobStore(home) as store, store.database.transaction():
+        open_gate()
+        path = home.record(job_id)
+        wait_until(lambda: '"completed"' in path.read_text(), "the record is written")
+        assert get_job_status(job_id)["status"] == "running"
+    assert results_of(job_id)["outcome"] == "passed"
+
+
+AT_ONCE = """
+import os, sys
+from pytest_valor_schedule import submission
+from pytest_valor_schedule.collection import Collection
+from pytest_valor_schedule.order import order_of
+from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.settings import Home
+
+home = Home.find(os.environ)
+order = order_of("pytest", None)
+request = Request.checked("normal", 1, 10, None)
+nodeids = ("test_it.py::test_it",)
+found = Collection(nodeids=nodeids, rootdir=os.getcwd(), interpreter=sys.executable)
+ready, go = os.pipe()
+children = []
+for number in range(100):
+    child = os.fork()
+    if not child:
+        os.close(go)
+        os.read(ready, 1)  # until the parent lets go of the other end
+        code = 1
+        try:
+            submission.submit(home, order, request, found)
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+os.close(go)
+print(sum(os.waitpid(child, 0)[1] == 0 for child in children))
+"""
+
+
+def test_a_hundred_processes_schedule_at_once(project: Path, home: Home) -> None:
+    """All get their job, each job an id and a record of its own."""
+    project.joinpath("test_gated.py").write_text(GATED)
+    running = scheduled_id(run_pytest("--schedule"))
+    done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True)
+    assert done.stdout.strip() == "100", done.stderr
+    answer = list_jobs(limit=200)
+    assert len({job["job_id"] for job in answer["jobs"]}) == answer["total"] == 101
+    assert len(list(home.results.glob("*.json"))) == 101
+    assert get_job_status(answer["jobs"][0]["job_id"])["queue_position"] == 100
+    assert get_job_status(running)["status"] == "running"
+
+
+def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
+    """Started at once, all but one end, and the job is run once."""
+    project.joinpath("test_it.py").write_text("def test_it(): open('runs', 'a').write('x')")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatcher, "ensure_running", lambda home: None)
+        job_id = schedule_tests("pytest")["job_id"]
+    command = [sys.executable, "-m", "pytest_valor_schedule.dispatcher", str(home.root)]
+    started = [subprocess.Popen(command) for _ in range(20)]
+    assert [process.wait(60) for process in started] == [0] * 20
+    assert set(outcomes_of(job_id).values()) == {"passed"}
+    assert get_job_status(job_id)["attempt"] == 1
+    assert Path("runs").read_text() == "x"
