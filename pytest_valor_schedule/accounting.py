@@ -78,14 +78,15 @@ class _Ledger:
     def _within_budget(self, report: Event) -> Event:
         """Shorten the texts of a report when the reports before it had too much of them."""
         sections = report.get("sections") or ()
-        size = len(report.get("longrepr") or "") + sum(len(text) for _, text in sections)
+        texts = {name: report[name] for name in ("message", "longrepr") if report.get(name)}
+        size = sum(map(len, texts.values())) + sum(len(text) for _, text in sections)
         self._budget -= size
         if self._budget >= 0 or not size:
             return report
-        short = {"longrepr": _shortened(report.get("longrepr") or "")}
         return {
             **report,
-            **short,
+            "message": texts.get("message", "")[:_TEXT_WITHOUT_BUDGET],
+            "longrepr": _shortened(texts.get("longrepr", "")),
             "sections": [[name, _shortened(text)] for name, text in sections],
         }
 

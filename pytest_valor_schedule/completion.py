@@ -56,15 +56,14 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     """
     found = account(store, job, ending.stopped_at)
     ended = _ended(job, ending, found)
-    document = _document(store, ended, found)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)
         if changed is not None:
-            record.write(store.home.record(job.job_id), document)
+            _publish(store, ended, found)
         return changed
     # The record first: whoever sees the status `completed` finds the results.
-    record.write(store.home.record(job.job_id), document)
+    _publish(store, ended, found)
     changed = _end_in_queue(store, job, ended)
     _learn(store, ended, found.results)
     return changed
@@ -87,10 +86,10 @@ def published(store: JobStore, job: Job) -> dict[str, Any]:
             f"The record {path} is damaged or gone, and so are the journals that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
         )
-    document = _document(store, job, account(store, job, _stopped_at(job)))
+    found = account(store, job, _stopped_at(job))
     record.set_aside(path)
-    record.write(path, document)
-    return document
+    _publish(store, job, found)
+    return record.read(path) or {}
 
 
 def _stopped_at(job: Job) -> float | None:
@@ -98,10 +97,11 @@ def _stopped_at(job: Job) -> float | None:
     return 0.0 if job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED) else None
 
 
-def _document(store: JobStore, ended: Job, found: Account) -> dict[str, Any]:
+def _publish(store: JobStore, ended: Job, found: Account) -> None:
     errors = [dict(error) for error in found.collection_errors]
-    tests = store.tests(ended.job_id)
-    return job_record(ended, tests, found.results, collection_errors=errors)
+    document = job_record(ended, store.tests(ended.job_id), collection_errors=errors)
+    results = (result.to_json() for result in found.results)
+    record.write(store.home.record(ended.job_id), document, results)
 
 
 def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:

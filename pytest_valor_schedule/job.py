@@ -228,22 +228,17 @@ def short_id(job_id: str) -> str:
     return job_id.rpartition("-")[2]
 
 
-def job_record(
-    job: Job, tests: Iterable[str], results: Iterable[TestResult] | None = None, **more: Any
-) -> dict[str, Any]:
-    """Return the public record of a job.
+def job_record(job: Job, tests: Iterable[str], **more: Any) -> dict[str, Any]:
+    """Return the public record of a job, but for its results.
 
     Args:
         job: The job as it stands.
         tests: The node ids of all its tests.
-        results: What became of each test, once the job has ended.
         more: Further keys.
 
     Returns:
-        `schema_version`, the job's fields, `tests_to_run`, and `results` if there are any.
+        `schema_version`, the job's fields, the further keys, and `tests_to_run`.
     """
     record = {"schema_version": SCHEMA_VERSION, **job.to_json(), **more}
     record["tests_to_run"] = list(tests)
-    if results is not None:
-        record["results"] = [result.to_json() for result in results]
     return record

@@ -6,31 +6,51 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule.errors import StoreError
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
+def write(
+    path: Path, record: dict[str, Any], results: Iterable[dict[str, Any]] | None = None
+) -> None:
     """Replace the record at path; a reader sees the old one or the new one, whole.
+
+    Args:
+        path: Of the file.
+        record: All of it but for its results.
+        results: Those of a job that has ended. Each is written as it comes, on a line of its
+            own, because all of them as one text would take much memory.
 
     Raises:
         StoreError: if the disk refuses; the old record is still there.
     """
     try:
-        _replace(path, json.dumps(record, indent=1).encode())
+        _replace(path, _parts(record, results))
     except OSError as error:
         raise StoreError(
             f"The record {path} cannot be written ({error.strerror}); make room on the disk."
         ) from error
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> Iterator[str]:
+    head = json.dumps(record, indent=1)
+    if results is None:
+        yield head
+        return
+    yield head.removesuffix("\n}") + ',\n "results": ['
+    for number, result in enumerate(results):
+        yield f"{',' if number else ''}\n  {json.dumps(result)}"
+    yield "\n ]\n}"
+
+
+def _replace(path: Path, parts: Iterable[str]) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

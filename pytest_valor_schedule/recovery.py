@@ -108,7 +108,8 @@ def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
         completed_at=time.time(),
         summary=Summary.of(results, 0.0),
     )
-    record.write(home.record(job.job_id), job_record(ended, tests, results))
+    texts = (result.to_json() for result in results)
+    record.write(home.record(job.job_id), job_record(ended, tests), texts)
     return ended
 
 

@@ -143,8 +143,6 @@ def test_a_record_is_versioned_and_has_results_only_when_there_are_some() -> Non
     assert scheduled["tests_to_run"] == ["a"]
     assert scheduled["note"] == "kept"
     assert "results" not in scheduled
-    ended = job_record(a_job(), ["a"], [TestResult(nodeid="a", outcome=TestOutcome.NOT_RUN)])
-    assert [each["outcome"] for each in ended["results"]] == ["not_run"]
 
 
 def test_only_the_last_two_statuses_have_ended() -> None:

@@ -1,0 +1,63 @@
+"""Jobs with very many tests or very long texts: bounded memory, and a record that can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_valor_schedule import get_job_results
+from pytest_valor_schedule.settings import Home
+
+MOST_MEGABYTES = 150
+COMPLETE = """
+import os, resource, sys
+from jobs import a_job
+from pytest_valor_schedule import completion, journal
+from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.job import JobStatus
+from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+count, text = int(sys.argv[1]), "y" * int(sys.argv[2])
+tests = [f"tests/test_module.py::test_it[{number}]" for number in range(count)]
+with JobStore(Home.find(os.environ)) as store:
+    job = a_job(test_count=count)
+    store.add(job, tests, {})
+    folder = store.home.job_folder(job.job_id)
+    folder.mkdir()
+    written = Journal(journal.path(folder, "1.1", "gw0"))
+    for test in tests:
+        written.write({"kind": "start", "id": test, "at": 1e9, "moment": 1.0})
+        for phase in ("setup", "call", "teardown"):
+            report = {"kind": "report", "id": test, "phase": phase, "outcome": "passed"}
+            if text and phase == "call":
+                report |= {"outcome": "failed", "message": text[:2000], "longrepr": text}
+                report["sections"] = [["Captured stdout call", text]]
+            written.write({**report, "duration": 0.001})
+    written.close()
+    job = store.change(job.job_id, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=1e9)
+    completion.complete(store, job, Ending(completed_at=2e9, exit_code=0))
+print(job.job_id, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.parametrize(("count", "length"), [(50_000, 0), (10_000, 20_000)])
+def test_memory_of_uniting_a_large_job_is_bounded(home: Home, count: int, length: int) -> None:
+    """50,000 tests, or 10,000 long failures, become a record within 150 MB."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", COMPLETE, str(count), str(length)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    job_id, megabytes = done.stdout.split()
+    assert int(megabytes) < MOST_MEGABYTES
+    assert json.loads(home.record(job_id).read_text())["summary"]["total"] == count
+    results = get_job_results(job_id)["results"]
+    assert len(results) == count
+    assert {each["outcome"] for each in results} == {"failed" if length else "passed"}
+    assert all(each["longrepr"] and each["message"] for each in results if length)
