@@ -140,8 +140,16 @@ class _Ledger:
             worker=attempt.source[1],
             message=message,
             longrepr=longrepr,
+            sections=self._last_output(attempt, outcome),
             phase=attempt.phase,
         )
+
+    def _last_output(self, attempt: Attempt, outcome: TestOutcome) -> tuple[tuple[str, str], ...]:
+        """Return what a crashed test had printed, as name and text."""
+        down = self.downs.get(attempt.source)
+        if down is None or outcome is not TestOutcome.CRASHED:
+            return ()
+        return tuple((str(name), str(text)) for name, text in down.get("sections", ()))
 
     def _verdict(self, attempt: Attempt) -> tuple[TestOutcome, str, str | None]:
         """Return outcome, message and stacks of a test that began and did not finish."""

@@ -39,6 +39,7 @@ class Collection:
         chosen_by_cache: Whether --lf or its like chose them by what had failed before.
         test_timeout_seconds: The project's limit for one test.
         stall_seconds: The project's limit for a time without any event.
+        log_mb: The project's limit for the log, in MiB.
     """
 
     nodeids: tuple[str, ...]
@@ -48,6 +49,7 @@ class Collection:
     chosen_by_cache: bool = False
     test_timeout_seconds: float | None = None
     stall_seconds: float | None = None
+    log_mb: float | None = None
 
     def write(self, path: Path) -> None:
         """Write the collection for the process that asked for it."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from pytest_valor_schedule import journal, processes, stacks
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.log import bound_log, say
+from pytest_valor_schedule.log import OUTPUT, bound_log, say
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
 
 _POLL_SECONDS = 0.05
@@ -26,17 +26,19 @@ _GRACE_SECONDS = 3.0  # between SIGINT and SIGKILL
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The clocks of a job, in seconds; None switches one off.
+    """The limits of a job, clocks in seconds; None switches one off.
 
     Attributes:
         deadline: End of the whole job, by the monotonic clock.
         test: Longest time of one test.
         stall: Longest time without any event once tests have begun.
+        log_bytes: The most that is kept of what the job prints.
     """
 
     deadline: float
     test: float | None
     stall: float | None
+    log_bytes: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,57 +59,64 @@ class Exit:
 
 
 class Execution:
-    """Stays with a pytest from its start to the end of its tree."""
+    """Stays with a pytest from its start to the end of its tree.
 
-    def __init__(self, folder: Path, prefix: str, limits: Limits, total: int) -> None:
+    Args:
+        folder: That of the job; its log is kept within bounds.
+        prefix: Attempt and round, such as "1.2".
+        limits: The job's.
+        total: How many tests it has.
+        cancelled: Whether somebody asked to end the job.
+        tell: Gets the counts of `Progress` whenever they were looked at.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        limits: Limits,
+        total: int,
+        *,
+        cancelled: Callable[[], bool],
+        tell: Callable[[Mapping[str, int]], None],
+    ) -> None:
         self._folder = folder
         self._prefix = prefix
         self._limits = limits
+        self._cancelled = cancelled
+        self._tell = tell
+        self._output = folder / OUTPUT
         self._look_at = 0.0
         self._journal: Journal | None = None
         self.progress = Progress(folder, prefix, total)
 
-    def run(
-        self,
-        process: subprocess.Popen[bytes],
-        cancelled: Callable[[], bool],
-        tell: Callable[[Mapping[str, int]], None],
-        output: Path,
-    ) -> Exit:
+    def run(self, process: subprocess.Popen[bytes]) -> Exit:
         """Wait for the end of a pytest that was just started, or bring it about.
 
         Args:
             process: The pytest, leader of its own session.
-            cancelled: Whether somebody asked to end the job.
-            tell: Gets the counts of `Progress` whenever they were looked at.
-            output: The log, which is kept within bounds.
         """
         try:
-            return self._follow(process, cancelled, tell, output)
+            return self._follow(process)
         finally:
             processes.end_tree(process)
+            bound_log(self._output, self._limits.log_bytes)
             if self._journal is not None:
                 with contextlib.suppress(OSError):
                     self._journal.close()
 
-    def _follow(
-        self,
-        process: subprocess.Popen[bytes],
-        cancelled: Callable[[], bool],
-        tell: Callable[[Mapping[str, int]], None],
-        output: Path,
-    ) -> Exit:
+    def _follow(self, process: subprocess.Popen[bytes]) -> Exit:
         while process.poll() is None:
             now = time.monotonic()
-            if cancelled():
+            if self._cancelled():
                 return self._stop(process, Outcome.CANCELLED, now)
             if now >= self._limits.deadline:
                 return self._stop(process, Outcome.TIMED_OUT, now)
             if now >= self._look_at:
                 self._look_at = now + _LOOK_SECONDS
                 self.progress.look(now)
-                tell(self.progress.counts())
-                bound_log(output)
+                self._tell(self.progress.counts())
+                bound_log(self._output, self._limits.log_bytes)
                 self._end_overdue(process, now)
                 if stalled(self.progress.last_event, now, self._limits.stall):
                     self._note_stall()

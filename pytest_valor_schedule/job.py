@@ -172,6 +172,7 @@ class Job:
     chosen_by_cache: bool | None = None
     test_timeout_seconds: float | None = None
     stall_seconds: float | None = None
+    log_mb: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
     outcome: Outcome | None = None

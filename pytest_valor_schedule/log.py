@@ -6,7 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
-MOST_BYTES = 50 * 1024 * 1024
+OUTPUT = "output.log"
+"""Name of the file in a job's folder with what its pytest prints."""
 
 
 def say(text: str) -> None:
@@ -18,18 +19,23 @@ def say(text: str) -> None:
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
-def bound_log(path: Path, most_bytes: int = MOST_BYTES) -> None:
+def bound_log(path: Path, most_bytes: float | None) -> None:
     """Cut out the middle of a log that has grown too large: head and tail are kept.
+
+    Args:
+        path: Of the log.
+        most_bytes: How large it may be; None for no limit.
 
     The writers append to it all the while; what they print in that instant may be lost.
     """
-    try:
-        size = path.stat().st_size
-    except OSError:
-        return
-    if size <= most_bytes:
-        return
-    part = most_bytes // 4
+    if most_bytes is not None:
+        with contextlib.suppress(OSError):  # it is not there, or the disk is full
+            if path.stat().st_size > most_bytes:
+                _cut(path, int(most_bytes // 4))
+
+
+def _cut(path: Path, part: int) -> None:
+    size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size - part)
         tail = file.read(part)

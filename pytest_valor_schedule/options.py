@@ -12,7 +12,7 @@ from pytest_valor_schedule.request import (
     Request,
     check_max_workers,
     check_notification_chat_id,
-    check_optional_duration,
+    check_optional_amount,
     check_priority,
     check_timeout_minutes,
     number,
@@ -46,13 +46,12 @@ class Sources:
         )
 
     def limits(self) -> dict[str, float | None]:
-        """Return the clocks of a job that are the project's to set, in seconds."""
-        minutes = self._checked("stall_minutes", _numeric(check_optional_duration))
+        """Return the limits of a job that are the project's to set: clocks in seconds, MiB."""
+        minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
         return {
-            "test_timeout_seconds": self._checked(
-                "test_timeout", _numeric(check_optional_duration)
-            ),
+            "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
             "stall_seconds": minutes and minutes * 60,
+            "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
         }
 
     def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:

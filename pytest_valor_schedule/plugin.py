@@ -23,6 +23,7 @@ _INI = {
     "notify": "default of --notify",
     "test_timeout": "seconds after which a single test of a job is ended; none by default",
     "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
+    "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }
 
 

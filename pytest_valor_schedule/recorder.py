@@ -17,6 +17,7 @@ from typing import IO, Any
 import pytest
 
 from pytest_valor_schedule import journal, stacks, workers
+from pytest_valor_schedule.captured import Captured
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
 
@@ -106,6 +107,7 @@ class ControllerRecorder(_Recorder):
     def __init__(self, told: Handshake) -> None:
         super().__init__(told, "controller")
         self._told = told
+        self._captured: dict[str, Captured] = {}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
@@ -116,13 +118,23 @@ class ControllerRecorder(_Recorder):
         node.workerinput["valor_schedule"] = self._told.to_json()
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        pid = workers.pid_of(node)
+        if pid is not None:
+            self._captured[str(node.gateway.id)] = Captured(pid)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         if error:
             self._write(lambda: self._death_of(node, error))
+        captured = self._captured.pop(str(node.gateway.id), None)
+        if captured is not None:
+            captured.close()
 
     def _death_of(self, node: Any, error: object) -> dict[str, Any]:
         worker = str(node.gateway.id)
         where = journal.stacks_path(Path(self._told.folder), self._told.prefix, worker)
+        captured = self._captured.get(worker)
         return {
             "kind": "down",
             "worker": worker,
@@ -130,6 +142,7 @@ class ControllerRecorder(_Recorder):
             "moment": time.monotonic(),
             "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
             "stacks": bounded(stacks.read(where)),
+            "sections": captured.sections() if captured else [],
         }
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

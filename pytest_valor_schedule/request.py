@@ -58,8 +58,8 @@ def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
     )
 
 
-def check_optional_duration(value: Any, source: str) -> float | None:
-    """Return value as a duration, None for 0 or None, or raise InvalidRequestError."""
+def check_optional_amount(value: Any, source: str) -> float | None:
+    """Return value as a number, None for 0 or None, or raise InvalidRequestError."""
     if value is None or value == 0:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST:

@@ -44,6 +44,7 @@ class Runner:
             deadline=self._begun + job.timeout_minutes * 60,
             test=job.test_timeout_seconds,
             stall=job.stall_seconds,
+            log_bytes=job.log_mb and job.log_mb * 2**20,
         )
         self._tell_at = 0.0
         self._told: Mapping[str, int] = {}
@@ -137,8 +138,15 @@ class Runner:
             inherited=[held],
             umask=self._job.umask,
         )
-        execution = Execution(self._folder, prefix, self._limits, self._job.test_count)
-        return execution.run(process, self._cancelled, self._tell, self._output)
+        execution = Execution(
+            self._folder,
+            prefix,
+            self._limits,
+            self._job.test_count,
+            cancelled=self._cancelled,
+            tell=self._tell,
+        )
+        return execution.run(process)
 
     def _told_environment(self, prefix: str, only: Path | None, held: int) -> dict[str, str]:
         told = Handshake(

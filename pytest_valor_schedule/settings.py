@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_valor_schedule import log
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError, StoreError
 
 _LEAST_FREE_BYTES = 256 * 1024
@@ -78,7 +79,7 @@ class Home:
 
     def output(self, job_id: str) -> Path:
         """Return the path of the file with what a job's pytest printed."""
-        return self.job_folder(job_id) / "output.log"
+        return self.job_folder(job_id) / log.OUTPUT
 
     def free_bytes(self) -> int:
         """Return how much this user may still write to the disk of the home."""
@@ -161,6 +162,7 @@ DEFAULTS: Mapping[str, Any] = {
     "notify": None,
     "test_timeout": None,
     "stall_minutes": 5,
+    "log_mb": 50,
 }
 """The settings of a run, and what holds where nobody sets them."""
 

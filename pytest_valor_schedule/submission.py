@@ -79,6 +79,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         chosen_by_cache=collection.chosen_by_cache or None,
         test_timeout_seconds=collection.test_timeout_seconds,
         stall_seconds=collection.stall_seconds,
+        log_mb=collection.log_mb,
     )
 
 

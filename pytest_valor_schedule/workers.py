@@ -20,13 +20,24 @@ def exit_code_of(node: Any, patience: float = 0.0) -> int | None:
         node: The worker as xdist knows it.
         patience: Seconds to wait for a process that is about to end.
     """
-    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
-    if not isinstance(process, subprocess.Popen):
+    process = _process_of(node)
+    if process is None:
         return None
     if patience:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.wait(timeout=patience)
     return process.poll()
+
+
+def pid_of(node: Any) -> int | None:
+    """Return the pid of a worker's process; None if not known."""
+    process = _process_of(node)
+    return None if process is None else process.pid
+
+
+def _process_of(node: Any) -> subprocess.Popen[bytes] | None:
+    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
+    return process if isinstance(process, subprocess.Popen) else None
 
 
 def declare_down(node: Any, reason: str) -> None:

@@ -110,6 +110,30 @@ def test_crash_is_one_test_s(project: Path) -> None:
     assert results["results"][1]["message"] == "killed its worker gw0 (exit code 3)"
 
 
+CRASHING = """
+import ctypes, os, sys
+def test_before(): print("of another test")
+def test_crash():
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    os.write(2, b"from C\\n")
+    ctypes.CDLL(None).abort()
+"""
+
+
+def test_crashed_test_shows_its_last_words(project: Path) -> None:
+    """What the test had printed is not lost with its worker, and nothing else is shown."""
+    project.joinpath("test_it.py").write_text(CRASHING)
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1"))
+    _, crashed = results_of(job_id)["results"]
+    assert crashed["outcome"] == "crashed"
+    assert crashed["sections"] == [
+        ["Captured stdout", "to stdout\n"],
+        ["Captured stderr", "to stderr\nfrom C\n"],
+    ]
+    assert "SIGABRT" in crashed["message"]
+
+
 def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
     """At its time limit a job is completed as timed_out; what had finished keeps its result."""
     Path("test_a.py").write_text(
@@ -199,6 +223,17 @@ def test_output_of_the_run_is_kept(project: Path, home: Home) -> None:
     job_id = scheduled_id(run_pytest("--schedule", "-s"))
     assert results_of(job_id)["outcome"] == "passed"
     assert "1 passed" in home.output(job_id).read_text()
+
+
+def test_log_is_kept_within_its_limit(project: Path, home: Home) -> None:
+    """Of too much output head and tail are kept, and how much was cut out is said."""
+    project.joinpath("test_it.py").write_text("def test_it(): print('x' * 3_000_000)")
+    job_id = scheduled_id(run_pytest("--schedule", "-rP", "-o", "valor_schedule_log_mb=0.5"))
+    assert results_of(job_id)["outcome"] == "passed"
+    output = home.output(job_id)
+    assert output.stat().st_size < 0.5 * 2**20
+    assert "bytes of output cut out" in output.read_text()
+    assert "1 passed" in output.read_text()
 
 
 def test_everything_at_home_is_private(project: Path, home: Home) -> None:

@@ -85,20 +85,20 @@ def test_any_value_is_printable_or_refused(check: Check, value: Any) -> None:
 @pytest.mark.parametrize("value", [None, 0, 0.0])
 def test_a_clock_can_be_switched_off(value: Any) -> None:
     """Nothing and zero both mean that there is no limit."""
-    assert request.check_optional_duration(value, "x") is None
+    assert request.check_optional_amount(value, "x") is None
 
 
 @pytest.mark.parametrize("value", [1, 0.5, 10**6])
 def test_a_clock_can_be_set(value: float) -> None:
     """A limit is any number above zero."""
-    assert request.check_optional_duration(value, "x") == value
+    assert request.check_optional_amount(value, "x") == value
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, True, "5", [], HUGE], ids=_name)
 def test_a_clock_that_makes_no_sense_is_refused(value: Any) -> None:
     """The refusal tells how to switch the limit off."""
     with pytest.raises(InvalidRequestError, match=r"^x is .+, or 0 to switch it off\.$"):
-        request.check_optional_duration(value, "x")
+        request.check_optional_amount(value, "x")
 
 
 def test_a_long_value_is_cut_in_a_refusal() -> None:
