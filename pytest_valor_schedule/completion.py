@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_valor_schedule import accounting, journal, record, verdict
 from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.job import (
@@ -79,7 +80,7 @@ def published(store: JobStore, job: Job) -> dict[str, Any]:
     """
     path = store.home.record(job.job_id)
     document = record.read(path)
-    if document is not None and record.is_whole(document):
+    if document is not None and record.is_whole(document) and job_in(document) is not None:
         return document
     if job.started_at is not None and not journal.journals(store.home.job_folder(job.job_id)):
         raise StoreError(

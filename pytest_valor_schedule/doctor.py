@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_valor_schedule import completion, dispatcher, processes, record, recovery, replacement
 from pytest_valor_schedule.control import wait
+from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus
@@ -145,7 +146,8 @@ def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
 def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     path = store.home.record(job.job_id)
     document = record.read(path)
-    if document is None or (job.status.ended and not record.is_whole(document)):
+    whole = document is not None and job_in(document) is not None
+    if not whole or (job.status.ended and not record.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
     if job.status is JobStatus.RUNNING:

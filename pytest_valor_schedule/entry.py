@@ -60,15 +60,20 @@ def document_of(job: Job, before: str | None = None) -> str:
 def _object(text: str) -> dict[str, Any]:
     try:
         return dict(json.loads(text))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return {}
 
 
 def job_of(document: str) -> Job | None:
     """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
+    return job_in(_object(document))
+
+
+def job_in(document: dict[str, Any]) -> Job | None:
+    """Return the job that a row or a record describes, or None if that is none."""
     try:
-        return Job.from_json(json.loads(document))
-    except (KeyError, TypeError, ValueError, AttributeError):
+        return Job.from_json(document)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from pytest_valor_schedule import clock
 
@@ -88,6 +90,26 @@ def _known(kind: type, document: Any) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name in names}
 
 
+@functools.cache
+def _field_types(kind: type) -> dict[str, tuple[type, ...]]:
+    """Return the classes that a value of each field of a dataclass may have."""
+    types = {}
+    for name, hint in get_type_hints(kind).items():
+        parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        classes = [get_origin(part) or part for part in parts]
+        types[name] = (*classes, int) if float in classes else tuple(classes)
+    return types
+
+
+def _check_types(kind: type, fields: dict[str, Any]) -> None:
+    """Raise TypeError for a field that has a value of another type."""
+    types = _field_types(kind)
+    for name, value in fields.items():
+        # True is an int for Python alone, and no file says so by mistake.
+        if not isinstance(value, types[name]) or (value is True and bool not in types[name]):
+            raise TypeError(f"{name} is {value!r:.40}")
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
     """What became of one test; the optional fields are there for what did not pass."""
@@ -141,6 +163,13 @@ class Summary:
     def to_json(self) -> dict[str, Any]:
         """Return the counts by name."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Summary:
+        """Return what `to_json` gave, or raise TypeError."""
+        fields = _known(cls, document)
+        _check_types(cls, fields)
+        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,10 +247,14 @@ class Job:
         fields["status"] = JobStatus(fields["status"])
         fields["outcome"] = Outcome(fields["outcome"]) if fields.get("outcome") else None
         summary = fields.get("summary")
-        fields["summary"] = Summary(**_known(Summary, summary)) if summary else None
+        fields["summary"] = Summary.from_json(summary) if summary else None
         if fields["created_at"] is None:
             raise ValueError("A job without created_at.")
-        return cls(**fields)
+        _check_types(cls, fields)
+        job = cls(**fields)
+        if job.status.ended and None in (job.outcome, job.summary, job.completed_at):
+            raise ValueError("A job that has ended without saying how.")
+        return job
 
 
 def short_id(job_id: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import journal, record
-from pytest_valor_schedule.entry import Entry, insert
+from pytest_valor_schedule.entry import Entry, insert, job_in
 from pytest_valor_schedule.job import (
     Job,
     JobStatus,
@@ -89,12 +89,11 @@ def entry_of(home: Home, job: Job, tests: Sequence[str], environment: str | None
 def read_record(path: Path) -> tuple[Job, list[str]] | None:
     """Return the job and the node ids that a record tells of; None if it cannot be read."""
     document = record.read(path)
-    if document is None or document.get("job_id") != path.stem:
+    job = None if document is None else job_in(document)
+    if job is None or job.job_id != path.stem:
         return None
-    try:
-        return Job.from_json(document), [str(nodeid) for nodeid in document["tests_to_run"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    tests = (document or {}).get("tests_to_run")
+    return (job, [str(nodeid) for nodeid in tests]) if isinstance(tests, list) else None
 
 
 def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
