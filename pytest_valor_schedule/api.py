@@ -16,6 +16,7 @@ from pytest_valor_schedule import (
     completion,
     control,
     dispatcher,
+    files,
     submission,
 )
 from pytest_valor_schedule.answers import Answer, errors_as_answers
@@ -224,8 +225,8 @@ def read_output(job_id: str) -> Answer:
     with _open_store() as store:
         job = store.find(job_id)
     try:
-        output = store.home.output(job.job_id).read_text(errors="replace")
-    except FileNotFoundError:
+        output = files.read(store.home.output(job.job_id)).decode(errors="replace")
+    except OSError:  # there is none yet, or none any more
         output = ""
     return {"job_id": job.job_id, "status": str(job.status), "output": output}
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pytest_valor_schedule import files
+
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
 
@@ -16,7 +18,7 @@ class Journal:
     """An append-only file of events that survives the death of its writer at any moment."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = files.open_to_append(path)
         self._pid = os.getpid()
         self._torn = False
         self._pending: list[bytes] = []
@@ -74,7 +76,7 @@ class JournalReader:
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the events of all further complete lines; damaged ones are passed over."""
         try:
-            with self.path.open("rb") as file:
+            with open(self.path, "rb", opener=files.opener) as file:
                 file.seek(self._offset)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -83,7 +85,7 @@ class JournalReader:
                     event = _parsed(line)
                     if event is not None:
                         yield event
-        except FileNotFoundError:
+        except OSError:  # it is not there yet, or is no file
             return
 
 

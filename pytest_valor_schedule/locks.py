@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_valor_schedule import files
 from pytest_valor_schedule.errors import StoreError
 
 _POLL_SECONDS = 0.01
@@ -68,7 +69,7 @@ def _take(path: Path, kind: int, patience: float, unless: Callable[[], bool]) ->
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return files.opener(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened ({error.strerror}); check its permissions, or set VALOR_HOME."

@@ -6,6 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from pytest_valor_schedule import files
+
 OUTPUT = "output.log"
 """Name of the file in a job's folder with what its pytest prints."""
 
@@ -36,12 +38,12 @@ def bound_log(path: Path, most_bytes: float | None) -> None:
 
 def _cut(path: Path, part: int) -> None:
     size = path.stat().st_size
-    with path.open("r+b") as file:
+    with open(path, "r+b", opener=files.opener) as file:
         file.seek(size - part)
         tail = file.read(part)
         file.truncate(part)
     notice = f"\n[... {size - 2 * part} bytes of output cut out ...]\n".encode()
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    handle = files.open_to_append(path)
     try:
         os.write(handle, notice + tail)
     finally:

@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from pytest_valor_schedule import files
+
 _EMPTY_LOOKS = 30
 _SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 
@@ -121,7 +123,7 @@ def _start(
     umask: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, without input, that prints to a file."""
-    with open(log, "ab", opener=_private) as output:
+    with open(log, "ab", opener=files.opener) as output:
         return subprocess.Popen(
             list(command),
             cwd=folder,
@@ -133,10 +135,6 @@ def _start(
             pass_fds=tuple(inherited),
             umask=-1 if umask is None else umask,
         )
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def start_job(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pytest_valor_schedule import files
 from pytest_valor_schedule.errors import StoreError
 
 
@@ -94,7 +95,7 @@ def set_aside(path: Path) -> None:
 def read(path: Path) -> dict[str, Any] | None:
     """Return the record at path, or None if there is none that can be read."""
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(files.read(path))
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -63,7 +63,7 @@ class Runner:
 
     def _begin(self) -> None:
         self._store.publish(self._job, self._tests)
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._store.home.make_job_folder(self._job.job_id)
         # Should the database be lost, this says who runs the job.
         path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
         with closing(Journal(path)) as own:

@@ -102,14 +102,27 @@ class Home:
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in folders:
+                _refuse_if_link(folder)
                 folder.mkdir(mode=0o700, exist_ok=True)
             for folder in (self.root, *folders):
                 _refuse_if_shared(folder)
+            _refuse_if_link(self.database)
         except OSError as error:
             raise StoreError(
                 f"The folder {self.root} cannot be used ({error.strerror}); "
                 "set VALOR_HOME to a folder that you can write to."
             ) from error
+
+    def make_job_folder(self, job_id: str) -> None:
+        """Create the folder of a job.
+
+        Raises:
+            StoreError: if there is something else in its place.
+            OSError: if it cannot be created.
+        """
+        folder = self.job_folder(job_id)
+        _refuse_if_link(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
     def settings(self) -> dict[str, Any]:
         """Return what config.toml says, and nothing if there is none.
@@ -132,6 +145,15 @@ class Home:
             raise InvalidRequestError(
                 f"{self.config} cannot be read ({error}); correct it or delete it."
             ) from error
+
+
+def _refuse_if_link(path: Path) -> None:
+    """Raise StoreError for what would lead out of the home."""
+    if path.is_symlink():
+        raise StoreError(
+            f"{path} is a symbolic link, which is not followed; put the folder or file itself "
+            "there, or set VALOR_HOME to where it is."
+        )
 
 
 def _refuse_if_shared(folder: Path) -> None:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+from pytest_valor_schedule import files
+
 _SIGNAL = signal.SIGQUIT  # as a JVM: show your threads
 _PATIENCE_SECONDS = 1.0
 
@@ -25,7 +27,7 @@ def enable(path: Path) -> IO[bytes] | None:
     """
     if not faulthandler.is_enabled():
         return None
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = files.open_to_append(path)
     file = os.fdopen(handle, "ab")
     faulthandler.enable(file)
     faulthandler.register(_SIGNAL, file, all_threads=True)
@@ -35,7 +37,7 @@ def enable(path: Path) -> IO[bytes] | None:
 def read(path: Path) -> str:
     """Return the stacks that were written to path so far."""
     try:
-        return path.read_text(errors="replace")
+        return files.read(path).decode(errors="replace")
     except OSError:
         return ""
 

@@ -1,0 +1,28 @@
+"""Files of the home: private to their user, and never reached through a symbolic link."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_MODE = 0o600
+
+
+def opener(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file of the home, as the `opener` of `open`.
+
+    Raises:
+        OSError: also if the path is a symbolic link.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+
+
+def open_to_append(path: Path) -> int:
+    """Return a descriptor whose every write goes to the end of a file, which is made if needed."""
+    return opener(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+
+def read(path: Path) -> bytes:
+    """Return the content of a file."""
+    with open(path, "rb", opener=opener) as file:
+        return file.read()

@@ -1,0 +1,87 @@
+"""Symbolic links in the home are not followed, and no text becomes a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scheduled import results_of, run_pytest, run_tool, scheduled_id
+
+from pytest_valor_schedule import dispatcher, get_job_results, journal, list_jobs, schedule_tests
+from pytest_valor_schedule.settings import Home
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder that is none of our business, with a file."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    folder.joinpath("file").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["test_results", "test_schedule", "test_schedule/jobs"])
+def test_a_linked_folder_is_refused(ended: str, home: Home, outside: Path, name: str) -> None:
+    """Nothing is read or written behind a link, and the message says what to do."""
+    folder = home.root / name
+    folder.rename(home.root / "moved")
+    folder.symlink_to(outside)
+    answer = list_jobs()
+    folder.unlink()
+    (home.root / "moved").rename(folder)
+    assert "symbolic link" in answer["error"]
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    assert list_jobs()["total"] == 1
+
+
+def test_a_linked_database_is_refused(ended: str, home: Home, outside: Path) -> None:
+    """SQLite would follow the link."""
+    home.database.rename(outside / "queue.db")
+    home.database.symlink_to(outside / "queue.db")
+    assert "symbolic link" in list_jobs()["error"]
+    home.database.unlink()
+
+
+def test_a_linked_record_is_not_read(ended: str, home: Home, outside: Path) -> None:
+    """It is made anew from the journals, and what it led to stays as it is."""
+    before = get_job_results(ended)
+    home.record(ended).unlink()
+    home.record(ended).symlink_to(outside / "file")
+    assert get_job_results(ended) == before
+    assert not home.record(ended).is_symlink()
+    assert outside.joinpath("file").read_text() == "mine"
+
+
+def test_a_linked_log_is_not_shown(ended: str, home: Home, outside: Path) -> None:
+    """What a link leads to is not what the job printed."""
+    home.output(ended).unlink()
+    home.output(ended).symlink_to(outside / "file")
+    done = run_tool("logs", ended)
+    assert (done.returncode, done.stdout.strip()) == (0, "")
+
+
+def test_a_linked_journal_is_neither_read_nor_written(home: Home, outside: Path) -> None:
+    """Neither side follows it."""
+    link = outside.parent / "1.1-gw0.jsonl"
+    outside.joinpath("file").write_text('{"kind": "x"}\n')
+    link.symlink_to(outside / "file")
+    assert list(journal.JournalReader(link).read()) == []
+    with pytest.raises(OSError, match="symbolic"):
+        journal.Journal(link)
+
+
+def test_a_job_does_not_run_in_a_linked_folder(
+    project: Path, home: Home, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends with a reason, and the folder behind the link gets nothing."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatcher, "ensure_running", lambda home: None)
+        job_id = schedule_tests("pytest")["job_id"]
+    home.job_folder(job_id).symlink_to(outside)
+    results = results_of(job_id)
+    assert results["outcome"] == "error"
+    assert "symbolic link" in results["explanation"]
+    assert [path.name for path in outside.iterdir()] == ["file"]
+    home.job_folder(job_id).unlink()
+    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
