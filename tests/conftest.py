@@ -14,7 +14,7 @@ from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, dispatcher, list_jobs, processes
+from pytest_valor_schedule import cancel_job, dispatcher, list_jobs, locks, processes
 from pytest_valor_schedule.settings import Home
 
 pytest_plugins = ["pytester"]
@@ -56,6 +56,18 @@ def home(
         _end_everything(home)
 
 
+@pytest.fixture
+def no_dispatcher(home: Home) -> Iterator[None]:
+    """Nothing starts, because the lock of the dispatcher is held here; all jobs are cancelled."""
+    home.make()
+    handle = locks.take_exclusive(home.dispatcher_lock, 1.0, lambda: False)
+    assert handle is not None
+    yield
+    for job in list_jobs("scheduled", limit=1000)["jobs"]:
+        cancel_job(job["job_id"])
+    os.close(handle)
+
+
 @pytest.fixture(scope="session")
 def ended_template(
     tmp_path_factory: pytest.TempPathFactory, no_process_left: str
@@ -78,7 +90,7 @@ def ended_template(
 def ended(ended_template: tuple[Path, str], home: Home) -> str:
     """The id of a job that has ended, in the home."""
     root, job_id = ended_template
-    shutil.copytree(root, home.root)
+    shutil.copytree(root, home.root, dirs_exist_ok=True)
     return job_id
 
 

@@ -12,6 +12,7 @@ from scheduled import is_running, run_pytest, run_tool, scheduled_id
 from waiting import wait_until
 
 from pytest_valor_schedule import wait_for_job
+from pytest_valor_schedule.settings import Home
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2"
 SLOW = "import time\ndef test_slow(): time.sleep(60)"
@@ -33,17 +34,15 @@ def test_a_job_from_start_to_results(project: Path) -> None:
     assert job_id in run_tool("list").stdout
 
 
-def test_json_is_what_the_api_returns(project: Path) -> None:
+def test_json_is_what_the_api_returns(ended: str) -> None:
     """--json prints one document, also for an error."""
-    Path("test_a.py").write_text(MIXED)
-    job_id = scheduled_id(run_pytest("--schedule"))
-    assert json.loads(run_tool("wait", "--json").stdout)["status"] == "completed"
-    results = json.loads(run_tool("results", "--json").stdout)
-    assert [each["outcome"] for each in results["results"]] == ["passed", "failed"]
-    assert json.loads(run_tool("list", "--json").stdout)["jobs"][0]["job_id"] == job_id
-    assert json.loads(run_tool("status", "--json").stdout)["summary"] == results["summary"]
-    assert "1 failed" in json.loads(run_tool("logs", "--json").stdout)["output"]
-    failed = run_tool("cancel", job_id, "--json")
+    assert json.loads(run_tool("wait", ended, "--json").stdout)["status"] == "completed"
+    results = json.loads(run_tool("results", ended, "--json").stdout)
+    assert [each["outcome"] for each in results["results"]] == ["passed", "failed", "passed"]
+    assert json.loads(run_tool("list", "--json").stdout)["jobs"][0]["job_id"] == ended
+    assert json.loads(run_tool("status", ended, "--json").stdout)["summary"] == results["summary"]
+    assert "1 failed" in json.loads(run_tool("logs", ended, "--json").stdout)["output"]
+    failed = run_tool("cancel", ended, "--json")
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["status"] == "completed"
 
@@ -65,6 +64,7 @@ def test_timed_out_job_makes_wait_return_124(project: Path) -> None:
     assert run_tool("wait").returncode == 124
 
 
+@pytest.mark.usefixtures("no_dispatcher")
 def test_wait_in_turns(project: Path) -> None:
     """With --timeout, wait returns 75 while the job goes on."""
     Path("test_a.py").write_text(SLOW)
@@ -119,11 +119,10 @@ def test_every_command_has_help(command: str) -> None:
     assert f"usage: valor-schedule {command}" in run_tool(command, "--help").stdout
 
 
-def test_closed_pipe_is_no_crash(project: Path) -> None:
+def test_closed_pipe_is_no_crash(ended: str, home: Home) -> None:
     """Output that nobody reads any more ends the command without a traceback."""
-    Path("test_a.py").write_text("\n".join(f"def test_{n}(): assert 0" for n in range(300)))
-    wait_for_job(scheduled_id(run_pytest("--schedule")))
-    command = f"{sys.executable} -m pytest_valor_schedule results --json | head -c 1"
+    home.output(ended).write_text("x" * 10**6)
+    command = f"{sys.executable} -m pytest_valor_schedule logs --json {ended} | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("{", "")
 

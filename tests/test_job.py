@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -29,6 +30,20 @@ _TEXTS = st.text(max_size=5)
 _WORDS = st.lists(_TEXTS, max_size=3).map(tuple)
 _COUNTS = st.integers(0, 10**6)
 _RESULTS = st.lists(st.builds(TestResult, nodeid=_TEXTS, outcome=st.sampled_from(TestOutcome)))
+
+
+def _consistent(job: Job) -> Job:
+    """Have a job that has ended say how."""
+    if not job.status.ended:
+        return job
+    return dataclasses.replace(
+        job,
+        outcome=job.outcome or Outcome.PASSED,
+        summary=job.summary or SUMMARY,
+        completed_at=job.completed_at or job.created_at,
+    )
+
+
 _JOBS = st.builds(
     Job,
     specification=_TEXTS,
@@ -48,7 +63,7 @@ _JOBS = st.builds(
     workers=st.none() | _COUNTS,
     exit_code=st.none() | st.integers(-64, 255),
     summary=st.none() | st.builds(Summary.of, _RESULTS, st.floats(0, 1e6)),
-)
+).map(_consistent)
 
 
 def _through_json(document: dict[str, Any]) -> dict[str, Any]:
