@@ -118,7 +118,7 @@ def test_environment_of_a_waiting_job_is_salvaged(
 ) -> None:
     """A job runs as it was told to although an index of the database is damaged."""
     project.joinpath("test_gated.py").write_text(GATED)
-    running = scheduled_id(run_pytest("--schedule"))
+    running = scheduled_id(run_pytest("--schedule", "test_gated.py"))
     wait_until(lambda: is_running(running), "it runs")
     project.joinpath("test_it.py").write_text(SUITE)
     monkeypatch.setenv("TOLD", "by its submitter")
