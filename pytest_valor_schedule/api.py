@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -92,21 +93,30 @@ def get_job_status(job_id: str) -> Answer:
     Returns:
         `job_id`, `status`, `created_at` and the other fields of the job, and as they come to
         exist `started_at`, `completed_at`, `outcome`, `progress` (`finished`, `failed` and
-        `total` tests), `queue_position` (from 1), `reason` (why it waits), and when it has ended
-        `results` and `summary`; or `error`.
+        `total` tests), `queue_position` (from 1), `reason` (why it waits), `estimated_start`,
+        and when it has ended `results` and `summary`; or `error`.
     """
     with _open_store() as store:
         job = store.find(job_id)
         answer = _public(job)
         if job.status is JobStatus.SCHEDULED:
-            answer["queue_position"], reason = submission.place_in_queue(store, job)
-            answer |= {"reason": reason} if reason else {}
+            answer |= _waiting(store, job)
         elif job.status is JobStatus.RUNNING:
             progress = store.progress(job.job_id)
             answer |= {"progress": progress} if progress else {}
         else:
             answer["results"] = completion.published(store, job)["results"]
     return answer
+
+
+def _waiting(store: JobStore, job: Job) -> Answer:
+    place = submission.place_in_queue(store, job, time.time())
+    fields = {
+        "queue_position": place.position,
+        "reason": place.reason,
+        "estimated_start": clock.to_text(place.starts_at),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _public(job: Job) -> Answer:

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_for_job(commands, "results", _results, "show what became of a job's tests")
     _add_for_job(commands, "logs", _logs, "show what a job's pytest printed")
     _add_for_job(commands, "cancel", _cancel, "take a job out of the queue, or end it")
+    _add(commands, "slots", _slots, "show who has which worker slot")
     pruning = _add(commands, "prune", _prune, "throw away what old jobs left on the disk")
     pruning.add_argument("--keep-days", type=float, metavar="N", help="keep N days of it")
     pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
@@ -147,6 +148,10 @@ def _logs(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     answer = api.cancel_job(options.job)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+
+
+def _slots(options: argparse.Namespace) -> int:
+    return _show(options, upkeep.list_slots(), rendering.slot_lines)
 
 
 def _prune(options: argparse.Namespace) -> int:

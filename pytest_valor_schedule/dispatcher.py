@@ -15,7 +15,7 @@ from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, Runne
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.log import say
-from pytest_valor_schedule.settings import Home, idle_seconds
+from pytest_valor_schedule.settings import Home, aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
 _POLL_SECONDS = 0.05
@@ -69,7 +69,7 @@ class Dispatcher:
         self._end_what_lost_its_runner(now)
         queued = self._store.queue()
         self._watch_starts(queued, now)
-        self._start_what_fits(queued)
+        self._start_what_fits(queued, now)
         return bool(queued or self._starting or self._store.jobs(JobStatus.RUNNING))
 
     def _end_what_lost_its_runner(self, now: float) -> None:
@@ -106,15 +106,19 @@ class Dispatcher:
             ending = Ending(completed_at=now, outcome=Outcome.ERROR, explanation=text)
             completion.complete(self._store, job, ending)
 
-    def _start_what_fits(self, queued: list[Job]) -> None:
+    def _start_what_fits(self, queued: list[Job], now: float) -> None:
         if self._store.home.is_full():
             return  # its results could not be kept
-        active = len(self._store.jobs(JobStatus.RUNNING)) + len(self._starting)
+        starting = [job for job in queued if job.job_id in self._starting]
+        running = policy.occupied([*self._store.jobs(JobStatus.RUNNING), *starting], now)
         idle = [job for job in queued if job.job_id not in self._starting]
-        for job in policy.to_start(idle, active, self._executor.hosts()[LOCAL]):
+        total, aging = self._executor.hosts()[LOCAL], aging_seconds(self._store.home)
+        for job, workers in policy.to_start(idle, running, total, now, aging):
             # The attempt, and with it the runner's reference, is kept before the start.
             attempt = job.attempt + 1
-            if self._store.change(job.job_id, JobStatus.SCHEDULED, attempt=attempt):
+            if self._store.change(
+                job.job_id, JobStatus.SCHEDULED, attempt=attempt, workers=workers
+            ):
                 self._starting[job.job_id] = attempt
                 try:
                     self._executor.start(job, attempt, LOCAL)

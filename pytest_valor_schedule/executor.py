@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
 
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import processes, slots
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.processes import Identity
@@ -31,7 +31,7 @@ class Executor(Protocol):
     """Starts runners somewhere and says what became of them."""
 
     def hosts(self) -> dict[str, int]:
-        """Return the hosts and how many jobs each can run at once."""
+        """Return the hosts and how many worker slots each has."""
 
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start the runner of a job's attempt and return its reference; twice is once."""
@@ -63,8 +63,8 @@ class LocalExecutor:
         self._runners: dict[str, subprocess.Popen[bytes]] = {}
 
     def hosts(self) -> dict[str, int]:
-        """Return this machine, which runs one job at a time."""
-        return {LOCAL: 1}
+        """Return this machine."""
+        return {LOCAL: slots.total_or_cpus(self._home)}
 
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start a runner process; see `Executor`."""

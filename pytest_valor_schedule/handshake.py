@@ -15,6 +15,8 @@ from typing import Any
 VARIABLE = "VALOR_SCHEDULE_HANDSHAKE"
 JOB_ID_VARIABLE = "VALOR_SCHEDULE_JOB_ID"
 """Stays in the environment of everything that a job starts."""
+SLOT_VARIABLE = "VALOR_SCHEDULE_SLOT"
+"""Tells each xdist worker of a job the number of its slot."""
 COLLECT_VARIABLE = "VALOR_SCHEDULE_COLLECT"
 """Tells a pytest that it only collects for us; see `CollectOrder`."""
 
@@ -30,6 +32,8 @@ class Handshake:
         digest: `collection_digest` of the tests that the queue knows of.
         lifeline: A descriptor that reaches its end when the runner dies, or None.
         only: A file with the node ids to run, as JSON; None for all.
+        slots: The numbers of the worker slots that the job has.
+        threads: How many threads the libraries in one worker may use.
     """
 
     folder: str
@@ -38,6 +42,8 @@ class Handshake:
     digest: str
     lifeline: int | None = None
     only: str | None = None
+    slots: list[int] = dataclasses.field(default_factory=list)
+    threads: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -197,6 +197,7 @@ class Job:
     status: JobStatus = JobStatus.SCHEDULED
     attempt: int = 0
     workers: int | None = None
+    slots: tuple[int, ...] | None = None
     umask: int | None = None
     chosen_by_cache: bool | None = None
     test_timeout_seconds: float | None = None
@@ -227,6 +228,7 @@ class Job:
             fields[name] = clock.to_text(fields[name])
         fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
         fields["command"] = list(self.command)
+        fields["slots"] = None if self.slots is None else list(self.slots)
         fields["summary"] = self.summary and self.summary.to_json()
         plain = ((name, str(v) if isinstance(v, StrEnum) else v) for name, v in fields.items())
         return _without_empty(plain)
@@ -243,6 +245,7 @@ class Job:
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
         fields["arguments"] = tuple(fields["arguments"])
+        fields["slots"] = tuple(fields["slots"]) if fields.get("slots") else None
         fields["priority"] = Priority(fields["priority"])
         fields["status"] = JobStatus(fields["status"])
         fields["outcome"] = Outcome(fields["outcome"]) if fields.get("outcome") else None

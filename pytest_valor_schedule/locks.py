@@ -27,6 +27,15 @@ def is_held(path: Path) -> bool:
         os.close(handle)
 
 
+def try_exclusive(path: Path) -> int | None:
+    """Return a descriptor that holds a file's exclusive lock, or None if somebody has it."""
+    handle = _open(path)
+    if _try(handle, fcntl.LOCK_EX, path):
+        return handle
+    os.close(handle)
+    return None
+
+
 def take_shared(path: Path, patience: float) -> int:
     """Wait for a file's shared lock and return the descriptor that holds it until it is closed.
 

@@ -20,6 +20,7 @@ _OF_ANOTHER_RUN = (
     handshake.COLLECT_VARIABLE,
     handshake.JOB_ID_VARIABLE,
     handshake.VARIABLE,
+    handshake.SLOT_VARIABLE,
 )
 
 

@@ -62,6 +62,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"valor_schedule_{name}", f"valor-schedule: {text}", default=None)
 
 
+@pytest.fixture(scope="session")
+def schedule_slot() -> int | None:
+    """The number of this worker's slot, from 0, which no other worker on the machine has.
+
+    It is there to choose a database, a port or a folder that nobody else uses at the same time.
+    In a run that is not a scheduled one it is None.
+    """
+    slot = os.environ.get(handshake.SLOT_VARIABLE)
+    return None if slot is None else int(slot)
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
@@ -122,9 +133,12 @@ def _plugin_for(
 ) -> object | None:
     if isinstance(told, handshake.Handshake):
         from pytest_valor_schedule.guard import Guard
+        from pytest_valor_schedule.placement import Placement
         from pytest_valor_schedule.recorder import ControllerRecorder
 
         config.pluginmanager.register(Guard(), "valor_schedule_guard")
+        placement = Placement(told.slots, told.threads)
+        config.pluginmanager.register(placement, "valor_schedule_placement")
         return ControllerRecorder(told)
     if told is None and not _may_schedule(config):
         return None

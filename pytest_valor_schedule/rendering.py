@@ -63,16 +63,20 @@ def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
     duration = clock.duration_text(job.estimated_seconds)
     first = (
         f"scheduled {job.job_id}: {counted(job.test_count, 'test')} on "
-        f"{counted(job.workers_wanted, 'worker')}, about {duration} ({receipt.estimate.basis})"
+        f"{counted(receipt.workers, 'worker')}, about {duration} ({receipt.estimate.basis})"
     )
     warnings = [f"warning: {warning}" for warning in receipt.warnings]
     if quiet:
         return [first, *warnings]
-    place = f"{ordinal(receipt.position)} in the queue"
+    place = receipt.place
+    where = f"{ordinal(place.position)} in the queue"
+    if place.starts_at is not None and place.reason is not None:
+        wait = clock.duration_text(place.starts_at - job.created_at)
+        where += f", expected to start in {wait}"
     return [
         first,
         *warnings,
-        f"{place}, starts now" if receipt.reason is None else f"{place}: {receipt.reason}",
+        f"{where}, starts now" if place.reason is None else f"{where}: {place.reason}",
         f"results: {command} results {short}",
         f"wait:    {command} wait {short}",
         f"cancel:  {command} cancel {short}",
@@ -168,6 +172,14 @@ def _row(job: Answer) -> tuple[str, ...]:
     counts = counts_text(job["summary"]) if job.get("summary") else str(job["test_count"])
     outcome = job.get("outcome", "-")
     return (job["job_id"], job["status"], outcome, job["priority"], counts, what[:60])
+
+
+def slot_lines(answer: Answer) -> list[str]:
+    """Return a line for each worker slot."""
+    return [
+        f"{row['slot']}  {row['job_id'] or ('in use' if row['held'] else 'free')}"
+        for row in answer["slots"]
+    ]
 
 
 def prune_line(answer: Answer) -> str:

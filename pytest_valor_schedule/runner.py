@@ -10,31 +10,43 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from pytest_valor_schedule import completion, dispatcher, handshake, journal, processes, verdict
+from pytest_valor_schedule import (
+    completion,
+    dispatcher,
+    handshake,
+    journal,
+    processes,
+    slots,
+    verdict,
+)
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import Handshake
-from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
 
 _TELL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
+_SLOT_POLL_SECONDS = 0.02
+_NICE_OF_LOW = 10
 _END_PATIENCE_SECONDS = 3600.0
 
 
 class Runner:
     """Owns one job's processes, clocks and record."""
 
-    def __init__(self, store: JobStore, job: Job) -> None:
+    def __init__(self, store: JobStore, job: Job, held: Held) -> None:
         self._store = store
         self._job = job
+        self._held = held
         self._folder = store.home.job_folder(job.job_id)
         self._output = store.home.output(job.job_id)
         self._tests = store.tests(job.job_id)
@@ -51,6 +63,8 @@ class Runner:
 
     def run(self) -> None:
         """Run the job and end it, whatever happens."""
+        if self._job.priority is Priority.LOW:
+            os.nice(_NICE_OF_LOW)
         try:
             self._begin()
             with lifeline() as held:
@@ -135,7 +149,8 @@ class Runner:
             self._job.cwd,
             self._told_environment(prefix, chosen, held),
             self._output,
-            inherited=[held],
+            # The slots too: they are free when the last of us is gone, not before.
+            inherited=[held, *self._held.handles],
             umask=self._job.umask,
         )
         execution = Execution(
@@ -155,6 +170,8 @@ class Runner:
             workers=self._job.workers or 1,
             digest=handshake.collection_digest(self._tests),
             lifeline=held,
+            slots=list(self._held.numbers),
+            threads=slots.threads_for_each(slots.total_or_cpus(self._store.home)),
             only=None if only is None else str(only),
         )
         own = {
@@ -180,10 +197,25 @@ class Runner:
                 self._store.set_progress(self._job.job_id, counts)
 
 
-def claim(store: JobStore, job_id: str, attempt: int) -> Job | None:
+def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
+    """Wait for the slots that the dispatcher granted; None if the job is no longer to be run.
+
+    They can still be held by processes that are about to end.
+    """
+    while True:
+        job = store.get(job_id)
+        if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
+            return None
+        wanted = job.workers or job.workers_wanted
+        held = slots.take(store.home, wanted, max(wanted, slots.total_or_cpus(store.home)))
+        if held is not None:
+            return held
+        time.sleep(_SLOT_POLL_SECONDS)
+
+
+def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
     """Make this process the one that runs a job; None if the job is no longer to be run by it."""
     identity = Identity.of(os.getpid())
-    before = store.get(job_id)
     return store.change(
         job_id,
         JobStatus.SCHEDULED,
@@ -191,7 +223,8 @@ def claim(store: JobStore, job_id: str, attempt: int) -> Job | None:
         claim=identity.to_text() if identity else None,
         status=JobStatus.RUNNING,
         started_at=time.time(),
-        workers=before.workers_wanted,
+        workers=len(held.numbers),
+        slots=held.numbers,
     )
 
 
@@ -202,10 +235,11 @@ def main() -> None:
     processes.heed_interrupts()
     home = Home(Path(root))
     with JobStore(home) as store:
-        job = claim(store, job_id, int(attempt))
-        if job is not None:
+        held = take_slots(store, job_id, int(attempt))
+        job = None if held is None else claim(store, job_id, int(attempt), held)
+        if held is not None and job is not None:
             try:
-                Runner(store, job).run()
+                Runner(store, job, held).run()
             except ScheduleError as error:
                 say(f"{job_id}: {error}")
         waiting = store.count(JobStatus.SCHEDULED)

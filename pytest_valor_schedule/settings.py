@@ -50,6 +50,11 @@ class Home:
         return self.schedule / "jobs"
 
     @property
+    def slots(self) -> Path:
+        """The folder of the locks of worker slots."""
+        return self.schedule / "slots"
+
+    @property
     def database(self) -> Path:
         """The SQLite file that decides."""
         return self.schedule / "queue.db"
@@ -98,7 +103,7 @@ class Home:
         Raises:
             StoreError: if they cannot be created, or are not this user's alone to write to.
         """
-        folders = (self.results, self.schedule, self.jobs)
+        folders = (self.results, self.schedule, self.jobs, self.slots)
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in folders:
@@ -185,6 +190,8 @@ DEFAULTS: Mapping[str, Any] = {
     "test_timeout": None,
     "stall_minutes": 5,
     "log_mb": 50,
+    "slots": None,
+    "aging_minutes": 30,
 }
 """The settings of a run, and what holds where nobody sets them."""
 
@@ -231,6 +238,18 @@ def is_on(setting: Setting) -> bool:
             f"{setting.source} is {setting.value!r}, which is neither true nor false; use one."
         )
     return value
+
+
+def aging_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
+    """Return for how long of waiting a job rises by one step of priority, in seconds.
+
+    A setting that cannot be used does not keep the queue from being served.
+    """
+    try:
+        setting = look_up("aging_minutes", None, environment, None, home.settings())
+        return max(0.0, float(setting.value) * 60)
+    except (ScheduleError, TypeError, ValueError):
+        return float(DEFAULTS["aging_minutes"]) * 60
 
 
 _IDLE_SECONDS = 10.0

@@ -7,15 +7,30 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import dispatcher, policy
+from pytest_valor_schedule import dispatcher, policy, slots
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.settings import Home, aging_seconds
 from pytest_valor_schedule.store import JobStore
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a scheduled job stands.
+
+    Attributes:
+        position: In the queue, from 1.
+        reason: Why it waits, or None if it need not.
+        starts_at: When it is expected to start, in seconds since the epoch; None if not known.
+    """
+
+    position: int
+    reason: str | None
+    starts_at: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +40,15 @@ class Receipt:
     Attributes:
         job: The job as it was put into the queue.
         estimate: How long it is expected to run.
-        position: Its place in the queue, from 1.
-        reason: Why it waits, or None if it can start at once.
+        place: Where it stands in the queue.
+        workers: How many it will have at most.
         warnings: What will not be as it was asked for.
     """
 
     job: Job
     estimate: Estimate
-    position: int
-    reason: str | None
+    place: Place
+    workers: int
     warnings: tuple[str, ...]
 
 
@@ -45,17 +60,18 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         StoreError: if the queue cannot be used; nothing is scheduled then.
     """
     with JobStore(home) as store:
-        workers = max(1, min(request.max_workers, len(collection.nodeids)))
+        wanted = min(request.max_workers, len(collection.nodeids), slots.total(home))
+        workers = max(1, wanted)
         history = History(store.database)
         estimate = history.estimate(collection.rootdir, collection.nodeids, workers)
         job = _new_job(order, request, collection, estimate)
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
-        position, reason = place_in_queue(store, job)
+        place = place_in_queue(store, job, time.time())
     dispatcher.ensure_running(home)
     silent = "This version keeps the chat id with the job but sends no messages yet."
     warnings = () if request.notification_chat_id is None else (silent,)
-    return Receipt(job=job, estimate=estimate, position=position, reason=reason, warnings=warnings)
+    return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
 
 
 def _new_job(order: Order, request: Request, collection: Collection, estimate: Estimate) -> Job:
@@ -94,11 +110,22 @@ def new_id(now: float) -> str:
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{tail:06x}"
 
 
-def place_in_queue(store: JobStore, job: Job) -> tuple[int, str | None]:
-    """Return a scheduled job's position, from 1, and why it waits (None if it need not)."""
-    ordered = [each.job_id for each in policy.in_order(store.queue())]
+def place_in_queue(store: JobStore, job: Job, now: float) -> Place:
+    """Return where a scheduled job stands.
+
+    Args:
+        store: The queue.
+        job: The job.
+        now: Seconds since the epoch.
+    """
+    queued, total = store.queue(), slots.total_or_cpus(store.home)
+    aging = aging_seconds(store.home)
+    running = policy.occupied(store.jobs(JobStatus.RUNNING), now)
+    ordered = [each.job_id for each in policy.in_order(queued, aging)]
     ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
+    starts_at = policy.forecast(queued, running, total, now, aging).get(job.job_id)
     if store.home.is_full():
-        return ahead + 1, f"waits for room on the disk of {store.home.root}"
-    running = store.jobs(JobStatus.RUNNING)
-    return ahead + 1, policy.reason(ahead, running) if ahead or running else None
+        return Place(ahead + 1, f"waits for room on the disk of {store.home.root}", None)
+    if starts_at is not None and starts_at <= now:
+        return Place(ahead + 1, None, starts_at)
+    return Place(ahead + 1, policy.reason(job, ahead, running, total, now), starts_at)

@@ -6,9 +6,10 @@ import dataclasses
 import os
 import time
 
-from pytest_valor_schedule import doctor, pruning
+from pytest_valor_schedule import doctor, pruning, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.request import check_amount
 from pytest_valor_schedule.retention import Retention
 from pytest_valor_schedule.settings import Home
@@ -41,6 +42,21 @@ def _treated(finding: doctor.Finding, repair: bool) -> Answer:
         except (ScheduleError, OSError) as error:
             answer["error"] = str(error)
     return answer
+
+
+@errors_as_answers
+def list_slots() -> Answer:
+    """Return who has which worker slot.
+
+    Returns:
+        `slots`: for each `slot` (its number), `held`, and `job_id` if a job of this home has it;
+        or `error`.
+    """
+    home = Home.find(os.environ)
+    with JobStore(home) as store:
+        found = slots.holders(home, slots.total(home), store.jobs(JobStatus.RUNNING))
+    rows = [{"slot": n, "held": who is not None, "job_id": who or None} for n, who in found.items()]
+    return {"slots": rows}
 
 
 @errors_as_answers

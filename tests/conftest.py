@@ -47,6 +47,7 @@ def home(
     folder = tmp_path_factory.mktemp("valor") / "home"
     monkeypatch.setenv("VALOR_HOME", str(folder))
     monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0.3")
+    monkeypatch.setenv("VALOR_SCHEDULE_SLOTS", "2")
     # Its import takes as long as all the rest of a small pytest, four times for each job.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     home = Home(folder)
@@ -54,6 +55,12 @@ def home(
     if home.database.exists():
         monkeypatch.setenv("VALOR_HOME", str(folder))
         _end_everything(home)
+
+
+@pytest.fixture
+def one_slot(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has one worker slot, so that one job runs at a time."""
+    monkeypatch.setenv("VALOR_SCHEDULE_SLOTS", "1")
 
 
 @pytest.fixture

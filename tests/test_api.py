@@ -200,6 +200,7 @@ def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
     assert "timeout_seconds is -1" in wait_for_job(job_id, -1)["error"]
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_priority_beats_age(project: Path) -> None:
     """Of the waiting jobs the high one starts first, then normal, then low."""
     Path("test_gated.py").write_text(GATED)

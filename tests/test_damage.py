@@ -95,6 +95,7 @@ def test_ended_jobs_outlive_the_database(
     assert ("set aside" in notice) == there
 
 
+@pytest.mark.usefixtures("one_slot")
 @pytest.mark.parametrize("damage", [_noise_inside, _deleted])
 def test_running_and_waiting_jobs_end_whole(project: Path, home: Home, damage: Damage) -> None:
     """A job that runs keeps its runner and its results; one that waits is accounted for."""
@@ -113,6 +114,7 @@ def test_running_and_waiting_jobs_end_whole(project: Path, home: Home, damage: D
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_environment_of_a_waiting_job_is_salvaged(
     project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +139,7 @@ def test_environment_of_a_waiting_job_is_salvaged(
     assert _set_aside(home)
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_a_job_whose_environment_is_lost_ends_with_a_reason(project: Path, home: Home) -> None:
     """What cannot run any more says so, with every test in its record."""
     project.joinpath("test_gated.py").write_text(GATED)

@@ -81,6 +81,7 @@ def _has_started(home: Home, job_id: str) -> bool:
     )
 
 
+@pytest.mark.usefixtures("one_slot")
 @as_root
 def test_a_job_waits_for_room(project: Path, home: Home, small_disk: Path) -> None:
     """A job that was accepted does not start on a disk that could not hold its results."""
@@ -201,6 +202,7 @@ print(sum(os.waitpid(child, 0)[1] == 0 for child in children))
 """
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_a_hundred_processes_schedule_at_once(project: Path, home: Home) -> None:
     """All get their job, each job an id and a record of its own."""
     project.joinpath("test_gated.py").write_text(GATED)

@@ -174,6 +174,7 @@ def test_stop_at_first_failure_is_no_loss(project: Path) -> None:
     assert "stopping after 1 failures" in results["explanation"]
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_tests_that_changed_meanwhile_are_accounted_for(project: Path) -> None:
     """A test that is gone when the job starts is not_run, and a new one is in the record too."""
     Path("test_gated.py").write_text(GATED)
@@ -203,6 +204,7 @@ def test_workers_that_cannot_collect_are_an_error(project: Path) -> None:
     assert "No test ran: " in results["explanation"]
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     """A job whose folder was deleted before its start ends with that as its explanation."""
     Path("test_gated.py").write_text(GATED)

@@ -16,7 +16,7 @@ from properties import steady
 from pytest_valor_schedule import rendering
 from pytest_valor_schedule.history import Estimate
 from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.submission import Receipt
+from pytest_valor_schedule.submission import Place, Receipt
 
 JOB_ID = "20261122-203015-4f9a2c"
 SUMMARY = {
@@ -128,8 +128,8 @@ def _receipt(**changes: Any) -> Receipt:
     receipt = Receipt(
         job=a_job(),
         estimate=Estimate(70.0, 42),
-        position=2,
-        reason="waits for 1 job ahead of it",
+        place=Place(2, "waits for 1 job ahead of it", a_job().created_at + 25),
+        workers=4,
         warnings=(),
     )
     return dataclasses.replace(receipt, **changes)
@@ -143,7 +143,7 @@ def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
     command = rendering.command_name()
     assert rendering.receipt_lines(_receipt()) == [
         FIRST_LINE,
-        "2nd in the queue: waits for 1 job ahead of it",
+        "2nd in the queue, expected to start in 25s: waits for 1 job ahead of it",
         f"results: {command} results 4f9a2c",
         f"wait:    {command} wait 4f9a2c",
         f"cancel:  {command} cancel 4f9a2c",
@@ -152,7 +152,7 @@ def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
 
 def test_a_receipt_of_a_job_that_need_not_wait() -> None:
     """A job at the head of a free queue starts now."""
-    lines = rendering.receipt_lines(_receipt(position=1, reason=None))
+    lines = rendering.receipt_lines(_receipt(place=Place(1, None, None)))
     assert lines[1] == "1st in the queue, starts now"
 
 

@@ -50,9 +50,10 @@ def test_second_run_is_estimated_from_the_first(project: Path) -> None:
 @pytest.mark.usefixtures("no_dispatcher")
 def test_waits_behind_what_runs(project: Path) -> None:
     """A job that cannot start yet is told its place and why it waits."""
-    Path("test_a.py").write_text("def test_one(): pass")
+    Path("test_a.py").write_text(TWO_TESTS)
     run_pytest("--schedule")
-    assert "2nd in the queue: waits for 1 job ahead of it" in run_pytest("--schedule").stdout
+    said = run_pytest("--schedule").stdout
+    assert "2nd in the queue, expected to start in 2s: waits for 1 job ahead of it" in said
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def _pruned() -> dict[str, object]:
     return {"logs": (), "records": (), "others": (), "bytes": 0, "dry_run": False}
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_a_job_that_has_not_ended_is_never_pruned(project: Path, home: Home) -> None:
     """Neither what runs nor what waits is touched, however little is to be kept."""
     project.joinpath("test_gated.py").write_text(GATED)
