@@ -53,9 +53,27 @@ def test_program_schedules_by_api(examples: Path) -> None:
 
 def test_python_block_of_the_readme_runs(examples: Path) -> None:
     """The README's example of the API is a program that works."""
-    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = _readme_block("schedule_tests")
     done = subprocess.run(
         [sys.executable, "-c", block], cwd=examples / "shop", capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["failed"] == 0
+
+
+def test_slot_block_of_the_readme_works(project: Path) -> None:
+    """The README's fixtures have a number in a job, and one to fall back on elsewhere."""
+    Path("conftest.py").write_text("import pytest\n" + _readme_block("schedule_slot"))
+    Path("test_it.py").write_text(
+        "def test_it(redis_url, port):\n"
+        "    assert (redis_url, port) == ('redis://localhost:6379/0', 20_000)\n"
+    )
+    assert set(outcomes_of(scheduled_id(run_pytest("--schedule"))).values()) == {"passed"}
+    assert "1 passed" in run_pytest().stdout
+
+
+def _readme_block(word: str) -> str:
+    """Return the one Python example of the README that has a word in it."""
+    text = (ROOT / "README.md").read_text()
+    [block] = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in b]
+    return str(block)
