@@ -14,8 +14,13 @@ if TYPE_CHECKING:
         cancel_job,
         get_job_results,
         get_job_status,
+        hold_job,
         list_jobs,
+        pause_queue,
+        release_job,
+        resume_queue,
         schedule_tests,
+        set_priority,
         wait_for_job,
     )
 
@@ -24,8 +29,13 @@ __all__ = [
     "cancel_job",
     "get_job_results",
     "get_job_status",
+    "hold_job",
     "list_jobs",
+    "pause_queue",
+    "release_job",
+    "resume_queue",
     "schedule_tests",
+    "set_priority",
     "wait_for_job",
 ]
 

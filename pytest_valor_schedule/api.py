@@ -9,8 +9,8 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pytest_valor_schedule import (
     clock,
@@ -18,6 +18,7 @@ from pytest_valor_schedule import (
     control,
     dispatcher,
     files,
+    outlook,
     submission,
 )
 from pytest_valor_schedule.answers import Answer, errors_as_answers
@@ -25,7 +26,14 @@ from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import JobStatusError, again_if_rebuilt
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.order import checked_folder, order_of
-from pytest_valor_schedule.request import Request, check_amount, check_limit, check_status_filter
+from pytest_valor_schedule.outlook import Place
+from pytest_valor_schedule.request import (
+    Request,
+    check_amount,
+    check_limit,
+    check_priority,
+    check_status_filter,
+)
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.submission import Receipt
@@ -100,7 +108,7 @@ def get_job_status(job_id: str) -> Answer:
         job = store.find(job_id)
         answer = _public(job)
         if job.status is JobStatus.SCHEDULED:
-            answer |= _waiting(store, job)
+            answer |= _waiting(outlook.place_of(store, job, time.time()))
         elif job.status is JobStatus.RUNNING:
             progress = store.progress(job.job_id)
             answer |= {"progress": progress} if progress else {}
@@ -109,8 +117,7 @@ def get_job_status(job_id: str) -> Answer:
     return answer
 
 
-def _waiting(store: JobStore, job: Job) -> Answer:
-    place = submission.place_in_queue(store, job, time.time())
+def _waiting(place: Place) -> Answer:
     fields = {
         "queue_position": place.position,
         "reason": place.reason,
@@ -128,7 +135,7 @@ def _public(job: Job) -> Answer:
 def _open_store() -> Iterator[JobStore]:
     """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
     with JobStore(Home.find(os.environ)) as store:
-        if store.any_active() and not store.database.read_only:
+        if store.any_active() and not store.database.read_only and store.anything_to_do():
             dispatcher.ensure_running(store.home)
         yield store
 
@@ -149,7 +156,18 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     with _open_store() as store:
         jobs = store.jobs(status, most)
         total = store.count(status)
-    return {"jobs": [_public(job) for job in jobs], "total": total, "filtered_by": status_filter}
+        places = outlook.places(store, time.time()) if any(map(_waits, jobs)) else {}
+    rows = [_public(job) | _waiting_in(places, job) for job in jobs]
+    return {"jobs": rows, "total": total, "filtered_by": status_filter}
+
+
+def _waits(job: Job) -> bool:
+    return job.status is JobStatus.SCHEDULED
+
+
+def _waiting_in(places: Mapping[str, Place], job: Job) -> Answer:
+    place = places.get(job.job_id)
+    return {} if place is None else _waiting(place)
 
 
 @errors_as_answers
@@ -166,6 +184,69 @@ def cancel_job(job_id: str) -> Answer:
     with _open_store() as store:
         job = control.cancel(store, store.find(job_id))
     return {"job_id": job.job_id, "status": str(job.status)}
+
+
+@errors_as_answers
+def hold_job(job_id: str) -> Answer:
+    """Keep a job that waits from starting, until it is released.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        `job_id`, `status` ("scheduled") and `held` (True); or `error`, with `status` where the
+        job does not wait any more.
+    """
+    return _change_waiting(job_id, held=True)
+
+
+@errors_as_answers
+def release_job(job_id: str) -> Answer:
+    """Let a held job start when its turn comes; see `hold_job`."""
+    return _change_waiting(job_id, held=None)
+
+
+@errors_as_answers
+def set_priority(job_id: str, priority: Literal["low", "normal", "high"]) -> Answer:
+    """Change the priority of a job that waits.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        priority: "low", "normal" or "high".
+
+    Returns:
+        `job_id`, `status`, `held` and `priority`; or `error`.
+    """
+    return _change_waiting(job_id, priority=check_priority(priority))
+
+
+def _change_waiting(job_id: str, **changes: Any) -> Answer:
+    with _open_store() as store:
+        job = control.change_waiting(store, store.find(job_id), **changes)
+        if store.anything_to_do():
+            dispatcher.ensure_running(store.home)
+    fields = {"job_id": job.job_id, "status": str(job.status), "held": bool(job.held)}
+    return {**fields, "priority": str(job.priority)}
+
+
+@errors_as_answers
+def pause_queue() -> Answer:
+    """Let no further job start, whoever asks, until `resume_queue`; what runs goes on.
+
+    Returns:
+        `paused` (True); or `error`.
+    """
+    with _open_store() as store:
+        control.pause(store.home)
+    return {"paused": True}
+
+
+@errors_as_answers
+def resume_queue() -> Answer:
+    """Let jobs start again; see `pause_queue`."""
+    control.resume(Home.find(os.environ))
+    with _open_store():
+        return {"paused": False}
 
 
 @errors_as_answers

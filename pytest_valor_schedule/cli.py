@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_valor_schedule import api, rendering, upkeep
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.job import JobStatus
+from pytest_valor_schedule.job import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
 
 Answer = dict[str, Any]
@@ -25,6 +25,9 @@ exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `
 pytest's exit code for the run, 124 if its time limit ended it, 130 if it was cancelled, and 75
 if its own --timeout is over before the run is.
 """
+
+
+_READING = ("status", "wait", "results", "logs")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_for_job(commands, "results", _results, "show what became of a job's tests")
     _add_for_job(commands, "logs", _logs, "show what a job's pytest printed")
     _add_for_job(commands, "cancel", _cancel, "take a job out of the queue, or end it")
+    _add_for_job(commands, "hold", _hold, "keep a waiting job from starting")
+    _add_for_job(commands, "release", _release, "let a held job start")
+    changing = _add_for_job(commands, "priority", _priority, "change the priority of a waiting job")
+    changing.add_argument("priority", choices=list(map(str, Priority)))
+    _add(commands, "pause", _pause, "let no further job start")
+    _add(commands, "resume", _resume, "let jobs start again")
     _add(commands, "slots", _slots, "show who has which worker slot")
     pruning = _add(commands, "prune", _prune, "throw away what old jobs left on the disk")
     pruning.add_argument("--keep-days", type=float, metavar="N", help="keep N days of it")
@@ -93,7 +102,7 @@ def _add_for_job(
     commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
     parser = _add(commands, name, command, text)
-    optional = None if name == "cancel" else "?"  # to end a job by mistake costs too much
+    optional = "?" if name in _READING else None  # to change a job by mistake costs too much
     parser.add_argument(
         "job", metavar="JOB", nargs=optional, help="a job id, its last part, or a prefix"
     )
@@ -148,6 +157,28 @@ def _logs(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     answer = api.cancel_job(options.job)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+
+
+def _hold(options: argparse.Namespace) -> int:
+    return _show(options, api.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
+
+
+def _release(options: argparse.Namespace) -> int:
+    return _show(options, api.release_job(options.job), lambda a: [f"{a['job_id']} released"])
+
+
+def _priority(options: argparse.Namespace) -> int:
+    answer = api.set_priority(options.job, options.priority)
+    return _show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
+
+
+def _pause(options: argparse.Namespace) -> int:
+    line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
+    return _show(options, api.pause_queue(), lambda _: [line])
+
+
+def _resume(options: argparse.Namespace) -> int:
+    return _show(options, api.resume_queue(), lambda _: ["jobs start again"])
 
 
 def _slots(options: argparse.Namespace) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from pytest_valor_schedule import completion, dispatcher
 from pytest_valor_schedule.completion import Ending
-from pytest_valor_schedule.errors import JobStatusError
+from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _POLL_SECONDS = 0.05
@@ -46,6 +49,42 @@ def cancel(store: JobStore, job: Job) -> Job:
     if job.status is not JobStatus.CANCELLED:
         _refuse_if_ended(job)
     return job
+
+
+def change_waiting(store: JobStore, job: Job, **changes: Any) -> Job:
+    """Change a job that has not started, in the queue and in its record.
+
+    Raises:
+        JobStatusError: if it does not wait any more.
+    """
+    changed = store.change(job.job_id, JobStatus.SCHEDULED, **changes)
+    if changed is None:
+        now = store.get(job.job_id)
+        raise JobStatusError(
+            f"Job {job.job_id} does not wait any more: it is {now.status}; only a scheduled job "
+            "can be held, released, or given another priority.",
+            status=now.status,
+        )
+    store.publish_if_scheduled(job.job_id)
+    return changed
+
+
+def pause(home: Home) -> None:
+    """Let no further job start."""
+    _with_home(home, lambda: home.paused.touch(mode=0o600))
+
+
+def resume(home: Home) -> None:
+    """Let jobs start again."""
+    _with_home(home, lambda: home.paused.unlink(missing_ok=True))
+
+
+def _with_home(home: Home, action: Callable[[], None]) -> None:
+    try:
+        home.make()
+        action()
+    except OSError as error:
+        raise StoreError(f"{home.paused} cannot be changed ({error.strerror}).") from error
 
 
 def _refuse_if_ended(job: Job) -> None:

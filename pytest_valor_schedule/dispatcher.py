@@ -64,13 +64,13 @@ class Dispatcher:
             now: Seconds since the epoch.
 
         Returns:
-            Whether any job is queued or running.
+            Whether any job is running, or is queued and may start.
         """
         self._end_what_lost_its_runner(now)
         queued = self._store.queue()
         self._watch_starts(queued, now)
         self._start_what_fits(queued, now)
-        return bool(queued or self._starting or self._store.jobs(JobStatus.RUNNING))
+        return bool(self._starting) or self._store.anything_to_do()
 
     def _end_what_lost_its_runner(self, now: float) -> None:
         running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}
@@ -107,11 +107,11 @@ class Dispatcher:
             completion.complete(self._store, job, ending)
 
     def _start_what_fits(self, queued: list[Job], now: float) -> None:
-        if self._store.home.is_full():
-            return  # its results could not be kept
+        if self._store.home.paused.exists() or self._store.home.is_full():
+            return  # on a full disk its results could not be kept
         starting = [job for job in queued if job.job_id in self._starting]
         running = policy.occupied([*self._store.jobs(JobStatus.RUNNING), *starting], now)
-        idle = [job for job in queued if job.job_id not in self._starting]
+        idle = [job for job in queued if job.job_id not in self._starting and not job.held]
         total, aging = self._executor.hosts()[LOCAL], aging_seconds(self._store.home)
         for job, workers in policy.to_start(idle, running, total, now, aging):
             # The attempt, and with it the runner's reference, is kept before the start.
@@ -167,9 +167,9 @@ def _serve(home: Home) -> None:
         pruning.prune_quietly(store, time.time())
 
 
-def _anything_queued(home: Home) -> bool:
+def _anything_to_do(home: Home) -> bool:
     with JobStore(home) as store:
-        return store.count(JobStatus.SCHEDULED) > 0
+        return store.anything_to_do()
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def main() -> None:
             _serve(home)
         finally:
             lock.release()
-        if not _anything_queued(home):
+        if not _anything_to_do(home):
             return
 
 

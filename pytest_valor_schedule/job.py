@@ -195,6 +195,7 @@ class Job:
     created_at: float
     notification_chat_id: str | None = None
     status: JobStatus = JobStatus.SCHEDULED
+    held: bool | None = None
     attempt: int = 0
     workers: int | None = None
     slots: tuple[int, ...] | None = None

@@ -14,7 +14,7 @@ from pytest_valor_schedule.job import Job
 
 AGING_SECONDS = 1800.0
 """How much younger a job of the next higher priority may be and still start first."""
-_MOST_STEPS = 10_000
+_MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

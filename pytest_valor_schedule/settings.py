@@ -70,6 +70,11 @@ class Home:
         return self.schedule / "dispatcher.log"
 
     @property
+    def paused(self) -> Path:
+        """The file that is there while no job is to be started."""
+        return self.schedule / "paused"
+
+    @property
     def config(self) -> Path:
         """The machine-wide settings."""
         return self.schedule / "config.toml"

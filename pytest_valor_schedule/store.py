@@ -68,6 +68,13 @@ class JobStore:
         """Write the record of a job that has not ended by itself."""
         record.write(self.home.record(job.job_id), job_record(job, tests))
 
+    def publish_if_scheduled(self, job_id: str) -> None:
+        """Write the record of a job that still waits; nobody can start it at the same time."""
+        with self.database.transaction():
+            job = self.get(job_id)
+            if job.status is JobStatus.SCHEDULED:
+                self.publish(job, self.tests(job_id))
+
     def find(self, text: object) -> Job:
         """Return the job that a full id, its last part, or an unambiguous prefix names.
 
@@ -198,6 +205,12 @@ class JobStore:
         with self.database.reading() as connection:
             values = (JobStatus.SCHEDULED, JobStatus.RUNNING)
             return bool(connection.execute(query, values).fetchone()[0])
+
+    def anything_to_do(self) -> bool:
+        """Return whether any job runs, or is queued and may start."""
+        if self.jobs(JobStatus.RUNNING):
+            return True
+        return not self.home.paused.exists() and any(not job.held for job in self.queue())
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""

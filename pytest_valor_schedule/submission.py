@@ -7,30 +7,16 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import dispatcher, policy, slots
+from pytest_valor_schedule import dispatcher, outlook, slots
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History
-from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
+from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.settings import Home, aging_seconds
+from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """Where a scheduled job stands.
-
-    Attributes:
-        position: In the queue, from 1.
-        reason: Why it waits, or None if it need not.
-        starts_at: When it is expected to start, in seconds since the epoch; None if not known.
-    """
-
-    position: int
-    reason: str | None
-    starts_at: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +53,7 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         job = _new_job(order, request, collection, estimate)
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
-        place = place_in_queue(store, job, time.time())
+        place = outlook.place_of(store, job, time.time())
     dispatcher.ensure_running(home)
     silent = "This version keeps the chat id with the job but sends no messages yet."
     warnings = () if request.notification_chat_id is None else (silent,)
@@ -108,24 +94,3 @@ def new_id(now: float) -> str:
     # The last part is short enough to be said: 10 bits of the second, 14 bits of chance.
     tail = int(now % 1 * 1024) << 14 | secrets.randbits(14)
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{tail:06x}"
-
-
-def place_in_queue(store: JobStore, job: Job, now: float) -> Place:
-    """Return where a scheduled job stands.
-
-    Args:
-        store: The queue.
-        job: The job.
-        now: Seconds since the epoch.
-    """
-    queued, total = store.queue(), slots.total_or_cpus(store.home)
-    aging = aging_seconds(store.home)
-    running = policy.occupied(store.jobs(JobStatus.RUNNING), now)
-    ordered = [each.job_id for each in policy.in_order(queued, aging)]
-    ahead = ordered.index(job.job_id) if job.job_id in ordered else 0
-    starts_at = policy.forecast(queued, running, total, now, aging).get(job.job_id)
-    if store.home.is_full():
-        return Place(ahead + 1, f"waits for room on the disk of {store.home.root}", None)
-    if starts_at is not None and starts_at <= now:
-        return Place(ahead + 1, None, starts_at)
-    return Place(ahead + 1, policy.reason(job, ahead, running, total, now), starts_at)

@@ -15,7 +15,8 @@ from pytest_valor_schedule.settings import Home
 
 MOST_MEGABYTES = 150
 COMPLETE = """
-import os, resource, sys
+import os, re, sys
+from pathlib import Path
 from jobs import a_job
 from pytest_valor_schedule import completion, journal
 from pytest_valor_schedule.completion import Ending
@@ -43,10 +44,12 @@ with JobStore(Home.find(os.environ)) as store:
     written.close()
     job = store.change(job.job_id, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=1e9)
     completion.complete(store, job, Ending(completed_at=2e9, exit_code=0))
-print(job.job_id, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = Path("/proc/self/status").read_text()  # getrusage counts what it was forked from, too
+print(job.job_id, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize(("count", "length"), [(50_000, 0), (3_000, 20_000)])
 def test_memory_of_uniting_a_large_job_is_bounded(home: Home, count: int, length: int) -> None:
     """50,000 tests, or 120 MB of failures, become a record within 150 MB."""

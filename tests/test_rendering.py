@@ -16,7 +16,8 @@ from properties import steady
 from pytest_valor_schedule import rendering
 from pytest_valor_schedule.history import Estimate
 from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.submission import Place, Receipt
+from pytest_valor_schedule.outlook import Place
+from pytest_valor_schedule.submission import Receipt
 
 JOB_ID = "20261122-203015-4f9a2c"
 SUMMARY = {
