@@ -67,7 +67,7 @@ def _escaped(pair: str, quote: str) -> str:
 
 _OPERATOR = re.compile(r"&&|\|\||>>|[;&|<>()\n]")
 _AT_WORD_BEGIN = re.compile(r"[#~]")  # a comment, somebody's home
-_EXPANSION = re.compile(r"`|\$[({\w@*#?!$-]", re.ASCII)
+_EXPANSION = re.compile(r"`|\$(?:\\\n)*[({\w@*#?!$-]", re.ASCII)  # also over a line that goes on
 
 
 def _refuse_operator(text: str, position: int, *, quoted: bool, word_begins: bool) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import steady
 
@@ -212,6 +212,7 @@ _SHELL_PIECES = st.sampled_from(
 
 
 @steady
+@example("$\\\na")
 @given(st.lists(_SHELL_PIECES, max_size=8).map("".join))
 def test_words_are_those_of_a_shell(text: str) -> None:
     """What is not refused is split as `sh` splits it, where no files are looked for."""

@@ -1,0 +1,85 @@
+"""Schedule jobs from many processes at once, and count the workers that live.
+
+`python tests/crowd.py [JOBS] [SLOTS]`: every submitter is a process of its own; the jobs differ in
+priority, size and length. Every 20 ms the live xdist workers are counted from /proc. Prints the
+most that were seen and the order in which the jobs started; the exit code is 0 if there were never
+more workers than slots and every job ended well.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from chaos import ENDED, machinery
+
+from pytest_valor_schedule import list_jobs
+
+SUITE = """
+import time
+import pytest
+
+@pytest.mark.parametrize("number", range({tests}))
+def test_one(number):
+    time.sleep({seconds})
+"""
+KINDS = [("low", 1, 4, 0.1), ("normal", 2, 6, 0.1), ("high", 1, 2, 0.05), ("normal", 4, 8, 0.02)]
+PATIENCE_SECONDS = 300.0
+
+
+def submitter(folder: Path, number: int) -> subprocess.Popen[bytes]:
+    """Start a pytest that schedules one of the jobs."""
+    priority, workers, tests, seconds = KINDS[number % len(KINDS)]
+    project = folder / f"project{number}"
+    project.mkdir()
+    (project / "test_it.py").write_text(SUITE.format(tests=tests, seconds=seconds))
+    command = [sys.executable, "-m", "pytest", "--schedule", "-q", "-p", "no:cacheprovider"]
+    options = ["--priority", priority, "--max-workers", str(workers)]
+    return subprocess.Popen([*command, *options], cwd=project, stdout=subprocess.DEVNULL)
+
+
+def run(folder: Path, count: int) -> tuple[int, list[dict[str, Any]]]:
+    """Return the most workers that lived at once, and the jobs in the order of their start."""
+    home = Path(os.environ["VALOR_HOME"])
+    submitters = [submitter(folder, number) for number in range(count)]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    most, jobs = 0, list[dict[str, Any]]()
+    look_at = 0.0
+    while time.monotonic() < deadline:
+        most = max(most, list(machinery(home).values()).count("worker"))
+        if time.monotonic() >= look_at and all(each.poll() is not None for each in submitters):
+            look_at = time.monotonic() + 0.5
+            jobs = list_jobs(limit=count)["jobs"]
+            if len(jobs) == count and all(job["status"] in ENDED for job in jobs):
+                break
+        time.sleep(0.02)
+    return most, sorted(jobs, key=lambda job: str(job.get("started_at")))
+
+
+def main() -> int:
+    """Run, print what was seen, and return the exit code."""
+    given = [int(text) for text in sys.argv[1:]]
+    count, slots = given + [8, 2][len(given) :]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ |= {
+            "VALOR_HOME": str(Path(folder) / "home"),
+            "VALOR_SCHEDULE_IDLE_SECONDS": "0.5",
+            "VALOR_SCHEDULE_SLOTS": str(slots),
+        }
+        most, jobs = run(Path(folder), count)
+        while machinery(Path(os.environ["VALOR_HOME"])):
+            time.sleep(0.1)
+    for job in jobs:
+        print(f"{job['priority']:7} {job['workers']} of {job['max_workers']} {job.get('outcome')}")
+    print(f"{len(jobs)} jobs, {slots} slots, at most {most} workers at once")
+    good = [job for job in jobs if job.get("outcome") == "passed"]
+    return 0 if len(good) == count and 0 < most <= slots else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
