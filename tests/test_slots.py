@@ -172,3 +172,11 @@ def test_low_priority_is_nice(project: Path) -> None:
     low = scheduled_id(run_pytest("--schedule", "--priority", "low"))
     assert results_of(low)["outcome"] == "passed"
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "failed"
+
+
+def test_submitters_at_once_get_no_more_workers_than_slots() -> None:
+    """A short run of tests/crowd.py: jobs of all kinds from several processes at once."""
+    program = str(Path(__file__).with_name("crowd.py"))
+    done = subprocess.run([sys.executable, program, "4"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 jobs, 2 slots, at most" in done.stdout
