@@ -42,6 +42,13 @@ class Database:
             self._open()
 
     def _open(self) -> None:
+        try:
+            self._open_or_replace()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_or_replace(self) -> None:
         self._refusal = None
         if not _can_write(self.path):
             self._connect_to_read()
@@ -59,7 +66,7 @@ class Database:
             version = self._connect(str(self.path))
         except sqlite3.Error as error:
             if is_lack_of_room(error):  # even readers need some, for the log that writers share
-                self._refusal = error
+                self._refusal = error.with_traceback(None)  # whose frames would keep files open
                 self._connect_to_read()
                 return True
             if not is_damage(error):
@@ -75,16 +82,23 @@ class Database:
 
     def _connect(self, name: str, *, uri: bool = False) -> int:
         connection = sqlite3.connect(name, timeout=PATIENCE_SECONDS, isolation_level=None, uri=uri)
-        connection.row_factory = sqlite3.Row
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            self._refuse_newer(version)
+        except BaseException:
+            connection.close()
+            raise
         self._connection = connection
-        connection.execute("PRAGMA synchronous = FULL")
-        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        return version
+
+    def _refuse_newer(self, version: int) -> None:
         if version > VERSION:
             raise StoreError(
                 f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
                 "than this one; upgrade it here: pip install -U pytest-valor-schedule"
             )
-        return version
 
     @property
     def read_only(self) -> bool:
@@ -113,7 +127,7 @@ class Database:
         with self._explained():
             connection = self._current()
             if self._refusal is not None:
-                raise self._refusal
+                raise self._refusal.with_traceback(None)
             connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
             connection.execute("BEGIN IMMEDIATE")
             try:

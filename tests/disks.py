@@ -29,3 +29,12 @@ def fill(disk: Path) -> None:
 
 def make_room(disk: Path) -> None:
     (disk / "filler").unlink()
+
+
+def open_files(folder: Path) -> list[str]:
+    """Return what this process has open in a folder (Linux)."""
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            targets.append(str(link.readlink()))
+    return [target for target in targets if target.startswith(f"{folder}/")]

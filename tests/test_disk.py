@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from disks import as_root, fill, make_room, umount
+from disks import as_root, fill, make_room, open_files, umount
 from jobs import a_job
 from scheduled import (
     GATED,
@@ -54,6 +54,7 @@ def test_nothing_is_scheduled_on_a_full_disk(project: Path, home: Home, small_di
     assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
     assert get_job_results(ended) == before
     assert not list(home.results.glob(".*"))
+    assert not open_files(home.root)
     make_room(small_disk)
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
