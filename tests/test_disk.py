@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,16 @@ from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Garbage is not collected, so that what is not closed stays open."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
 @as_root
+@pytest.mark.usefixtures("no_collection")
 def test_nothing_is_scheduled_on_a_full_disk(project: Path, home: Home, small_disk: Path) -> None:
     """A full disk is named in one sentence, what was there is still shown, and room mends it."""
     project.joinpath("test_it.py").write_text("def test_it(): pass")
