@@ -89,7 +89,8 @@ def ended_template(
         patch.setenv(MARK, no_process_left)
         job_id = scheduled_id(run_pytest("--schedule", folder=project))
         results_of(job_id)
-        wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+        served_by = f"VALOR_HOME={home.root}"
+        wait_until(lambda: not processes_marked(served_by), "dispatcher and runner have gone")
     return home.root, job_id
 
 
