@@ -14,14 +14,16 @@ if TYPE_CHECKING:
         cancel_job,
         get_job_results,
         get_job_status,
-        hold_job,
         list_jobs,
+        schedule_tests,
+        wait_for_job,
+    )
+    from pytest_valor_schedule.steering import (
+        hold_job,
         pause_queue,
         release_job,
         resume_queue,
-        schedule_tests,
         set_priority,
-        wait_for_job,
     )
 
 __all__ = [
@@ -43,9 +45,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule import api
+    from pytest_valor_schedule import api, steering
 
-    return getattr(api, name)
+    return getattr(api if hasattr(api, name) else steering, name)
 
 
 def __dir__() -> list[str]:

@@ -5,18 +5,16 @@ A bad request never raises: it returns `{"error": "<what is wrong and what to do
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from pytest_valor_schedule import (
     clock,
     completion,
     control,
-    dispatcher,
     files,
     outlook,
     submission,
@@ -31,11 +29,9 @@ from pytest_valor_schedule.request import (
     Request,
     check_amount,
     check_limit,
-    check_priority,
     check_status_filter,
 )
 from pytest_valor_schedule.settings import Home
-from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.submission import Receipt
 
 
@@ -104,7 +100,7 @@ def get_job_status(job_id: str) -> Answer:
         `total` tests), `queue_position` (from 1), `reason` (why it waits), `estimated_start`,
         and when it has ended `results` and `summary`; or `error`.
     """
-    with _open_store() as store:
+    with control.open_queue() as store:
         job = store.find(job_id)
         answer = _public(job)
         if job.status is JobStatus.SCHEDULED:
@@ -131,15 +127,6 @@ def _public(job: Job) -> Answer:
     return {name: value for name, value in job.to_json().items() if name not in hidden}
 
 
-@contextlib.contextmanager
-def _open_store() -> Iterator[JobStore]:
-    """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
-    with JobStore(Home.find(os.environ)) as store:
-        if store.any_active() and not store.database.read_only and store.anything_to_do():
-            dispatcher.ensure_running(store.home)
-        yield store
-
-
 @errors_as_answers
 def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     """Return the newest jobs.
@@ -153,7 +140,7 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
         jobs match) and `filtered_by`; or `error`.
     """
     status, most = check_status_filter(status_filter), check_limit(limit)
-    with _open_store() as store:
+    with control.open_queue() as store:
         jobs = store.jobs(status, most)
         total = store.count(status)
         places = outlook.places(store, time.time()) if any(map(_waits, jobs)) else {}
@@ -181,72 +168,9 @@ def cancel_job(job_id: str) -> Answer:
         `job_id` and `status` ("cancelled") once no process of the job is left; or `error`, with
         `status` where the job has ended already.
     """
-    with _open_store() as store:
+    with control.open_queue() as store:
         job = control.cancel(store, store.find(job_id))
     return {"job_id": job.job_id, "status": str(job.status)}
-
-
-@errors_as_answers
-def hold_job(job_id: str) -> Answer:
-    """Keep a job that waits from starting, until it is released.
-
-    Args:
-        job_id: A job's id, the last part of it, or an unambiguous prefix.
-
-    Returns:
-        `job_id`, `status` ("scheduled") and `held` (True); or `error`, with `status` where the
-        job does not wait any more.
-    """
-    return _change_waiting(job_id, held=True)
-
-
-@errors_as_answers
-def release_job(job_id: str) -> Answer:
-    """Let a held job start when its turn comes; see `hold_job`."""
-    return _change_waiting(job_id, held=None)
-
-
-@errors_as_answers
-def set_priority(job_id: str, priority: Literal["low", "normal", "high"]) -> Answer:
-    """Change the priority of a job that waits.
-
-    Args:
-        job_id: A job's id, the last part of it, or an unambiguous prefix.
-        priority: "low", "normal" or "high".
-
-    Returns:
-        `job_id`, `status`, `held` and `priority`; or `error`.
-    """
-    return _change_waiting(job_id, priority=check_priority(priority))
-
-
-def _change_waiting(job_id: str, **changes: Any) -> Answer:
-    with _open_store() as store:
-        job = control.change_waiting(store, store.find(job_id), **changes)
-        if store.anything_to_do():
-            dispatcher.ensure_running(store.home)
-    fields = {"job_id": job.job_id, "status": str(job.status), "held": bool(job.held)}
-    return {**fields, "priority": str(job.priority)}
-
-
-@errors_as_answers
-def pause_queue() -> Answer:
-    """Let no further job start, whoever asks, until `resume_queue`; what runs goes on.
-
-    Returns:
-        `paused` (True); or `error`.
-    """
-    with _open_store() as store:
-        control.pause(store.home)
-    return {"paused": True}
-
-
-@errors_as_answers
-def resume_queue() -> Answer:
-    """Let jobs start again; see `pause_queue`."""
-    control.resume(Home.find(os.environ))
-    with _open_store():
-        return {"paused": False}
 
 
 @errors_as_answers
@@ -263,7 +187,7 @@ def get_job_results(job_id: str) -> Answer:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    with _open_store() as store:
+    with control.open_queue() as store:
         job = store.find(job_id)
         if not job.status.ended:
             raise JobStatusError(
@@ -297,7 +221,7 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
     seconds = math.inf
     if timeout_seconds is not None:
         seconds = check_amount(timeout_seconds, "timeout_seconds", "seconds")
-    with _open_store() as store:
+    with control.open_queue() as store:
         full_id = store.find(job_id).job_id
         control.wait(store, full_id, seconds)
     return get_job_status(full_id)
@@ -313,7 +237,7 @@ def read_output(job_id: str) -> Answer:
     Returns:
         `job_id`, `status` and `output`; or `error`.
     """
-    with _open_store() as store:
+    with control.open_queue() as store:
         job = store.find(job_id)
     try:
         output = files.read(store.home.output(job.job_id)).decode(errors="replace")
@@ -329,5 +253,5 @@ def newest_job_here() -> str:
     Raises:
         UnknownJobError: if there is none.
     """
-    with _open_store() as store:
+    with control.open_queue() as store:
         return store.newest_from(str(checked_folder(None)))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, rendering, upkeep
+from pytest_valor_schedule import api, rendering, steering, upkeep
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.job import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
@@ -160,25 +160,25 @@ def _cancel(options: argparse.Namespace) -> int:
 
 
 def _hold(options: argparse.Namespace) -> int:
-    return _show(options, api.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
+    return _show(options, steering.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
 
 
 def _release(options: argparse.Namespace) -> int:
-    return _show(options, api.release_job(options.job), lambda a: [f"{a['job_id']} released"])
+    return _show(options, steering.release_job(options.job), lambda a: [f"{a['job_id']} released"])
 
 
 def _priority(options: argparse.Namespace) -> int:
-    answer = api.set_priority(options.job, options.priority)
+    answer = steering.set_priority(options.job, options.priority)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
 
 
 def _pause(options: argparse.Namespace) -> int:
     line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
-    return _show(options, api.pause_queue(), lambda _: [line])
+    return _show(options, steering.pause_queue(), lambda _: [line])
 
 
 def _resume(options: argparse.Namespace) -> int:
-    return _show(options, api.resume_queue(), lambda _: ["jobs start again"])
+    return _show(options, steering.resume_queue(), lambda _: ["jobs start again"])
 
 
 def _slots(options: argparse.Namespace) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_valor_schedule import completion, dispatcher
@@ -18,6 +20,14 @@ _LOOK_AFTER_SECONDS = 1.0
 _CANCEL_PATIENCE_SECONDS = 30.0
 
 
+@contextlib.contextmanager
+def open_queue() -> Iterator[JobStore]:
+    """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
+    with JobStore(Home.find(os.environ)) as store:
+        dispatcher.look_after(store)
+        yield store
+
+
 def wait(store: JobStore, job_id: str, seconds: float) -> Job:
     """Return the job when it has ended or the time is over."""
     deadline = time.monotonic() + seconds
@@ -29,7 +39,7 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
             return job
         if now >= look_after_at:
             look_after_at = now + _LOOK_AFTER_SECONDS
-            dispatcher.ensure_running(store.home)
+            dispatcher.look_after(store)
         time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
 
 

@@ -38,6 +38,12 @@ def ensure_running(home: Home) -> None:
         processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
 
 
+def look_after(store: JobStore) -> None:
+    """Start a dispatcher if there is anything for one to do, and none runs."""
+    if store.anything_to_do() and not store.database.read_only:
+        ensure_running(store.home)
+
+
 def _inside_job_of(home: Home) -> bool:
     """Whether we are in a job of this home, with which a dispatcher started here would end."""
     job_id = os.environ.get(JOB_ID_VARIABLE)
@@ -70,7 +76,8 @@ class Dispatcher:
         queued = self._store.queue()
         self._watch_starts(queued, now)
         self._start_what_fits(queued, now)
-        return bool(self._starting) or self._store.anything_to_do()
+        running = bool(self._starting) or bool(self._store.jobs(JobStatus.RUNNING))
+        return running or self._store.anything_may_start(queued)
 
     def _end_what_lost_its_runner(self, now: float) -> None:
         running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}

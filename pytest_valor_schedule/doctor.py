@@ -138,9 +138,12 @@ def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
             text = f"The record {path} cannot be read, and the queue knows no such job."
             yield Finding(text, partial(record.set_aside, path))
         else:
-            entry = recovery.entry_of(store.home, *found)
             text = f"The queue does not know the job of the record {path}."
-            yield Finding(text, partial(store.adopt, entry))
+            yield Finding(text, partial(_adopt, store, *found))
+
+
+def _adopt(store: JobStore, job: Job, tests: list[str]) -> None:
+    store.adopt(recovery.entry_of(store.home, job, tests))
 
 
 def _job(store: JobStore, job: Job) -> Iterator[Finding]:
@@ -165,7 +168,7 @@ def _publish(store: JobStore, job: Job) -> None:
 
 
 def _end(store: JobStore, job: Job) -> None:
-    dispatcher.ensure_running(store.home)
+    dispatcher.look_after(store)
     wait(store, job.job_id, _REPAIR_PATIENCE_SECONDS)
 
 

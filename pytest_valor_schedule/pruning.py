@@ -12,6 +12,7 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.log import bound_log, say
 from pytest_valor_schedule.retention import (
+    DAY_SECONDS,
     Remains,
     Retention,
     logs_to_prune,
@@ -20,7 +21,6 @@ from pytest_valor_schedule.retention import (
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
-_DAY = 86400.0
 _MOST_BYTES_OF_DISPATCHER = 10 * 1024 * 1024
 
 
@@ -57,7 +57,7 @@ def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = 
     size += sum(map(_size, (*others, *map(home.record, records))))
     if not dry_run:
         _remove(home, logs, [*others, *map(home.record, records)])
-        store.forget(records, now - retention.keep_records_days * _DAY)
+        store.forget(records, now - retention.keep_records_days * DAY_SECONDS)
         bound_log(home.dispatcher_log, _MOST_BYTES_OF_DISPATCHER)
     names = tuple(path.name for path in others)
     return Pruned(logs=tuple(logs), records=tuple(records), others=names, bytes=size)
@@ -95,7 +95,7 @@ def _old_scraps(home: Home, retention: Retention, now: float) -> Iterator[Path]:
     ):
         for path in folder.glob(pattern):
             with contextlib.suppress(OSError):
-                if now - path.lstat().st_mtime >= max(1.0, retention.keep_logs_days) * _DAY:
+                if now - path.lstat().st_mtime >= max(1.0, retention.keep_logs_days) * DAY_SECONDS:
                     yield path
 
 

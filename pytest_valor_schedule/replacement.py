@@ -66,20 +66,24 @@ def empty(connection: sqlite3.Connection, damaged: Path | None) -> str:
 
 def is_damage(error: Exception) -> bool:
     """Return whether an error says that the file is no database or a damaged one."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+    return _code(error) in _DAMAGE
 
 
-def is_lack_of_room(error: sqlite3.Error) -> bool:
+def is_lack_of_room(error: Exception) -> bool:
     """Return whether an error says that the disk refused to take more."""
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's primary result code; 0 for an error that is not SQLite's own."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def reason(error: Exception) -> str:
     """Return what is wrong and what to do, as the end of a sentence."""
     if isinstance(error, OSError):
         return f"{error.strerror}; check whose it is, or set VALOR_HOME"
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return _REASONS.get(code, f"{error}; `valor-schedule doctor` may tell more")
+    return _REASONS.get(_code(error), f"{error}; `valor-schedule doctor` may tell more")
 
 
 def lock_path(path: Path) -> Path:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_DAY = 86400.0
+DAY_SECONDS = 86400.0
 _MEGABYTE = 1024 * 1024
 
 
@@ -57,7 +57,7 @@ def logs_to_prune(ended: Sequence[Remains], retention: Retention, now: float) ->
     going, total = [], 0
     for job in _newest_first(ended):
         total += job.log_bytes
-        old = now - job.ended_at >= retention.keep_logs_days * _DAY
+        old = now - job.ended_at >= retention.keep_logs_days * DAY_SECONDS
         if old or total > retention.keep_logs_mb * _MEGABYTE:
             going.append(job.job_id)
     return going
@@ -69,7 +69,7 @@ def records_to_prune(ended: Sequence[Remains], retention: Retention, now: float)
         job.job_id
         for number, job in enumerate(_newest_first(ended), 1)
         if number > retention.keep_records
-        or now - job.ended_at >= retention.keep_records_days * _DAY
+        or now - job.ended_at >= retention.keep_records_days * DAY_SECONDS
     ]
 
 

@@ -242,9 +242,7 @@ def main() -> None:
                 Runner(store, job, held).run()
             except ScheduleError as error:
                 say(f"{job_id}: {error}")
-        waiting = store.count(JobStatus.SCHEDULED)
-    if waiting:  # the dispatcher may have died while this job ran
-        dispatcher.ensure_running(home)
+        dispatcher.look_after(store)  # it may have died while this job ran
 
 
 if __name__ == "__main__":

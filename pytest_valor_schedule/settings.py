@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import log
+from pytest_valor_schedule import log, policy
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError, StoreError
 
 _LEAST_FREE_BYTES = 256 * 1024
@@ -196,7 +196,7 @@ DEFAULTS: Mapping[str, Any] = {
     "stall_minutes": 5,
     "log_mb": 50,
     "slots": None,
-    "aging_minutes": 30,
+    "aging_minutes": policy.AGING_SECONDS / 60,
 }
 """The settings of a run, and what holds where nobody sets them."""
 

@@ -199,7 +199,7 @@ class JobStore:
             query = f"SELECT count(*) FROM jobs {where}"
             return int(connection.execute(query, values).fetchone()[0])
 
-    def any_active(self) -> bool:
+    def _any_active(self) -> bool:
         """Return whether any job is queued or running."""
         query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status IN (?, ?))"
         with self.database.reading() as connection:
@@ -208,9 +208,13 @@ class JobStore:
 
     def anything_to_do(self) -> bool:
         """Return whether any job runs, or is queued and may start."""
-        if self.jobs(JobStatus.RUNNING):
-            return True
-        return not self.home.paused.exists() and any(not job.held for job in self.queue())
+        if not self._any_active():  # as almost always; this takes the same with very many jobs
+            return False
+        return bool(self.jobs(JobStatus.RUNNING)) or self.anything_may_start(self.queue())
+
+    def anything_may_start(self, queued: Iterable[Job]) -> bool:
+        """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
+        return not self.home.paused.exists() and any(not job.held for job in queued)
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""

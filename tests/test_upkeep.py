@@ -18,6 +18,8 @@ from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
+ENDED_FIELDS = ("results", "summary", "outcome", "started_at", "completed_at", "exit_code")
+
 
 def test_what_a_job_left_is_pruned(ended: str, home: Home) -> None:
     """Log, journals, record and row go together, and nothing else."""
@@ -180,6 +182,18 @@ def test_what_is_wrong_is_found_and_mended(ended: str, home: Home, harm: object)
     assert _findings() == []
     assert get_job_results(ended) == before
     assert get_job_status(ended) == status
+
+
+def test_a_look_at_a_waiting_job_without_its_row_ends_it_not(ended: str, home: Home) -> None:
+    """Only a repair gives up what lost its environment."""
+    record = json.loads(home.record(ended).read_text())
+    waiting = {name: value for name, value in record.items() if name not in ENDED_FIELDS}
+    home.record(ended).write_text(json.dumps({**waiting, "status": "scheduled"}))
+    before = _row_gone(home, ended) and home.record(ended).read_text()
+    assert len(_findings()) == 1
+    assert home.record(ended).read_text() == before
+    assert len(_findings(repair=True)) == 1
+    assert "schedule it again" in get_job_status(ended)["explanation"]
 
 
 def test_links_and_a_broken_configuration_are_told(ended: str, home: Home) -> None:
