@@ -8,6 +8,7 @@ more workers than slots and every job ended well.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -43,6 +44,26 @@ def submitter(folder: Path, number: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, *options], cwd=project, stdout=subprocess.DEVNULL)
 
 
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a live process; None for one that is gone or a zombie."""
+    with contextlib.suppress(OSError):
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state == "Z" else int(parent)
+    return None
+
+
+def live_workers(home: Path) -> int:
+    """Return how many xdist workers of a home live now.
+
+    A look through /proc takes time, so each worker found is looked at once more: all that are
+    still there at the end lived at the same moment. A child that a worker has just forked looks
+    like a worker until it has become another program.
+    """
+    workers = [pid for pid, kind in machinery(home).items() if kind == "worker"]
+    parents = [parent_of(pid) for pid in workers]
+    return sum(parent is not None and parent not in workers for parent in parents)
+
+
 def run(folder: Path, count: int) -> tuple[int, list[dict[str, Any]]]:
     """Return the most workers that lived at once, and the jobs in the order of their start."""
     home = Path(os.environ["VALOR_HOME"])
@@ -51,7 +72,7 @@ def run(folder: Path, count: int) -> tuple[int, list[dict[str, Any]]]:
     most, jobs = 0, list[dict[str, Any]]()
     look_at = 0.0
     while time.monotonic() < deadline:
-        most = max(most, list(machinery(home).values()).count("worker"))
+        most = max(most, live_workers(home))
         if time.monotonic() >= look_at and all(each.poll() is not None for each in submitters):
             look_at = time.monotonic() + 0.5
             jobs = list_jobs(limit=count)["jobs"]
