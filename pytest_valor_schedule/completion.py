@@ -9,7 +9,7 @@ from pytest_valor_schedule import accounting, journal, record, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
-from pytest_valor_schedule.history import History
+from pytest_valor_schedule.history import History, Run, selection
 from pytest_valor_schedule.job import (
     Job,
     JobStatus,
@@ -34,6 +34,7 @@ class Ending:
         explanation: One sentence, where the outcome alone does not tell.
         exit_code: That of the job's pytest, if it is known.
         stopped_at: When the run was told to stop, by the monotonic clock.
+        peak_memory_bytes: The most that the job's processes were seen to use together.
     """
 
     completed_at: float
@@ -42,6 +43,7 @@ class Ending:
     explanation: str | None = None
     exit_code: int | None = None
     stopped_at: float | None = None
+    peak_memory_bytes: int | None = None
 
 
 def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
@@ -123,6 +125,7 @@ _CHANGED = (
     "explanation",
     "completed_at",
     "exit_code",
+    "peak_memory_bytes",
     "summary",
     "test_count",
 )
@@ -146,16 +149,31 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         explanation=explanation,
         completed_at=completed_at,
         exit_code=ending.exit_code,
+        peak_memory_bytes=ending.peak_memory_bytes,
         summary=Summary.of(found.results, seconds),
         test_count=len(found.results),
     )
 
 
 def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
-    """Keep the durations for the next estimate; that this fails is no harm to the job."""
+    """Keep what the run was like for the next estimate; that this fails is no harm to the job."""
     unknown = (TestOutcome.NOT_RUN, TestOutcome.CRASHED)
     seconds = {r.nodeid: r.duration_seconds for r in results if r.outcome not in unknown}
+    failed = [r.nodeid for r in results if r.outcome.bad]
+    now = job.completed_at or 0.0
     try:
-        History(store.database).learn(job.rootdir, seconds, job.completed_at or 0.0)
+        History(store.database).learn(job.rootdir, seconds, now, failed, _run(job, results))
     except ScheduleError as error:
         say(f"{job.job_id}: The durations were not learned: {error}")
+
+
+def _run(job: Job, results: tuple[TestResult, ...]) -> Run | None:
+    starts = [result.started_at for result in results if result.started_at is not None]
+    if not starts or job.started_at is None or job.workers is None:
+        return None
+    return Run(
+        selection=selection(job.arguments),
+        workers=job.workers,
+        startup_seconds=max(0.0, min(starts) - job.started_at),
+        peak_memory_bytes=job.peak_memory_bytes,
+    )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_valor_schedule import completion, dispatcher
+from pytest_valor_schedule import completion, service
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
@@ -24,7 +24,7 @@ _CANCEL_PATIENCE_SECONDS = 30.0
 def open_queue() -> Iterator[JobStore]:
     """Give the queue, and make sure that somebody looks after whatever in it has not ended."""
     with JobStore(Home.find(os.environ)) as store:
-        dispatcher.look_after(store)
+        service.look_after(store)
         yield store
 
 
@@ -39,7 +39,7 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
             return job
         if now >= look_after_at:
             look_after_at = now + _LOOK_AFTER_SECONDS
-            dispatcher.look_after(store)
+            service.look_after(store)
         time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
 
 

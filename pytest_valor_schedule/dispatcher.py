@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
 
-from pytest_valor_schedule import completion, locks, policy, processes, pruning
+from pytest_valor_schedule import completion, policy, processes, pruning
+from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.settings import Home, aging_seconds, idle_seconds
@@ -23,36 +22,6 @@ _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 _MOST_TROUBLE_SECONDS = 3600.0
-
-
-def ensure_running(home: Home) -> None:
-    """Start a dispatcher unless one runs.
-
-    To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
-    goes looks at the queue once more after it has let go of the lock.
-    """
-    if _inside_job_of(home):
-        return
-    if not is_running(home):
-        arguments = [str(home.root)]
-        processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
-
-
-def look_after(store: JobStore) -> None:
-    """Start a dispatcher if there is anything for one to do, and none runs."""
-    if store.anything_to_do() and not store.database.read_only:
-        ensure_running(store.home)
-
-
-def _inside_job_of(home: Home) -> bool:
-    """Whether we are in a job of this home, with which a dispatcher started here would end."""
-    job_id = os.environ.get(JOB_ID_VARIABLE)
-    return job_id is not None and home.job_folder(job_id).is_dir()
-
-
-def is_running(home: Home) -> bool:
-    """Return whether a dispatcher serves a home: whether the lock that filelock takes is held."""
-    return locks.is_held(home.dispatcher_lock)
 
 
 class Dispatcher:
@@ -116,11 +85,7 @@ class Dispatcher:
     def _start_what_fits(self, queued: list[Job], now: float) -> None:
         if self._store.home.paused.exists() or self._store.home.is_full():
             return  # on a full disk its results could not be kept
-        starting = [job for job in queued if job.job_id in self._starting]
-        running = policy.occupied([*self._store.jobs(JobStatus.RUNNING), *starting], now)
-        idle = [job for job in queued if job.job_id not in self._starting and not job.held]
-        total, aging = self._executor.hosts()[LOCAL], aging_seconds(self._store.home)
-        for job, workers in policy.to_start(idle, running, total, now, aging):
+        for job, workers in self._chosen(queued, now):
             # The attempt, and with it the runner's reference, is kept before the start.
             attempt = job.attempt + 1
             if self._store.change(
@@ -131,6 +96,17 @@ class Dispatcher:
                     self._executor.start(job, attempt, LOCAL)
                 except OSError as error:  # counts as an attempt that ended
                     say(f"{job.job_id}: The runner could not be started: {error}")
+
+    def _chosen(self, queued: list[Job], now: float) -> list[policy.Start]:
+        """Return the jobs that the policy starts now."""
+        idle = [job for job in queued if job.job_id not in self._starting and not job.held]
+        if not idle:
+            return []
+        starting = [job for job in queued if job.job_id in self._starting]
+        active = [*self._store.jobs(JobStatus.RUNNING), *starting]
+        left = capacity(self._store, self._executor.hosts()[LOCAL], active, now)
+        aging = aging_seconds(self._store.home)
+        return policy.to_start(idle, left.running, left.total, now, aging, left.memory)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pytest_valor_schedule import completion, dispatcher, processes, record, recovery, replacement
+from pytest_valor_schedule import completion, processes, record, recovery, replacement, service
 from pytest_valor_schedule.control import wait
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError
@@ -168,7 +168,7 @@ def _publish(store: JobStore, job: Job) -> None:
 
 
 def _end(store: JobStore, job: Job) -> None:
-    dispatcher.look_after(store)
+    service.look_after(store)
     wait(store, job.job_id, _REPAIR_PATIENCE_SECONDS)
 
 

@@ -33,14 +33,13 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
         job.job_id,
         short_id(job.job_id),
         job.status,
-        job.priority.rank,
         document_of(job),
         entry.claim,
         entry.environment,
         packed(entry.tests),
     )
-    columns = "id, tail, status, rank, document, claim, environment, tests"
-    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?)", row)
+    columns = "id, tail, status, document, claim, environment, tests"
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
 
 
 def document_of(job: Job, before: str | None = None) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from pytest_valor_schedule import journal, processes, stacks
+from pytest_valor_schedule import journal, memory, processes, stacks
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
@@ -67,7 +68,10 @@ class Execution:
         limits: The job's.
         total: How many tests it has.
         cancelled: Whether somebody asked to end the job.
-        tell: Gets the counts of `Progress` whenever they were looked at.
+        tell: Gets the counts of `Progress`, and `memory_mb` as used now, at every look.
+
+    Attributes:
+        peak_memory: The most bytes that this process' descendants were seen to use.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Execution:
         self._look_at = 0.0
         self._journal: Journal | None = None
         self.progress = Progress(folder, prefix, total)
+        self.peak_memory = 0
 
     def run(self, process: subprocess.Popen[bytes]) -> Exit:
         """Wait for the end of a pytest that was just started, or bring it about.
@@ -115,7 +120,9 @@ class Execution:
             if now >= self._look_at:
                 self._look_at = now + _LOOK_SECONDS
                 self.progress.look(now)
-                self._tell(self.progress.counts())
+                used = memory.used_by_children(os.getpid())
+                self.peak_memory = max(self.peak_memory, used)
+                self._tell({**self.progress.counts(), "memory_mb": round(used / 2**20)})
                 bound_log(self._output, self._limits.log_bytes)
                 self._end_overdue(process, now)
                 if stalled(self.progress.last_event, now, self._limits.stall):

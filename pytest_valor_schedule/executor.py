@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
-from pytest_valor_schedule import processes, slots
+from pytest_valor_schedule import processes, runner, slots
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.processes import Identity
@@ -49,6 +51,11 @@ class Executor(Protocol):
         """Let go of all runners, which go on."""
 
 
+def _last_installed() -> float:
+    """Return when a file of this package was changed last, in seconds since the epoch."""
+    return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
+
+
 def reference(job: Job, attempt: int) -> str:
     """Return the reference of a job's attempt, known before its start."""
     return f"{job.job_id}:{attempt}"
@@ -60,7 +67,8 @@ class LocalExecutor:
     def __init__(self, home: Home, store: JobStore) -> None:
         self._home = home
         self._store = store
-        self._runners: dict[str, subprocess.Popen[bytes]] = {}
+        self._runners: dict[str, processes.Child | subprocess.Popen[bytes]] = {}
+        self._installed = _last_installed()
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -69,21 +77,31 @@ class LocalExecutor:
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start a runner process; see `Executor`."""
         ref = reference(job, attempt)
+        if ref not in self._runners:
+            self._runners[ref] = self._start(job, attempt)
+        return ref
+
+    def _start(self, job: Job, attempt: int) -> processes.Child | subprocess.Popen[bytes]:
         # The job's own interpreter has the very version of us that records in the job; where it
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
-        if ref not in self._runners:
-            self._runners[ref] = processes.start_supervised(
-                "runner",
-                [str(self._home.root), job.job_id, str(attempt)],
-                self._home.schedule,
-                self._home.dispatcher_log,
-                interpreter,
+        if interpreter == sys.executable and self._installed == _last_installed():
+            self._store.close()  # the connection comes back with its next use
+            return processes.fork_supervised(
+                functools.partial(runner.serve, self._home, job.job_id, attempt)
             )
-        return ref
+        return processes.start_supervised(
+            "runner",
+            [str(self._home.root), job.job_id, str(attempt)],
+            self._home.schedule,
+            self._home.dispatcher_log,
+            interpreter,
+        )
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""
+        for runner_ in self._runners.values():
+            runner_.poll()  # so that none that has ended stays as a zombie
         return {ref: self._state(ref) for ref in refs}
 
     def _state(self, ref: str) -> RunnerState:

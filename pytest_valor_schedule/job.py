@@ -199,6 +199,8 @@ class Job:
     attempt: int = 0
     workers: int | None = None
     slots: tuple[int, ...] | None = None
+    estimated_memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
     umask: int | None = None
     chosen_by_cache: bool | None = None
     test_timeout_seconds: float | None = None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from pytest_valor_schedule import policy, slots
+from pytest_valor_schedule.capacity import Capacity, capacity
 from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.policy import Running
 from pytest_valor_schedule.settings import aging_seconds
 from pytest_valor_schedule.store import JobStore
 
@@ -35,16 +38,16 @@ def places(store: JobStore, now: float) -> dict[str, Place]:
     queued, total = store.queue(), slots.total_or_cpus(store.home)
     aging = aging_seconds(store.home)
     ordered = policy.in_order(queued, aging)
-    running = policy.occupied(store.jobs(JobStatus.RUNNING), now)
+    left = capacity(store, total, store.jobs(JobStatus.RUNNING), now)
     blocked = _why_nobody_starts(store)
     able = [] if blocked else [job for job in queued if not job.held]
-    starts = policy.forecast(able, running, total, now, aging)
+    starts = policy.forecast(able, left.running, total, now, aging, left.memory)
     found, ahead = {}, 0
     for position, job in enumerate(ordered, 1):
         starts_at = starts.get(job.job_id)
         why = blocked or _why_held(job)
         if why is None and (starts_at is None or starts_at > now):
-            why = policy.reason(job, ahead, running, total, now)
+            why = reason(job, ahead, left, now)
         found[job.job_id] = Place(position, why, starts_at)
         ahead += not job.held
     return found
@@ -67,3 +70,45 @@ def _why_held(job: Job) -> str | None:
     if not job.held:
         return None
     return f"waits for `valor-schedule release {job.job_id}`, because it is held"
+
+
+def reason(job: Job, ahead: int, left: Capacity, now: float) -> str | None:
+    """Return why a job waits, for people; None if it can start.
+
+    Args:
+        job: The job.
+        ahead: How many queued jobs come before it.
+        left: The machine.
+        now: Seconds since the epoch.
+    """
+    short = _what_is_short(job, left)
+    ahead_of_it = [f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of it"] if ahead else []
+    parts = short + ahead_of_it
+    if not parts:
+        return None
+    text = "waits for " + " and ".join(parts)
+    return f"{text}; {_next_end(left.running, now)}" if short else text
+
+
+def _what_is_short(job: Job, left: Capacity) -> list[str]:
+    free = left.total - sum(each.slots for each in left.running)
+    need = policy.needs(job, left.total)
+    memory = policy.expected_memory(job, need)
+    parts = []
+    if need > free:
+        noun = "worker slot" if need == 1 else "worker slots"
+        parts.append(f"{need} {noun}, {max(0, free)} of {left.total} free")
+    if left.running and memory > left.memory:
+        parts.append(f"{_gib(memory)} of memory, {_gib(max(0.0, left.memory))} free")
+    return parts
+
+
+def _next_end(running: Iterable[Running], now: float) -> str:
+    first = min(running, key=lambda each: each.ends_at)
+    if first.name:
+        return f"{first.name} has some"
+    return f"{first.job_id} ends in about {max(1, round(first.ends_at - now))} s"
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -7,6 +7,7 @@ not delay it: EASY backfill (Lifka, "The ANL/IBM SP scheduling system", 1995).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -25,11 +26,39 @@ class Running:
         job_id: Its id.
         slots: How many it has.
         ends_at: When it is expected to give them back, in seconds since the epoch.
+        memory: How many bytes it is expected to give back then.
+        name: For people, where it is not a job.
     """
 
     job_id: str
     slots: int
     ends_at: float
+    memory: float = 0.0
+    name: str = ""
+
+    @property
+    def load(self) -> Load:
+        """What it takes of the machine."""
+        return Load(self.slots, self.memory)
+
+
+class Load(NamedTuple):
+    """Worker slots and bytes of memory: taken, wanted or free."""
+
+    slots: int
+    memory: float
+
+    def fits(self, free: Load) -> bool:
+        """Return whether there is enough of both."""
+        return self.slots <= free.slots and self.memory <= free.memory
+
+    def plus(self, other: Load) -> Load:
+        """Return both together."""
+        return Load(self.slots + other.slots, self.memory + other.memory)
+
+    def less(self, other: Load) -> Load:
+        """Return what is left without the other."""
+        return Load(self.slots - other.slots, self.memory - other.memory)
 
 
 class Start(NamedTuple):
@@ -61,6 +90,11 @@ def needs(job: Job, total: int) -> int:
     return min(job.workers_wanted, total)
 
 
+def expected_memory(job: Job, workers: int) -> float:
+    """Return how many bytes a job is expected to take with so many workers, at its peak."""
+    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.workers_wanted)
+
+
 def expected_seconds(job: Job, workers: int) -> float:
     """Return how long a job is expected to run with so many workers."""
     wanted = job.workers_wanted
@@ -76,11 +110,13 @@ def expected_end(job: Job, now: float) -> float:
 
 
 def occupied(jobs: Iterable[Job], now: float) -> list[Running]:
-    """Return what running jobs, and those about to run, have of the slots."""
-    return [
-        Running(job.job_id, job.workers or job.workers_wanted, expected_end(job, now))
-        for job in jobs
-    ]
+    """Return what running jobs, and those about to run, have of the machine."""
+    found = []
+    for job in jobs:
+        workers = job.workers or job.workers_wanted
+        memory = expected_memory(job, workers)
+        found.append(Running(job.job_id, workers, expected_end(job, now), memory))
+    return found
 
 
 def to_start(
@@ -89,6 +125,7 @@ def to_start(
     total: int,
     now: float,
     aging: float = AGING_SECONDS,
+    memory: float = math.inf,
 ) -> list[Start]:
     """Return the jobs that start now.
 
@@ -98,10 +135,13 @@ def to_start(
         total: How many slots there are.
         now: Seconds since the epoch.
         aging: As for `in_order`.
+        memory: Bytes that jobs may take beyond what those that run are expected to.
     """
     waiting, starts = in_order(queued, aging), list[Start]()
     while True:  # what has started changes what is reserved
-        round_ = _Round([*running, *_as_running(starts, now)], total, now)
+        started = _as_running(starts, now)
+        left = memory - sum(each.memory for each in started)
+        round_ = _Round([*running, *started], total, now, left)
         found = [Start(job, n) for job in waiting if (n := round_.start(job))]
         if not found:
             return starts
@@ -110,32 +150,34 @@ def to_start(
 
 
 def _as_running(starts: Iterable[Start], now: float) -> list[Running]:
-    return [
-        Running(job.job_id, workers, now + expected_seconds(job, workers))
-        for job, workers in starts
-    ]
+    return [_one_running(job, workers, now) for job, workers in starts]
+
+
+def _one_running(job: Job, workers: int, now: float) -> Running:
+    ends_at = now + expected_seconds(job, workers)
+    return Running(job.job_id, workers, ends_at, expected_memory(job, workers))
 
 
 class _Round:
     """One look at the queue: what is free, and what the first that does not fit has reserved."""
 
-    def __init__(self, running: list[Running], total: int, now: float) -> None:
+    def __init__(self, running: list[Running], total: int, now: float, memory: float) -> None:
         self._running = running
         self._total = total
         self._now = now
-        self._free = total - sum(each.slots for each in running)
+        self._free = Load(total - sum(each.slots for each in running), memory)
         self._reserved_at: float | None = None
-        self._spare = 0  # slots that are still free when the reservation begins
+        self._spare = Load(0, 0)  # what is still free when the reservation begins
 
     def start(self, job: Job) -> int:
         """Give a job its slots and return how many; 0 if it does not start now."""
         workers = self._workers_for(job)
-        ends = self._now + expected_seconds(job, workers) if workers else 0.0
-        if self._reserved_at is not None and ends > self._reserved_at:
-            self._spare -= workers
         if workers:
-            self._free -= workers
-            self._running.append(Running(job.job_id, workers, ends))
+            started = _one_running(job, workers, self._now)
+            if self._reserved_at is not None and started.ends_at > self._reserved_at:
+                self._spare = self._spare.less(started.load)
+            self._free = self._free.less(started.load)
+            self._running.append(started)
         return workers
 
     def _workers_for(self, job: Job) -> int:
@@ -143,32 +185,44 @@ class _Round:
         need = needs(job, self._total)
         if self._reserved_at is not None:
             return self._backfill(job, need)
-        if need <= self._free:
+        if self._fits(job, need):
             return need
-        begins, free = self._first_fit(need)
-        if self._free > 0:
-            seconds = expected_seconds(job, self._free)
+        begins, free = self._first_fit(self._load(job, need))
+        fewer = next((n for n in range(self._free.slots, 0, -1) if self._fits(job, n)), 0)
+        fewer = min(fewer, need)
+        if fewer:
+            seconds = expected_seconds(job, fewer)
             if self._now + seconds <= begins + expected_seconds(job, need):
-                return self._free
-        self._reserved_at, self._spare = begins, free - need
+                return fewer
+        self._reserved_at, self._spare = begins, free.less(self._load(job, need))
         return 0
 
     def _backfill(self, job: Job, need: int) -> int:
         """Return the most workers that do not delay the reservation."""
         assert self._reserved_at is not None
-        for workers in range(min(need, self._free), 0, -1):
+        for workers in range(min(need, self._free.slots), 0, -1):
             ends = self._now + expected_seconds(job, workers)
-            if ends <= self._reserved_at or workers <= self._spare:
+            early = ends <= self._reserved_at
+            if self._fits(job, workers) and (early or self._load(job, workers).fits(self._spare)):
                 return workers
         return 0
 
-    def _first_fit(self, need: int) -> tuple[float, int]:
-        """Return when so many slots will be free, and how many are then."""
+    @staticmethod
+    def _load(job: Job, workers: int) -> Load:
+        return Load(workers, expected_memory(job, workers))
+
+    def _fits(self, job: Job, workers: int) -> bool:
+        """Return whether there is room now; a job alone may always try."""
+        load = self._load(job, workers)
+        return load.fits(self._free if self._running else self._free._replace(memory=math.inf))
+
+    def _first_fit(self, need: Load) -> tuple[float, Load]:
+        """Return when there will be enough of all, and how much is free then."""
         free, moment = self._free, self._now
         for each in sorted(self._running, key=lambda running: running.ends_at):
-            if free >= need and each.ends_at > moment:
+            if need.fits(free) and each.ends_at > moment:
                 break
-            free, moment = free + each.slots, max(moment, each.ends_at)
+            free, moment = free.plus(each.load), max(moment, each.ends_at)
         return moment, free
 
 
@@ -178,6 +232,7 @@ def forecast(
     total: int,
     now: float,
     aging: float = AGING_SECONDS,
+    memory: float = math.inf,
 ) -> dict[str, float]:
     """Return when each queued job is expected to start, by its id, in seconds since the epoch.
 
@@ -185,40 +240,14 @@ def forecast(
     """
     waiting, active, starts = list(queued), list(running), dict[str, float]()
     for _ in range(_MOST_STEPS):
-        found = to_start(waiting, active, total, now, aging)
-        starts |= {start.job.job_id: now for start in found}
-        active += _as_running(found, now)
+        found = _as_running(to_start(waiting, active, total, now, aging, memory), now)
+        starts |= {each.job_id: now for each in found}
+        memory -= sum(each.memory for each in found)
+        active += found
         waiting = [job for job in waiting if job.job_id not in starts]
         if not waiting or not active:
             break
         now = max(now, min(each.ends_at for each in active))
+        memory += sum(each.memory for each in active if each.ends_at <= now)
         active = [each for each in active if each.ends_at > now]
     return starts
-
-
-def reason(job: Job, ahead: int, running: Sequence[Running], total: int, now: float) -> str | None:
-    """Return why a job waits, for people; None if it can start.
-
-    Args:
-        job: The job.
-        ahead: How many queued jobs come before it.
-        running: The jobs that have slots.
-        total: How many slots there are.
-        now: Seconds since the epoch.
-    """
-    free = total - sum(each.slots for each in running)
-    need = needs(job, total)
-    parts = []
-    if need > free:
-        slots = "worker slot" if need == 1 else "worker slots"
-        parts.append(f"{need} {slots}, {max(0, free)} of {total} free")
-    if ahead:
-        parts.append(f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of it")
-    if not parts:
-        return None
-    text = "waits for " + " and ".join(parts)
-    if running and need > free:
-        first = min(running, key=lambda each: each.ends_at)
-        seconds = max(1, round(first.ends_at - now))
-        text += f"; {first.job_id} ends in about {seconds} s"
-    return text

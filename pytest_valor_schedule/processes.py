@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -18,7 +19,7 @@ from typing import Self
 from pytest_valor_schedule import files
 
 _EMPTY_LOOKS = 30
-_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+_SET_CHILD_SUBREAPER, _SET_NAME = 36, 15  # <linux/prctl.h>
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,11 +78,20 @@ def become_subreaper() -> None:
 
     This is how Bazel's process-wrapper and systemd keep hold of daemons.
     """
+    _prctl(_SET_CHILD_SUBREAPER, 1)
+
+
+def set_name(name: str) -> None:
+    """Set what `ps` and `top` call this process, at most 15 bytes (Linux)."""
+    _prctl(_SET_NAME, name.encode())
+
+
+def _prctl(option: int, value: int | bytes) -> None:
     if sys.platform == "linux":
         import ctypes
 
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def heed_interrupts() -> None:
@@ -112,6 +122,48 @@ def start_supervised(
         OSError: if the interpreter is not there.
     """
     return _start([interpreter, "-P", "-m", f"{__package__}.{module}", *arguments], folder, log)
+
+
+class Child:
+    """A process that was forked here, as `subprocess.Popen` is one that was started."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs."""
+        if self._code is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # somebody else has asked
+                pid, status = self.pid, 0
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+
+def fork_supervised(action: Callable[[], None]) -> Child:
+    """Do something in a copy of this process, in a session of its own, as our child.
+
+    The caller has no other thread, and has closed what must not cross a fork: its database. All
+    that it has open, its locks among it, is closed in the child, whose outputs are ours.
+    """
+    pid = os.fork()
+    if pid:
+        return Child(pid)
+    code = 1
+    try:
+        os.setsid()
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        action()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:  # nothing of the caller's, neither its cleaning up nor its loop, goes on in here
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _start(

@@ -1,7 +1,7 @@
 """A new database after the old one was damaged or deleted: from the records and the journals.
 
 What of the damaged file can still be read is taken over: the environments of jobs that have not
-ended, which are kept nowhere else, and the durations of tests.
+ended, which are kept nowhere else, and the history of tests and runs.
 """
 
 from __future__ import annotations
@@ -45,10 +45,9 @@ def refill(home: Home, connection: sqlite3.Connection, damaged: Path | None) -> 
         What to tell about it; "" if there was nothing to rebuild.
     """
     environments = dict(_salvaged(damaged, "SELECT id, environment FROM jobs", by="seq"))
-    connection.executemany(
-        "INSERT OR IGNORE INTO durations VALUES (?, ?, ?, ?, ?)",
-        _salvaged(damaged, "SELECT * FROM durations", by="project"),
-    )
+    for table in ("durations", "runs"):
+        rows = _salvaged(damaged, f"SELECT * FROM {table}", by="project")
+        connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", rows)
     lost, count = 0, 0
     for entry in _entries(home, environments):
         insert(connection, entry)

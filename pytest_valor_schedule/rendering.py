@@ -176,10 +176,16 @@ def _row(job: Answer) -> tuple[str, ...]:
 
 def slot_lines(answer: Answer) -> list[str]:
     """Return a line for each worker slot."""
-    return [
-        f"{row['slot']}  {row['job_id'] or ('in use' if row['held'] else 'free')}"
-        for row in answer["slots"]
-    ]
+    return [f"{row['slot']}  {_holder(row)}" for row in answer["slots"]]
+
+
+def _holder(row: Answer) -> str:
+    if row["job_id"] or not row["held"]:
+        return row["job_id"] or "free"
+    if "command" not in row:
+        return "in use"
+    what = f"{row['command']} in {row['folder']}"
+    return f"direct run since {row['since']}, process {row['pid']}: {what}"
 
 
 def prune_line(answer: Answer) -> str:

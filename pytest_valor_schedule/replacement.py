@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT NOT NULL UNIQUE,
     tail TEXT NOT NULL,                     -- last part of the id
     status TEXT NOT NULL,
-    rank INTEGER NOT NULL,                  -- of the priority
     document TEXT NOT NULL,                 -- the job as JSON
     claim TEXT,                             -- the process that runs it
     progress TEXT,
@@ -37,15 +36,25 @@ CREATE TABLE IF NOT EXISTS jobs (
     environment TEXT,                       -- erased when the job has ended
     tests BLOB                              -- node ids, compressed
 );
-CREATE INDEX IF NOT EXISTS jobs_in_order ON jobs (status, rank, seq);
+CREATE INDEX IF NOT EXISTS jobs_in_order ON jobs (status, seq);
 CREATE INDEX IF NOT EXISTS jobs_by_tail ON jobs (tail);
 CREATE TABLE IF NOT EXISTS durations (
     project TEXT NOT NULL,
     nodeid TEXT NOT NULL,
     seconds REAL NOT NULL,
     runs INTEGER NOT NULL,
+    failed INTEGER NOT NULL,                -- when it was run last
     seen_at REAL NOT NULL,
     PRIMARY KEY (project, nodeid)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (           -- what jobs of one kind were like
+    project TEXT NOT NULL,
+    selection TEXT NOT NULL,                -- digest of the arguments
+    workers INTEGER NOT NULL,
+    startup_seconds REAL,
+    peak_memory_bytes REAL,
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (project, selection)
 ) WITHOUT ROWID;
 """
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pytest_valor_schedule import (
     completion,
-    dispatcher,
     handshake,
     journal,
     processes,
+    service,
     slots,
     verdict,
 )
@@ -30,12 +30,14 @@ from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
-from pytest_valor_schedule.slots import Held
+from pytest_valor_schedule.slots import Held, Holder
 from pytest_valor_schedule.store import JobStore
 
+PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _SLOT_POLL_SECONDS = 0.02
+_ALL_SLOTS_SECONDS = 2.0
 _NICE_OF_LOW = 10
 _END_PATIENCE_SECONDS = 3600.0
 
@@ -59,6 +61,7 @@ class Runner:
             log_bytes=job.log_mb and job.log_mb * 2**20,
         )
         self._tell_at = 0.0
+        self._peak_memory = 0
         self._told: Mapping[str, int] = {}
 
     def run(self) -> None:
@@ -120,6 +123,7 @@ class Runner:
             explanation=self._why_stopped(last) or why,
             exit_code=last.code,
             stopped_at=last.stopped_at,
+            peak_memory_bytes=self._peak_memory or None,
         )
 
     def _why_again(self, account: Account, first: Exit) -> str:
@@ -161,7 +165,10 @@ class Runner:
             cancelled=self._cancelled,
             tell=self._tell,
         )
-        return execution.run(process)
+        try:
+            return execution.run(process)
+        finally:
+            self._peak_memory = max(self._peak_memory, execution.peak_memory)
 
     def _told_environment(self, prefix: str, only: Path | None, held: int) -> dict[str, str]:
         told = Handshake(
@@ -202,12 +209,16 @@ def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
 
     They can still be held by processes that are about to end.
     """
+    give_in_at = time.monotonic() + _ALL_SLOTS_SECONDS
     while True:
         job = store.get(job_id)
         if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
             return None
         wanted = job.workers or job.workers_wanted
-        held = slots.take(store.home, wanted, max(wanted, slots.total_or_cpus(store.home)))
+        # What was free may have gone to somebody who started pytest by hand.
+        least = wanted if time.monotonic() < give_in_at else 1
+        count = max(wanted, slots.total_or_cpus(store.home))
+        held = slots.take(store.home, wanted, count, Holder(job_id=job_id), least)
         if held is not None:
             return held
         time.sleep(_SLOT_POLL_SECONDS)
@@ -228,21 +239,26 @@ def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
     )
 
 
-def main() -> None:
-    """Run the attempt at the job in the home that the command line names."""
-    root, job_id, attempt = sys.argv[1:]
+def serve(home: Home, job_id: str, attempt: int) -> None:
+    """Run an attempt at a job, in a process that is there for nothing else."""
     processes.become_subreaper()
     processes.heed_interrupts()
-    home = Home(Path(root))
+    processes.set_name(PROCESS_NAME)
     with JobStore(home) as store:
-        held = take_slots(store, job_id, int(attempt))
-        job = None if held is None else claim(store, job_id, int(attempt), held)
+        held = take_slots(store, job_id, attempt)
+        job = None if held is None else claim(store, job_id, attempt, held)
         if held is not None and job is not None:
             try:
                 Runner(store, job, held).run()
             except ScheduleError as error:
                 say(f"{job_id}: {error}")
-        dispatcher.look_after(store)  # it may have died while this job ran
+        service.look_after(store)  # it may have died while this job ran
+
+
+def main() -> None:
+    """Run the attempt at the job in the home that the command line names."""
+    root, job_id, attempt = sys.argv[1:]
+    serve(Home(Path(root)), job_id, int(attempt))
 
 
 if __name__ == "__main__":

@@ -197,6 +197,8 @@ DEFAULTS: Mapping[str, Any] = {
     "log_mb": 50,
     "slots": None,
     "aging_minutes": policy.AGING_SECONDS / 60,
+    "memory_reserve_mb": 512,
+    "direct_runs": "ignore",
 }
 """The settings of a run, and what holds where nobody sets them."""
 
@@ -255,6 +257,18 @@ def aging_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> fl
         return max(0.0, float(setting.value) * 60)
     except (ScheduleError, TypeError, ValueError):
         return float(DEFAULTS["aging_minutes"]) * 60
+
+
+def memory_reserve_bytes(home: Home, environment: Mapping[str, str] = os.environ) -> float:
+    """Return how much memory jobs leave to others, in bytes.
+
+    A setting that cannot be used does not keep the queue from being served.
+    """
+    try:
+        setting = look_up("memory_reserve_mb", None, environment, None, home.settings())
+        return max(0.0, float(setting.value)) * 2**20
+    except (ScheduleError, TypeError, ValueError):
+        return float(DEFAULTS["memory_reserve_mb"]) * 2**20
 
 
 _IDLE_SECONDS = 10.0

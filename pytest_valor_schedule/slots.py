@@ -6,15 +6,35 @@ the holder passed the descriptor are gone.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_valor_schedule import locks
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.settings import Home, look_up
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who has a slot: a job, or a pytest that somebody started by hand.
+
+    Attributes:
+        job_id: The job, "" for a direct run.
+        command: What was started by hand.
+        folder: Where.
+        pid: Its process.
+        since: When it took the slot, in seconds since the epoch.
+    """
+
+    job_id: str = ""
+    command: str = ""
+    folder: str = ""
+    pid: int = 0
+    since: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,49 +98,63 @@ def _quota(path: Path) -> int:
         return 1 << 16
 
 
-def take(home: Home, wanted: int, count: int) -> Held | None:
+def take(
+    home: Home, wanted: int, count: int, holder: Holder, least: int | None = None
+) -> Held | None:
     """Take slots, the lowest free numbers.
 
     Args:
         home: Whose slots they are.
         wanted: How many.
         count: How many the machine has.
+        holder: Who takes them.
+        least: How few will do; None for as many as are wanted.
 
     Returns:
         The slots, or None if fewer are free; then none is held.
     """
-    numbers: list[int] = []
-    handles: list[int] = []
+    found: dict[int, int] = {}
     for number in range(count):
-        handle = locks.try_exclusive(home.slots / f"{number}.lock")
+        if len(found) == wanted:
+            break
+        handle = locks.try_exclusive(_path(home, number))
         if handle is not None:
-            numbers.append(number)
-            handles.append(handle)
-        if len(numbers) == wanted:
-            return Held(tuple(numbers), tuple(handles))
-    Held(tuple(numbers), tuple(handles)).release()
-    return None
+            found[number] = handle
+    held = Held(tuple(found), tuple(found.values()))
+    if len(found) < (wanted if least is None else least):
+        held.release()
+        return None
+    for handle in found.values():
+        _sign(handle, holder)
+    return held
+
+
+def _path(home: Home, number: int) -> Path:
+    return home.slots / f"{number}.lock"
+
+
+def _sign(handle: int, holder: Holder) -> None:
+    with contextlib.suppress(OSError):  # on a full disk nobody is told whose it is
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(dataclasses.asdict(holder)).encode(), 0)
 
 
 def free(home: Home, count: int) -> list[int]:
     """Return the numbers of the slots that nobody holds."""
-    return [n for n in range(count) if not locks.is_held(home.slots / f"{n}.lock")]
+    return [n for n in range(count) if not locks.is_held(_path(home, n))]
 
 
-def holders(home: Home, count: int, jobs: Iterable[Job]) -> dict[int, str | None]:
-    """Return for each slot the id of the job that has it.
-
-    Args:
-        home: Whose slots they are.
-        count: How many there are.
-        jobs: Those that run.
-
-    Returns:
-        Number to id; "" for a slot that is held, but by none of the jobs; None for a free one.
-    """
-    ids = {number: job.job_id for job in jobs for number in job.slots or ()}
+def holders(home: Home, count: int) -> dict[int, Holder]:
+    """Return who holds which slot, by its number; the free ones are left out."""
     unheld = set(free(home, count))
-    return {n: None if n in unheld else ids.get(n, "") for n in range(count)}
+    return {n: _holder(_path(home, n)) for n in range(count) if n not in unheld}
+
+
+def _holder(path: Path) -> Holder:
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):  # it has not signed yet, or could not
+        return Holder()
 
 
 def threads_for_each(count: int) -> int:

@@ -248,11 +248,10 @@ class JobStore:
                 return None
             job = dataclasses.replace(before, **changes)
             connection.execute(
-                "UPDATE jobs SET status = ?, rank = ?, document = ?, claim = coalesce(?, claim),"
+                "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim),"
                 " environment = CASE WHEN ? THEN NULL ELSE environment END WHERE id = ?",
                 (
                     job.status,
-                    job.priority.rank,
                     document_of(job, row[0]),
                     claim,
                     job.status.ended,
@@ -277,13 +276,13 @@ class JobStore:
         with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
             insert(connection, entry)
 
-    def forget(self, job_ids: Iterable[str], durations_before: float) -> None:
+    def forget(self, job_ids: Iterable[str], history_before: float) -> None:
         """Take jobs that have ended out of the index.
 
         Args:
             job_ids: Full ids.
-            durations_before: Seconds since the epoch; what tests took that were not seen since
-                then is forgotten too.
+            history_before: Seconds since the epoch; tests and runs that were not seen since then
+                are forgotten too.
         """
         ended = [str(status) for status in JobStatus if status.ended]
         with self.database.transaction() as connection:
@@ -291,4 +290,5 @@ class JobStore:
                 "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",
                 [(job_id, *ended) for job_id in job_ids],
             )
-            connection.execute("DELETE FROM durations WHERE seen_at < ?", (durations_before,))
+            for table in ("durations", "runs"):
+                connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (history_before,))

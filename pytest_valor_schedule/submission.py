@@ -7,10 +7,10 @@ import secrets
 import time
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import dispatcher, outlook, slots
+from pytest_valor_schedule import outlook, service, slots
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import again_if_rebuilt
-from pytest_valor_schedule.history import Estimate, History
+from pytest_valor_schedule.history import Estimate, History, selection
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.outlook import Place
@@ -49,12 +49,13 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         wanted = min(request.max_workers, len(collection.nodeids), slots.total(home))
         workers = max(1, wanted)
         history = History(store.database)
-        estimate = history.estimate(collection.rootdir, collection.nodeids, workers)
+        chosen = selection(order.arguments)
+        estimate = history.estimate(collection.rootdir, collection.nodeids, workers, chosen)
         job = _new_job(order, request, collection, estimate)
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = outlook.place_of(store, job, time.time())
-    dispatcher.ensure_running(home)
+    service.ensure_running(home)
     silent = "This version keeps the chat id with the job but sends no messages yet."
     warnings = () if request.notification_chat_id is None else (silent,)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
@@ -76,6 +77,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         notification_chat_id=request.notification_chat_id,
         test_count=len(collection.nodeids),
         estimated_seconds=round(estimate.seconds, 3),
+        estimated_memory_bytes=estimate.memory_bytes,
         created_at=now,
         umask=order.umask,
         chosen_by_cache=collection.chosen_by_cache or None,

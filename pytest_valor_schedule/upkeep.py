@@ -6,13 +6,13 @@ import dataclasses
 import os
 import time
 
-from pytest_valor_schedule import doctor, pruning, slots
+from pytest_valor_schedule import clock, doctor, pruning, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.request import check_amount
 from pytest_valor_schedule.retention import Retention
 from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
 
 
@@ -49,14 +49,24 @@ def list_slots() -> Answer:
     """Return who has which worker slot.
 
     Returns:
-        `slots`: for each `slot` (its number), `held`, and `job_id` if a job of this home has it;
-        or `error`.
+        `slots`: for each `slot` (its number), `held`, and who has it: `job_id`; for a run that
+        was started by hand None, and `pid`, `command`, `folder` and `since` (ISO 8601); or `error`.
     """
     home = Home.find(os.environ)
-    with JobStore(home) as store:
-        found = slots.holders(home, slots.total(home), store.jobs(JobStatus.RUNNING))
-    rows = [{"slot": n, "held": who is not None, "job_id": who or None} for n, who in found.items()]
-    return {"slots": rows}
+    home.make()
+    total = slots.total(home)
+    found = slots.holders(home, total)
+    return {"slots": [_slot(number, found.get(number)) for number in range(total)]}
+
+
+def _slot(number: int, who: Holder | None) -> Answer:
+    answer: Answer = {"slot": number, "held": who is not None, "job_id": None}
+    if who is not None:
+        answer["job_id"] = who.job_id or None
+    if who is not None and who.pid:
+        told = {"pid": who.pid, "command": who.command, "folder": who.folder}
+        answer |= {**told, "since": clock.to_text(who.since)}
+    return answer
 
 
 @errors_as_answers

@@ -24,6 +24,7 @@ from typing import Any
 
 from pytest_valor_schedule import get_job_results, journal, list_jobs
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.runner import PROCESS_NAME
 from pytest_valor_schedule.settings import Home
 
 KINDS = ("worker", "controller", "runner", "dispatcher", "submitter")
@@ -45,14 +46,15 @@ def kind_of(pid: int, home: Path) -> str | None:
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         environment = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return None
     if str(home) not in command + environment:
         return None
+    if name == PROCESS_NAME:  # it may show the command of the dispatcher that it was forked from
+        return "runner"
     if "pytest_valor_schedule.dispatcher" in command:
         return "dispatcher"
-    if "pytest_valor_schedule.runner" in command:
-        return "runner"
     if f"{JOB_ID_VARIABLE}=" in environment:
         return "worker" if "sys.stdin.readline" in command else "controller"
     return "submitter" if "--schedule" in command else None

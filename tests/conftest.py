@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, dispatcher, list_jobs, locks, processes
+from pytest_valor_schedule import cancel_job, list_jobs, locks, processes, service
 from pytest_valor_schedule.settings import Home
 
 pytest_plugins = ["pytester"]
@@ -30,6 +31,7 @@ def no_process_left() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
         yield mark
+        warm.stop()
         wait_until(lambda: not processes_marked(f"{MARK}={mark}"), "every process has ended")
 
 
@@ -124,7 +126,7 @@ def _end_everything(home: Home) -> None:
     for job in list_jobs(limit=1000).get("jobs", ()):
         if job["status"] in ("scheduled", "running"):
             cancel_job(job["job_id"])
-    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import warm
 from waiting import DEADLINE_SECONDS
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
@@ -34,10 +35,7 @@ def open_gate() -> None:
 
 def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run pytest as from a terminal and return what it printed."""
-    command = [sys.executable, "-m", "pytest", *QUICK, *arguments]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=DEADLINE_SECONDS
-    )
+    return warm.run([*QUICK, *arguments], folder)
 
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:

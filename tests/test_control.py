@@ -10,7 +10,6 @@ from waiting import wait_until
 
 from pytest_valor_schedule import (
     cancel_job,
-    dispatcher,
     get_job_status,
     hold_job,
     list_jobs,
@@ -18,6 +17,7 @@ from pytest_valor_schedule import (
     release_job,
     resume_queue,
     schedule_tests,
+    service,
     set_priority,
 )
 from pytest_valor_schedule.settings import Home
@@ -38,7 +38,7 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(paused: Home) -> None
     said = run_pytest("--schedule")
     job_id = scheduled_id(said)
     assert "because the queue is paused" in said.stdout
-    wait_until(lambda: not dispatcher.is_running(paused), "nobody serves what cannot start")
+    wait_until(lambda: not service.is_running(paused), "nobody serves what cannot start")
     status = get_job_status(job_id)
     assert (status["status"], "estimated_start" in status) == ("scheduled", False)
     assert "paused" in list_jobs()["jobs"][0]["reason"]
@@ -56,7 +56,7 @@ def test_a_held_job_lets_others_go_ahead(paused: Home) -> None:
     status = get_job_status(first)
     assert status["status"] == "scheduled"
     assert "because it is held" in status["reason"]
-    wait_until(lambda: not dispatcher.is_running(paused), "nobody serves what cannot start")
+    wait_until(lambda: not service.is_running(paused), "nobody serves what cannot start")
     answer = release_job(first[-6:])
     assert answer == {"job_id": first, "status": "scheduled", "held": False, "priority": "normal"}
     assert set(outcomes_of(first).values()) == {"passed"}

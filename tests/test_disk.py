@@ -28,11 +28,11 @@ from scheduled import (
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import (
-    dispatcher,
     get_job_results,
     get_job_status,
     list_jobs,
     schedule_tests,
+    service,
 )
 from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
@@ -55,7 +55,7 @@ def test_nothing_is_scheduled_on_a_full_disk(project: Path, home: Home, small_di
     project.joinpath("test_it.py").write_text("def test_it(): pass")
     ended = scheduled_id(run_pytest("--schedule"))
     before = results_of(ended)
-    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
     fill(small_disk)
     refused = run_pytest("--schedule")
     assert refused.returncode != 0
@@ -232,7 +232,7 @@ def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
     """Started at once, all but one end, and the job is run once."""
     project.joinpath("test_it.py").write_text("def test_it(): open('runs', 'a').write('x')")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatcher, "ensure_running", lambda home: None)
+        patch.setattr(service, "ensure_running", lambda home: None)
         job_id = schedule_tests("pytest")["job_id"]
     command = [sys.executable, "-m", "pytest_valor_schedule.dispatcher", str(home.root)]
     started = [subprocess.Popen(command) for _ in range(20)]

@@ -16,7 +16,7 @@ import pytest
 from scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import dispatcher, get_job_status, list_jobs
+from pytest_valor_schedule import get_job_status, list_jobs, runner, service
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
@@ -361,13 +361,16 @@ def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> N
 
 
 def _processes_of_module(module: str, home: Home) -> list[int]:
-    assert dispatcher.is_running(home)
+    assert service.is_running(home)
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
+            name = (folder / "comm").read_text().strip()
         except OSError:
             continue
+        if name == runner.PROCESS_NAME:
+            continue  # forked from the dispatcher, whose command it shows
         if module.encode() in command and str(home.root).encode() in command:
             found.append(int(folder.name))
     assert sys.executable

@@ -45,6 +45,15 @@ _queues = st.lists(
     ]
 )
 _totals = st.integers(1, 8)
+GIB = 2.0**30
+
+
+_hungry = st.tuples(_queues, st.lists(st.integers(0, int(4 * GIB)), min_size=8, max_size=8)).map(
+    lambda drawn: [
+        dataclasses.replace(job, estimated_memory_bytes=size)
+        for job, size in zip(*drawn, strict=False)
+    ]
+)
 
 
 @st.composite
@@ -198,19 +207,36 @@ def test_a_job_that_overruns_its_estimate_is_expected_to_reach_its_limit(
     assert policy.expected_end(job, NOW) == ends
 
 
-@pytest.mark.parametrize(
-    ("workers", "ahead", "slots", "text"),
-    [
-        (2, 0, 3, "waits for 2 worker slots, 1 of 4 free; r ends in about 40 s"),
-        (1, 2, 4, "waits for 1 worker slot, 0 of 4 free and 2 jobs ahead of it; r ends in about"),
-        (1, 1, 2, "waits for 1 job ahead of it"),
-        (1, 0, 2, None),
-    ],
-)
-def test_a_reason_names_what_a_job_waits_for(
-    workers: int, ahead: int, slots: int, text: str | None
+@steady
+@given(_hungry, _machines(), st.floats(-GIB, 8 * GIB))
+def test_memory_is_never_promised_twice(
+    queue: list[Job], machine: tuple[list[Running], int], memory: float
 ) -> None:
-    """In words, with the job that ends next."""
-    running = [Running("r", slots, NOW + 40)]
-    said = policy.reason(_job("a", workers), ahead, running, 4, NOW)
-    assert said is None if text is None else (said or "").startswith(text)
+    """What starts fits into what is left, but for a job that has the machine to itself."""
+    running, total = machine
+    starts = policy.to_start(queue, running, total, NOW, memory=memory)
+    taken = sum(policy.expected_memory(job, workers) for job, workers in starts)
+    assert not starts or taken <= memory or (len(starts) == 1 and not running)
+    assert starts or running or not queue
+
+
+@steady
+@given(_hungry, _machines(), st.floats(-GIB, 8 * GIB))
+def test_everybody_starts_some_day_with_little_memory_too(
+    queue: list[Job], machine: tuple[list[Running], int], memory: float
+) -> None:
+    """At the latest when a job is alone."""
+    running, total = machine
+    starts = policy.forecast(queue, running, total, NOW, memory=memory)
+    assert starts.keys() == {job.job_id for job in queue}
+
+
+def test_a_small_job_goes_ahead_of_one_that_waits_for_memory() -> None:
+    """If it ends before the memory for that one is free; the reservation is kept."""
+    running = [Running("r", 1, NOW + 30, memory=2 * GIB)]
+    big = _job("big", 1, 100.0, estimated_memory_bytes=int(3 * GIB))
+    small = _job("small", 1, 20.0, estimated_memory_bytes=int(GIB))
+    long = _job("long", 1, 200.0, estimated_memory_bytes=int(GIB))
+    light = _job("light", 1, 200.0, estimated_memory_bytes=1)
+    starts = policy.to_start([big, long, small, light], running, 4, NOW, memory=GIB + 1)
+    assert [job.job_id for job, _ in starts] == ["small", "light"]

@@ -26,7 +26,10 @@ from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.placement import worker_environment
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
+
+ME = Holder(command="pytest", folder="/project", pid=7, since=1.0)
 
 
 @pytest.fixture
@@ -38,12 +41,12 @@ def made(home: Home) -> Home:
 
 def test_slots_are_taken_once(made: Home) -> None:
     """Nobody gets a slot that is held, and nobody a part of what was asked for."""
-    first = slots.take(made, 2, 3)
+    first = slots.take(made, 2, 3, ME)
     assert first is not None
     assert first.numbers == (0, 1)
-    assert slots.take(made, 2, 3) is None
+    assert slots.take(made, 2, 3, ME) is None
     assert slots.free(made, 3) == [2]
-    second = slots.take(made, 1, 3)
+    second = slots.take(made, 1, 3, ME)
     assert second is not None
     assert second.numbers == (2,)
     first.release()
@@ -56,7 +59,7 @@ def test_a_slot_is_free_when_all_who_inherited_it_are_gone(made: Home) -> None:
     program = (
         "import sys, subprocess; from pathlib import Path; from pytest_valor_schedule import slots;"
         "from pytest_valor_schedule.settings import Home;"
-        "held = slots.take(Home(Path(sys.argv[1])), 1, 1);"
+        "held = slots.take(Home(Path(sys.argv[1])), 1, 1, slots.Holder());"
         "child = subprocess.Popen(['sleep', '600'], pass_fds=held.handles);"
         "print(child.pid, flush=True)"
     )

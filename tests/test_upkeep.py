@@ -13,7 +13,7 @@ from disks import as_root, fill, make_room
 from scheduled import GATED, is_running, open_gate, results_of, run_pytest, run_tool, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import dispatcher, get_job_results, get_job_status, list_jobs, upkeep
+from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, service, upkeep
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
@@ -64,7 +64,7 @@ def test_an_idle_dispatcher_prunes(ended: str, home: Home, project: Path) -> Non
     project.joinpath("test_it.py").write_text("def test_it(): pass")
     second = scheduled_id(run_pytest("--schedule"))
     results_of(second)
-    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
     assert [job["job_id"] for job in list_jobs()["jobs"]] == [second]
     assert not home.record(ended).exists()
 
@@ -96,7 +96,7 @@ def test_a_full_disk_can_be_pruned(project: Path, home: Home, small_disk: Path) 
     project.joinpath("test_it.py").write_text("def test_it(): print('x' * 50_000); assert 0")
     job_id = scheduled_id(run_pytest("--schedule"))
     results_of(job_id)
-    wait_until(lambda: not dispatcher.is_running(home), "the dispatcher has gone")
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
     fill(small_disk)
     done = run_tool("prune", "--keep-days", "0")
     assert done.returncode == 0, done.stderr

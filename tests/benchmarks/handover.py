@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_valor_schedule import cancel_job, dispatcher, list_jobs
+from pytest_valor_schedule import cancel_job, list_jobs, service
 from pytest_valor_schedule.settings import Home
 
 COLLECT = ("--collect-only", "-q")
@@ -41,7 +41,7 @@ def end_jobs() -> None:
 
 def wait_for_no_dispatcher(home: Home) -> None:
     """Wait until the dispatcher has gone for lack of work."""
-    while dispatcher.is_running(home):
+    while service.is_running(home):
         time.sleep(0.05)
 
 

@@ -1,0 +1,74 @@
+"""What of the machine is taken, and what is left for jobs that wait."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from pytest_valor_schedule import memory, policy, settings, slots
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.policy import Running
+from pytest_valor_schedule.slots import Holder
+from pytest_valor_schedule.store import JobStore
+
+_SHORTEST_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """The machine as the policy sees it.
+
+    Attributes:
+        total: How many worker slots there are.
+        running: Who has some of them.
+        memory: Bytes that further jobs may take.
+    """
+
+    total: int
+    running: tuple[Running, ...]
+    memory: float
+
+
+def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> Capacity:
+    """Return what is taken and what is left.
+
+    Args:
+        store: The queue.
+        total: How many slots there are.
+        active: The jobs that run, or are being started.
+        now: Seconds since the epoch.
+    """
+    jobs = [_at_its_use(store, each) for each in policy.occupied(active, now)]
+    ids = {each.job_id for each in jobs}
+    others = [who for who in slots.holders(store.home, total).values() if who.job_id not in ids]
+    growth = sum(max(0.0, each.memory - _used(store, each.job_id)) for each in jobs)
+    reserve = settings.memory_reserve_bytes(store.home)
+    left = memory.available() - reserve - growth
+    return Capacity(total, (*jobs, *_others(others, now)), left)
+
+
+def _at_its_use(store: JobStore, running: Running) -> Running:
+    """Believe what a job uses, where that is more than was expected."""
+    used = _used(store, running.job_id)
+    return dataclasses.replace(running, memory=max(running.memory, used))
+
+
+def _used(store: JobStore, job_id: str) -> float:
+    """Return the bytes that a running job uses, as its runner last said."""
+    try:
+        return float((store.progress(job_id) or {}).get("memory_mb", 0)) * 2**20
+    except (ScheduleError, TypeError, ValueError):
+        return 0.0
+
+
+def _others(holders: Iterable[Holder], now: float) -> Iterator[Running]:
+    """Return who else has slots: runs by hand, and jobs that have ended a moment ago.
+
+    A run by hand is expected to last as long again as it has already.
+    """
+    for who, count in Counter(holders).items():
+        seconds = max(_SHORTEST_SECONDS, now - who.since) if who.pid else _SHORTEST_SECONDS
+        name = f"a direct run in {who.folder}" if who.pid else "somebody else"
+        yield Running(who.job_id, count, now + seconds, name="" if who.job_id else name)

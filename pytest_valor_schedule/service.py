@@ -1,0 +1,40 @@
+"""Whether a dispatcher serves a home, and starting one where it is needed."""
+
+from __future__ import annotations
+
+import os
+
+from pytest_valor_schedule import locks, processes
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.store import JobStore
+
+
+def ensure_running(home: Home) -> None:
+    """Start a dispatcher unless one runs.
+
+    To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
+    goes looks at the queue once more after it has let go of the lock.
+    """
+    if _inside_job_of(home):
+        return
+    if not is_running(home):
+        arguments = [str(home.root)]
+        processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
+
+
+def look_after(store: JobStore) -> None:
+    """Start a dispatcher if there is anything for one to do, and none runs."""
+    if store.anything_to_do() and not store.database.read_only:
+        ensure_running(store.home)
+
+
+def is_running(home: Home) -> bool:
+    """Return whether a dispatcher serves a home: whether the lock that filelock takes is held."""
+    return locks.is_held(home.dispatcher_lock)
+
+
+def _inside_job_of(home: Home) -> bool:
+    """Whether we are in a job of this home, with which a dispatcher started here would end."""
+    job_id = os.environ.get(JOB_ID_VARIABLE)
+    return job_id is not None and home.job_folder(job_id).is_dir()
