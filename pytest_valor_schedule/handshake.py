@@ -17,6 +17,8 @@ JOB_ID_VARIABLE = "VALOR_SCHEDULE_JOB_ID"
 """Stays in the environment of everything that a job starts."""
 SLOT_VARIABLE = "VALOR_SCHEDULE_SLOT"
 """Tells each xdist worker of a job the number of its slot."""
+DIRECT_VARIABLE = "VALOR_SCHEDULE_DIRECT_RUN"
+"""Stays in the environment of everything that a direct run with slots starts."""
 COLLECT_VARIABLE = "VALOR_SCHEDULE_COLLECT"
 """Tells a pytest that it only collects for us; see `CollectOrder`."""
 

@@ -21,6 +21,7 @@ _OF_ANOTHER_RUN = (
     handshake.JOB_ID_VARIABLE,
     handshake.VARIABLE,
     handshake.SLOT_VARIABLE,
+    handshake.DIRECT_VARIABLE,
 )
 
 

@@ -1,4 +1,4 @@
-"""Inside a job's controller: each worker gets the number of its slot, and its share of threads."""
+"""Inside a controller: each worker gets the number of its slot, and its share of threads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Placement:
 
     Args:
         slots: The numbers of the job's slots.
-        threads: How many threads the libraries in one worker may use.
+        threads: How many threads the libraries in one worker may use; None to leave that to them.
     """
 
-    def __init__(self, slots: Sequence[int], threads: int) -> None:
+    def __init__(self, slots: Sequence[int], threads: int | None) -> None:
         self._slots = slots
         self._threads = threads
 
@@ -41,7 +41,10 @@ class Placement:
                 spec.env |= worker_environment(slot, self._threads, os.environ)
 
 
-def worker_environment(slot: int, threads: int, environment: Mapping[str, str]) -> dict[str, str]:
+def worker_environment(
+    slot: int, threads: int | None, environment: Mapping[str, str]
+) -> dict[str, str]:
     """Return the variables that a worker gets; what the user has set stays as it is."""
-    shares = {name: str(threads) for name in _THREADS if name not in environment}
+    names = _THREADS if threads is not None else ()
+    shares = {name: str(threads) for name in names if name not in environment}
     return {SLOT_VARIABLE: str(slot), **shares}

@@ -13,7 +13,9 @@ from pytest_valor_schedule import handshake
 
 _TOLD = pytest.StashKey[handshake.Handshake | handshake.CollectOrder | None]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
+_QUEUED_BY_MACHINE = pytest.StashKey[bool]()
 
+_OFF = ("", "none", "0", "false", "no", "off")
 _INI = {
     "schedule": "hand every run of this project over to the background queue: true or false",
     "schedule_wait": "wait for the end of a scheduled run: true or false",
@@ -99,6 +101,15 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
         # Here already, because xdist starts its loop from this hook.
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
+    elif told is None and _may_be_direct(config):
+        from pytest_valor_schedule import direct
+
+        environment = config.stash[_ENVIRONMENT]
+        mode = direct.mode_or_ignore(config, environment)
+        config.stash[_QUEUED_BY_MACHINE] = mode is direct.DirectRuns.QUEUE
+        if mode is direct.DirectRuns.SHARE:
+            with direct.sharing(config, environment):
+                return (yield)
     return (yield)
 
 
@@ -140,24 +151,48 @@ def _plugin_for(
         placement = Placement(told.slots, told.threads)
         config.pluginmanager.register(placement, "valor_schedule_placement")
         return ControllerRecorder(told)
-    if told is None and not _may_schedule(config):
-        return None
+    by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
+    asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
+    if told is None and not asked_for and not by_machine:
+        return None  # as almost always, and without an import
     from pytest_valor_schedule import session
 
     environment = config.stash[_ENVIRONMENT]
     if told is not None:
         return session.collecting(config, told, environment)
-    return session.scheduling(config, environment)
+    return session.scheduling(config, environment, by_machine=by_machine)
 
 
-def _may_schedule(config: pytest.Config) -> bool:
-    """Whether anything asks for the queue; cheap, because every pytest comes by here."""
-    if handshake.JOB_ID_VARIABLE in os.environ or _ENVIRONMENT not in config.stash:
-        return False  # inside a job, or a Config that was not made for a run
+def _may_be_direct(config: pytest.Config) -> bool:
+    """Whether this run may concern the machine though it does not ask for the queue."""
+    return (
+        _may_go_elsewhere(config)
+        and not _is_worker(config)
+        and not _is_asked_for(config)
+        and _machine_may_care(config)
+    )
+
+
+def _may_go_elsewhere(config: pytest.Config) -> bool:
+    """Whether this run is no part of a job or of a direct run, nor a Config without a run."""
+    inside = handshake.JOB_ID_VARIABLE in os.environ or handshake.DIRECT_VARIABLE in os.environ
+    return not inside and _ENVIRONMENT in config.stash
+
+
+def _is_asked_for(config: pytest.Config) -> bool:
     named = (
         config.option.schedule,
         config.option.schedule_wait,
         config.stash[_ENVIRONMENT].get("VALOR_SCHEDULE_SCHEDULE"),
         config.getini("valor_schedule_schedule"),
     )
-    return any(named)
+    return any(str(value).strip().lower() not in _OFF for value in named)
+
+
+def _machine_may_care(config: pytest.Config) -> bool:
+    """Whether there may be machine-wide settings about runs by hand."""
+    environment = config.stash[_ENVIRONMENT]
+    if "VALOR_SCHEDULE_DIRECT_RUNS" in environment:
+        return True
+    home = environment.get("VALOR_HOME") or os.path.join(environment.get("HOME", ""), ".valor")  # noqa: PTH118
+    return os.path.exists(os.path.join(home, "test_schedule", "config.toml"))  # noqa: PTH110, PTH118

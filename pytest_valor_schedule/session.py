@@ -38,12 +38,15 @@ def collecting(
     return Collector(Path(order.target), refusal, limits)
 
 
-def scheduling(config: pytest.Config, environment: Mapping[str, str]) -> object | None:
+def scheduling(
+    config: pytest.Config, environment: Mapping[str, str], *, by_machine: bool
+) -> object | None:
     """Return the plugin object that hands the run over; None if it shall run here after all.
 
     Args:
         config: pytest's.
         environment: The one that this pytest was started with.
+        by_machine: Whether the machine queues the runs that nobody else has asked to queue.
 
     Raises:
         pytest.UsageError: if an option or setting cannot be used.
@@ -52,14 +55,14 @@ def scheduling(config: pytest.Config, environment: Mapping[str, str]) -> object 
         home = Home.find(environment)
         sources = Sources(config, environment, home.settings())
         asked_for = config.option.schedule or config.option.schedule_wait
-        if not asked_for and not settings.is_on(sources.setting("schedule")):
+        if not (asked_for or by_machine or settings.is_on(sources.setting("schedule"))):
             return None
         refusal = _refusal(config)
         if refusal and not asked_for:
             return None  # switched on for all runs, but this one is for the terminal
         if refusal:
             raise InvalidRequestError(refusal)
-        wait = settings.is_on(sources.setting("schedule_wait"))
+        wait = by_machine or settings.is_on(sources.setting("schedule_wait"))
         request, limits = sources.request(), sources.limits()
     except ScheduleError as error:
         raise pytest.UsageError(str(error)) from None

@@ -55,8 +55,10 @@ def kind_of(pid: int, home: Path) -> str | None:
         return "runner"
     if "pytest_valor_schedule.dispatcher" in command:
         return "dispatcher"
+    if "sys.stdin.readline" in command:
+        return "worker"
     if f"{JOB_ID_VARIABLE}=" in environment:
-        return "worker" if "sys.stdin.readline" in command else "controller"
+        return "controller"
     return "submitter" if "--schedule" in command else None
 
 

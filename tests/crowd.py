@@ -1,9 +1,10 @@
 """Schedule jobs from many processes at once, and count the workers that live.
 
-`python tests/crowd.py [JOBS] [SLOTS]`: every submitter is a process of its own; the jobs differ in
-priority, size and length. Every 20 ms the live xdist workers are counted from /proc. Prints the
-most that were seen and the order in which the jobs started; the exit code is 0 if there were never
-more workers than slots and every job ended well.
+`python tests/crowd.py [JOBS] [SLOTS] [DIRECT]`: every submitter is a process of its own; the jobs
+differ in priority, size and length. Among them so many `pytest -n auto` are started by hand, on a
+machine with `direct_runs = "share"`. Every 20 ms the live xdist workers are counted from /proc.
+Prints the most that were seen and the order in which the jobs started; the exit code is 0 if there
+were never more workers than slots and every job ended well.
 """
 
 from __future__ import annotations
@@ -36,12 +37,23 @@ PATIENCE_SECONDS = 300.0
 def submitter(folder: Path, number: int) -> subprocess.Popen[bytes]:
     """Start a pytest that schedules one of the jobs."""
     priority, workers, tests, seconds = KINDS[number % len(KINDS)]
-    project = folder / f"project{number}"
+    options = ["--schedule", "--priority", priority, "--max-workers", str(workers)]
+    return _pytest(folder / f"job{number}", tests, seconds, options)
+
+
+def by_hand(folder: Path, number: int) -> subprocess.Popen[bytes]:
+    """Start a pytest that runs its tests itself."""
+    return _pytest(folder / f"direct{number}", 6, 0.1, ["-n", "auto"])
+
+
+def _pytest(
+    project: Path, tests: int, seconds: float, options: list[str]
+) -> subprocess.Popen[bytes]:
     project.mkdir()
     (project / "test_it.py").write_text(SUITE.format(tests=tests, seconds=seconds))
-    command = [sys.executable, "-m", "pytest", "--schedule", "-q", "-p", "no:cacheprovider"]
-    options = ["--priority", priority, "--max-workers", str(workers)]
-    return subprocess.Popen([*command, *options], cwd=project, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=project, stdout=quiet, stderr=quiet)
 
 
 def parent_of(pid: int) -> int | None:
@@ -64,42 +76,54 @@ def live_workers(home: Path) -> int:
     return sum(parent is not None and parent not in workers for parent in parents)
 
 
-def run(folder: Path, count: int) -> tuple[int, list[dict[str, Any]]]:
-    """Return the most workers that lived at once, and the jobs in the order of their start."""
+def run(
+    folder: Path, count: int, direct: int
+) -> tuple[int, list[dict[str, Any]], list[int | None]]:
+    """Run a crowd to its end.
+
+    Returns:
+        The most workers that lived at once, the jobs in the order of their start, and the exit
+        codes of what was started by hand.
+    """
     home = Path(os.environ["VALOR_HOME"])
     submitters = [submitter(folder, number) for number in range(count)]
+    direct_runs = [by_hand(folder, number) for number in range(direct)]
+    pytests = submitters + direct_runs
     deadline = time.monotonic() + PATIENCE_SECONDS
     most, jobs = 0, list[dict[str, Any]]()
     look_at = 0.0
     while time.monotonic() < deadline:
         most = max(most, live_workers(home))
-        if time.monotonic() >= look_at and all(each.poll() is not None for each in submitters):
+        if time.monotonic() >= look_at and all(each.poll() is not None for each in pytests):
             look_at = time.monotonic() + 0.5
             jobs = list_jobs(limit=count)["jobs"]
             if len(jobs) == count and all(job["status"] in ENDED for job in jobs):
                 break
         time.sleep(0.02)
-    return most, sorted(jobs, key=lambda job: str(job.get("started_at")))
+    codes = [each.poll() for each in direct_runs]
+    return most, sorted(jobs, key=lambda job: str(job.get("started_at"))), codes
 
 
 def main() -> int:
     """Run, print what was seen, and return the exit code."""
     given = [int(text) for text in sys.argv[1:]]
-    count, slots = given + [8, 2][len(given) :]
+    count, slots, direct = given + [8, 2, 0][len(given) :]
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {
             "VALOR_HOME": str(Path(folder) / "home"),
             "VALOR_SCHEDULE_IDLE_SECONDS": "0.5",
             "VALOR_SCHEDULE_SLOTS": str(slots),
+            "VALOR_SCHEDULE_DIRECT_RUNS": "share",
+            "PYTEST_XDIST_AUTO_NUM_WORKERS": str(slots),
         }
-        most, jobs = run(Path(folder), count)
+        most, jobs, codes = run(Path(folder), count, direct)
         while machinery(Path(os.environ["VALOR_HOME"])):
             time.sleep(0.1)
     for job in jobs:
         print(f"{job['priority']:7} {job['workers']} of {job['max_workers']} {job.get('outcome')}")
-    print(f"{len(jobs)} jobs, {slots} slots, at most {most} workers at once")
-    good = [job for job in jobs if job.get("outcome") == "passed"]
-    return 0 if len(good) == count and 0 < most <= slots else 1
+    print(f"{len(jobs)} jobs, {direct} by hand, {slots} slots, at most {most} workers at once")
+    good = len([job for job in jobs if job.get("outcome") == "passed"])
+    return 0 if good == count and codes == [0] * direct and 0 < most <= slots else 1
 
 
 if __name__ == "__main__":

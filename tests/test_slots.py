@@ -178,8 +178,8 @@ def test_low_priority_is_nice(project: Path) -> None:
 
 
 def test_submitters_at_once_get_no_more_workers_than_slots() -> None:
-    """A short run of tests/crowd.py: jobs of all kinds from several processes at once."""
+    """A short run of tests/crowd.py: jobs of all kinds, and runs by hand, at once."""
     program = str(Path(__file__).with_name("crowd.py"))
-    done = subprocess.run([sys.executable, program, "4"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, program, "3", "2", "2"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 jobs, 2 slots, at most" in done.stdout
+    assert "3 jobs, 2 by hand, 2 slots, at most" in done.stdout

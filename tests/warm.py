@@ -11,6 +11,7 @@ import functools
 import importlib
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ def _become(wanted: dict[str, Any]) -> None:
     sys.path[0] = wanted["folder"]
     sys.argv = [pytest.__file__, *wanted["arguments"]]
     sys.orig_argv = [sys.executable, "-m", "pytest", *wanted["arguments"]]
-    sys.exit(pytest.console_main())
+    runpy.run_module("pytest", run_name="__main__")
 
 
 def main() -> None:
