@@ -180,7 +180,8 @@ class _Ledger:
 
     def changes(self, tests: Sequence[str]) -> str | None:
         """Return how the collection of the job differs from that of its submitter."""
-        gone = len(set(tests) - self.collected.keys()) if self.collected else 0
+        seen = self.collected.keys() | self.attempts.keys()
+        gone = len(set(tests) - seen) if self.collected else 0
         new = len(self.collected.keys() - set(tests))
         if not gone:
             return f"{new} {'test is' if new == 1 else 'tests are'} new" if new else None

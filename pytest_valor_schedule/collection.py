@@ -40,6 +40,7 @@ class Collection:
         test_timeout_seconds: The project's limit for one test.
         stall_seconds: The project's limit for a time without any event.
         log_mb: The project's limit for the log, in MiB.
+        order: Which tests go first.
     """
 
     nodeids: tuple[str, ...]
@@ -50,6 +51,7 @@ class Collection:
     test_timeout_seconds: float | None = None
     stall_seconds: float | None = None
     log_mb: float | None = None
+    order: str | None = None
 
     def write(self, path: Path) -> None:
         """Write the collection for the process that asked for it."""

@@ -36,6 +36,8 @@ class Handshake:
         only: A file with the node ids to run, as JSON; None for all.
         slots: The numbers of the worker slots that the job has.
         threads: How many threads the libraries in one worker may use.
+        order: Which tests go first; see `units.Order`.
+        known: A file with what the history knows of the tests; None for nothing.
     """
 
     folder: str
@@ -46,6 +48,8 @@ class Handshake:
     only: str | None = None
     slots: list[int] = dataclasses.field(default_factory=list)
     threads: int = 1
+    order: str = ""
+    known: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""

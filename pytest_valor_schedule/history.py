@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pytest_valor_schedule.database import Database
+from pytest_valor_schedule.units import Known, filled
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
 _UNKNOWN_SECONDS = 0.05
@@ -22,6 +24,7 @@ class Estimate:
     seconds: float
     runs: int
     memory_bytes: int = 0
+    useful_workers: int | None = None
 
     @property
     def basis(self) -> str:
@@ -86,30 +89,46 @@ class History:
             if run is not None:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
+    def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
+        """Return what is known of a project's tests, by node id."""
+        rows = self._rows(project)
+        found = ((nodeid, rows.get(_storable(nodeid))) for nodeid in nodeids)
+        return {
+            nodeid: Known(row["seconds"], bool(row["failed"]))
+            for nodeid, row in found
+            if row is not None
+        }
+
+    def _rows(self, project: str) -> dict[str, sqlite3.Row]:
+        with self._database.reading() as connection:
+            query = "SELECT nodeid, seconds, runs, failed FROM durations WHERE project = ?"
+            return {row["nodeid"]: row for row in connection.execute(query, (project,))}
+
     def estimate(
-        self, project: str, nodeids: Sequence[str], workers: int, selected: str = ""
+        self, project: str, nodeids: Sequence[str], most_workers: int, selected: str = ""
     ) -> Estimate:
-        """Return how long these tests will take with so many workers, and with how much memory.
+        """Return how long these tests will take, with how many workers and how much memory.
 
         Args:
             project: The root directory.
             nodeids: The tests.
-            workers: How many will run them.
+            most_workers: How many may run them.
             selected: `selection` of the arguments.
         """
-        with self._database.reading() as connection:
-            query = "SELECT nodeid, seconds, runs FROM durations WHERE project = ?"
-            rows = connection.execute(query, (project,)).fetchall()
-        known = {row["nodeid"]: row for row in rows}
-        found = [known.get(_storable(nodeid)) for nodeid in nodeids]
-        wanted = [row and row["seconds"] for row in found]
-        runs = max((row["runs"] for row in found if row), default=0)
-        seconds = makespan(_filled(wanted), workers)
-        startup, memory = self._whole(project, selected, workers)
-        return Estimate(startup + seconds, runs, memory)
+        rows = self._rows(project)
+        found = [rows.get(_storable(nodeid)) for nodeid in nodeids]
+        runs = max((row["runs"] for row in found if row is not None), default=0)
+        seconds = filled(
+            [None if row is None else row["seconds"] for row in found], _UNKNOWN_SECONDS
+        )
+        startup, for_each = self._whole(project, selected)
+        useful = useful_workers(sum(seconds), startup, most_workers) if runs else None
+        workers = useful or most_workers
+        memory = round(for_each * (1 + workers))
+        return Estimate(startup + makespan(seconds, workers), runs, memory, useful)
 
-    def _whole(self, project: str, selected: str, workers: int) -> tuple[float, int]:
-        """Return the expected start-up in seconds, and the peak of memory in bytes."""
+    def _whole(self, project: str, selected: str) -> tuple[float, float]:
+        """Return the expected start-up in seconds, and the memory of one process in bytes."""
         query = "SELECT * FROM runs WHERE project = ? ORDER BY selection = ? DESC, seen_at DESC"
         with self._database.reading() as connection:
             rows = connection.execute(query, (project, selected)).fetchall()
@@ -119,7 +138,7 @@ class History:
             (r["peak_memory_bytes"] / (1 + r["workers"]) for r in same if r["peak_memory_bytes"]),
             default=_UNKNOWN_BYTES,
         )
-        return next(iter(startups), _STARTUP_SECONDS), round(for_each * (1 + workers))
+        return next(iter(startups), _STARTUP_SECONDS), for_each
 
 
 _LEARN_TEST = f"""
@@ -147,11 +166,18 @@ def _storable(nodeid: str) -> str:
     return nodeid.encode(errors="backslashreplace").decode()
 
 
-def _filled(seconds: Sequence[float | None]) -> list[float]:
-    """Count unknown tests as the 90th percentile of the known ones."""
-    known = sorted(value for value in seconds if value is not None)
-    unknown = known[int(0.9 * (len(known) - 1))] if known else _UNKNOWN_SECONDS
-    return [unknown if value is None else value for value in seconds]
+def useful_workers(seconds: float, startup: float, most: int) -> int:
+    """Return how many workers pay.
+
+    One more pays as long as those there are would still be busy when it is ready, which takes
+    about half of the start-up; the other half is the controller's.
+
+    Args:
+        seconds: What the tests take, one after the other.
+        startup: Seconds from the start of pytest to that of the first test.
+        most: How many there may be.
+    """
+    return max(1, min(most, 1 + int(seconds / max(startup / 2, 0.01))))
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

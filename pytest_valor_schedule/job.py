@@ -206,6 +206,8 @@ class Job:
     test_timeout_seconds: float | None = None
     stall_seconds: float | None = None
     log_mb: float | None = None
+    order: str | None = None
+    useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None
     outcome: Outcome | None = None
@@ -215,8 +217,9 @@ class Job:
 
     @property
     def workers_wanted(self) -> int:
-        """How many workers can be of use: never more than there are tests."""
-        return max(1, min(self.max_workers, self.test_count))
+        """How many workers can be of use: no more than there are tests, or than pay."""
+        most = min(self.max_workers, self.useful_workers or self.max_workers)
+        return max(1, min(most, self.test_count))
 
     @property
     def command(self) -> tuple[str, ...]:

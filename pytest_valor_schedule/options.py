@@ -13,6 +13,7 @@ from pytest_valor_schedule.request import (
     check_max_workers,
     check_notification_chat_id,
     check_optional_amount,
+    check_order,
     check_priority,
     check_timeout_minutes,
     number,
@@ -45,13 +46,14 @@ class Sources:
             notification_chat_id=self._checked("notify", check_notification_chat_id),
         )
 
-    def limits(self) -> dict[str, float | None]:
-        """Return the limits of a job that are the project's to set: clocks in seconds, MiB."""
+    def limits(self) -> dict[str, Any]:
+        """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
         minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
         return {
             "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
             "stall_seconds": minutes and minutes * 60,
             "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
+            "order": self._checked("order", check_order),
         }
 
     def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:

@@ -25,6 +25,7 @@ _INI = {
     "notify": "default of --notify",
     "test_timeout": "seconds after which a single test of a job is ended; none by default",
     "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
+    "order": "which tests of a job go first: longest, failed-first or collected",
     "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }
 
@@ -143,6 +144,7 @@ def _plugin_for(
     config: pytest.Config, told: handshake.Handshake | handshake.CollectOrder | None
 ) -> object | None:
     if isinstance(told, handshake.Handshake):
+        from pytest_valor_schedule.balancer import Balancer
         from pytest_valor_schedule.guard import Guard
         from pytest_valor_schedule.placement import Placement
         from pytest_valor_schedule.recorder import ControllerRecorder
@@ -150,6 +152,7 @@ def _plugin_for(
         config.pluginmanager.register(Guard(), "valor_schedule_guard")
         placement = Placement(told.slots, told.threads)
         config.pluginmanager.register(placement, "valor_schedule_placement")
+        config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
         return ControllerRecorder(told)
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.job import JobStatus, Priority
+from pytest_valor_schedule.units import Order
 
 _LONGEST_MINUTES = 366 * 24 * 60
 
@@ -67,6 +68,17 @@ def check_optional_amount(value: Any, source: str) -> float | None:
     raise InvalidRequestError(
         f"{source} is {_shown(value)}, but must be a number above 0, or 0 to switch it off."
     )
+
+
+def check_order(value: Any, source: str) -> str:
+    """Return value as an order of tests or raise InvalidRequestError."""
+    try:
+        return str(Order(value))
+    except ValueError:
+        words = ", ".join(f'"{word}"' for word in Order)
+        raise InvalidRequestError(
+            f"{source} is {_shown(value)}, but must be one of {words}."
+        ) from None
 
 
 def check_notification_chat_id(value: Any, source: str = "notification_chat_id") -> str | None:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from pytest_valor_schedule import (
     completion,
+    files,
     handshake,
     journal,
+    known,
     processes,
     service,
     slots,
@@ -24,6 +26,7 @@ from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import Handshake
+from pytest_valor_schedule.history import History
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
@@ -147,7 +150,8 @@ class Runner:
         chosen = None
         if only is not None:
             chosen = self._folder / f"{prefix}.only.json"
-            chosen.write_text(json.dumps(list(only)))
+            with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
+                json.dump(list(only), file)
         process = processes.start_job(
             self._job.command,
             self._job.cwd,
@@ -180,12 +184,25 @@ class Runner:
             slots=list(self._held.numbers),
             threads=slots.threads_for_each(slots.total_or_cpus(self._store.home)),
             only=None if only is None else str(only),
+            order=self._job.order or "",
+            known=self._known(prefix),
         )
         own = {
             handshake.VARIABLE: told.to_text(),
             handshake.JOB_ID_VARIABLE: self._job.job_id,
         }
         return {**self._environment, **own}
+
+    def _known(self, prefix: str) -> str | None:
+        """Write what is known of the tests and return where; without it they run all the same."""
+        path = self._folder / f"{prefix}.known.json"
+        try:
+            found = History(self._store.database).known(self._job.rootdir, self._tests)
+            known.write(path, found)
+        except (ScheduleError, OSError) as error:
+            say(f"{self._job.job_id}: What is known of the tests was not found: {error}")
+            return None
+        return str(path)
 
     def _chosen(self) -> Sequence[str] | None:
         """Return the tests to run where the job itself might choose others by its cache."""

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from sys import executable, orig_argv
+from typing import Any
 
 import pytest
 
@@ -109,7 +110,7 @@ def _leave_cache_alone(config: pytest.Config) -> None:
 
 
 def _collection(
-    session: pytest.Session, limits: Mapping[str, float | None], refusal: str | None = None
+    session: pytest.Session, limits: Mapping[str, Any], refusal: str | None = None
 ) -> Collection:
     option = session.config.option
     return Collection(
@@ -129,9 +130,7 @@ def _collection_failed(session: pytest.Session) -> bool:
 class Collector:
     """Writes down what was collected."""
 
-    def __init__(
-        self, target: Path, refusal: str | None, limits: Mapping[str, float | None]
-    ) -> None:
+    def __init__(self, target: Path, refusal: str | None, limits: Mapping[str, Any]) -> None:
         self._target = target
         self._refusal = refusal
         self._limits = limits
@@ -153,7 +152,7 @@ class Submitter:
         home: Home,
         order: Order,
         request: Request,
-        limits: Mapping[str, float | None],
+        limits: Mapping[str, Any],
         wait: bool,
     ) -> None:
         self._home = home

@@ -195,6 +195,7 @@ DEFAULTS: Mapping[str, Any] = {
     "test_timeout": None,
     "stall_minutes": 5,
     "log_mb": 50,
+    "order": "longest",
     "slots": None,
     "aging_minutes": policy.AGING_SECONDS / 60,
     "memory_reserve_mb": 512,

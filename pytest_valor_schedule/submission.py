@@ -46,11 +46,10 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         StoreError: if the queue cannot be used; nothing is scheduled then.
     """
     with JobStore(home) as store:
-        wanted = min(request.max_workers, len(collection.nodeids), slots.total(home))
-        workers = max(1, wanted)
+        most = max(1, min(request.max_workers, len(collection.nodeids), slots.total(home)))
         history = History(store.database)
         chosen = selection(order.arguments)
-        estimate = history.estimate(collection.rootdir, collection.nodeids, workers, chosen)
+        estimate = history.estimate(collection.rootdir, collection.nodeids, most, chosen)
         job = _new_job(order, request, collection, estimate)
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
@@ -58,6 +57,7 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
     service.ensure_running(home)
     silent = "This version keeps the chat id with the job but sends no messages yet."
     warnings = () if request.notification_chat_id is None else (silent,)
+    workers = min(most, job.workers_wanted)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
 
 
@@ -78,12 +78,14 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         test_count=len(collection.nodeids),
         estimated_seconds=round(estimate.seconds, 3),
         estimated_memory_bytes=estimate.memory_bytes,
+        useful_workers=estimate.useful_workers,
         created_at=now,
         umask=order.umask,
         chosen_by_cache=collection.chosen_by_cache or None,
         test_timeout_seconds=collection.test_timeout_seconds,
         stall_seconds=collection.stall_seconds,
         log_mb=collection.log_mb,
+        order=collection.order,
     )
 
 

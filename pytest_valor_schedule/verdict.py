@@ -5,6 +5,9 @@ from __future__ import annotations
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.job import Outcome, TestOutcome
 
+OTHER_COLLECTION = "another collection in worker "
+"""How the report begins of a worker that collected something else than the others."""
+
 
 def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | None]:
     """Return how a job ended that nobody stopped, and one sentence where that is not plain.
@@ -38,7 +41,7 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
     if account.changes:
         return account.changes
     if account.collection_errors:
-        return f"{account.collection_errors[0]['nodeid']} could not be collected"
+        return _not_collected(str(account.collection_errors[0]["nodeid"]))
     if account.deaths:
         return f"a worker ended ({account.deaths[-1]})"
     if exit_code is None:
@@ -46,3 +49,7 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
     if exit_code < 0:
         return f"pytest was ended by signal {-exit_code}"
     return f"pytest ended with exit code {exit_code}"
+
+
+def _not_collected(what: str) -> str:
+    return what if what.startswith(OTHER_COLLECTION) else f"{what} could not be collected"

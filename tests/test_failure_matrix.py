@@ -160,10 +160,13 @@ ROWS = [
     Row(
         name="collection-differs",
         conftest="def pytest_collection_modifyitems(config, items):\n"
-        "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw1': items.pop()",
-        others=NOT_RUN,
-        outcome="incomplete",
-        explanation="not there any more",
+        "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw1': items.pop()\n"
+        "@pytest.hookimpl(trylast=True)\n"
+        "def pytest_collection_finish(session):\n"
+        "    if getattr(session.config, 'workerinput', {}).get('workerid') == 'gw1': once()",
+        test="while not os.path.exists('once'): time.sleep(0.01)",
+        outcome="failed",
+        explanation="another collection in worker gw1",
     ),
     _crash(
         "replacement-collects-something-else",

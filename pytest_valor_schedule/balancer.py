@@ -1,0 +1,55 @@
+"""Inside a job's controller: gives xdist our scheduler, and that what is known of the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule.balancing import Balancing
+from pytest_valor_schedule.handshake import Handshake, collection_digest
+from pytest_valor_schedule.known import known_of
+from pytest_valor_schedule.units import Order
+from pytest_valor_schedule.verdict import OTHER_COLLECTION
+
+_SERVED = ("load", "worksteal", "loadscope", "loadfile", "loadgroup")
+
+
+class Balancer:
+    """Answers xdist's question for a scheduler, unless a conftest.py of the project does."""
+
+    def __init__(self, told: Handshake) -> None:
+        self._told = told
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config) -> Balancing | None:
+        """Return our scheduler for the modes that it knows."""
+        dist = config.getoption("dist")
+        if dist not in _SERVED:
+            return None
+        told = self._told
+
+        def refuse(node: Any, text: str) -> None:
+            """Report it as xdist does where it ends the whole run for it."""
+            name = f"{OTHER_COLLECTION}{node.gateway.id}"
+            report = pytest.CollectReport(name, outcome="failed", longrepr=text, result=[])
+            config.hook.pytest_collectreport(report=report)
+
+        return Balancing(
+            workers=told.workers,
+            dist=str(dist),
+            order=Order(told.order) if told.order in list(Order) else Order.LONGEST,
+            known=known_of(told.known),
+            digest=_digest(told),
+            refuse=refuse,
+            config=config,
+        )
+
+
+def _digest(told: Handshake) -> str:
+    """Return the digest of the tests that this round is for."""
+    if told.only is None:
+        return told.digest
+    return collection_digest(set(json.loads(Path(told.only).read_text())))

@@ -1,0 +1,249 @@
+"""Which worker of a job runs which test: a scheduler for pytest-xdist.
+
+Longest first, in units, to whoever is free. An xdist worker takes a further test before it runs
+one, and that cannot be taken back; so one that has its share already gets the shortest. The first
+worker begins as soon as it has collected.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_valor_schedule import units
+from pytest_valor_schedule.handshake import collection_digest
+from pytest_valor_schedule.log import say
+from pytest_valor_schedule.units import Known, Order, Unit
+
+_QUEUED_SECONDS = 0.15  # of work for each worker: enough to hide the way of a message
+_FIRST_GUESS_SECONDS = 0.05
+Node = Any  # xdist's WorkerController
+
+
+class _Lane:
+    """What one worker has been given and has not finished, in the order in which it runs it."""
+
+    def __init__(self) -> None:
+        self.tests: deque[tuple[int, Unit]] = deque()
+        self.refused = False
+        self.since = 0.0  # when the first of the tests began
+
+    def rest(self) -> list[Unit]:
+        """Return what is left but for the first test, which may be running."""
+        left: dict[Unit, list[int]] = {}
+        for index, unit in list(self.tests)[1:]:
+            left.setdefault(unit, []).append(index)
+        return [
+            Unit(tuple(indices), _part(unit, len(indices)), unit.failed)
+            for unit, indices in left.items()
+        ]
+
+
+def _part(unit: Unit, count: int) -> float | None:
+    """Return the share of so many of a unit's tests in its seconds."""
+    return None if unit.seconds is None else unit.seconds * count / len(unit.indices)
+
+
+class Balancing:
+    """An xdist scheduler (`xdist.scheduler.Scheduling`).
+
+    Args:
+        workers: How many workers the run is to have.
+        dist: xdist's mode.
+        order: Which unit goes first.
+        known: Node id to what the history knows.
+        digest: `collection_digest` of the tests that the run is for.
+        refuse: Gets a worker that collected something else, and a text that says so.
+        clock: The monotonic clock.
+        config: pytest's, which other plugins look for in a scheduler.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int,
+        dist: str = "load",
+        order: Order = Order.LONGEST,
+        known: Mapping[str, Known] | None = None,
+        digest: str | None = None,
+        refuse: Callable[[Node, str], None] = lambda node, text: None,
+        clock: Callable[[], float] = time.monotonic,
+        config: Any = None,
+    ) -> None:
+        self.config = config
+        self._workers = max(1, workers)
+        self._dist = dist
+        self._order = order
+        self._known = known or {}
+        self._digest = digest
+        self._refuse = refuse
+        self._clock = clock
+        self._lanes: dict[Node, _Lane] = {}
+        self._collected: dict[Node, list[str]] = {}
+        self._collection: list[str] | None = None
+        self._pending: deque[Unit] = deque()
+        self._guess = _FIRST_GUESS_SECONDS  # of a test, where nothing is known
+        self._done = 0
+        self._given_up = False
+
+    # What xdist asks for.
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All workers that are there."""
+        return list(self._lanes)
+
+    @property
+    def collection_is_completed(self) -> bool:
+        """Whether work can be handed out."""
+        return self._collection is not None
+
+    @property
+    def tests_finished(self) -> bool:
+        """Whether nothing is left to hand out, and every worker is at its last test at most."""
+        if self._given_up:
+            return True
+        if self._collection is None or self._pending:
+            return False
+        return all(len(lane.tests) < 2 for lane in self._lanes.values())
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything is left to hand out or to run."""
+        return bool(self._pending) or any(lane.tests for lane in self._lanes.values())
+
+    def add_node(self, node: Node) -> None:
+        """Take in a worker that is about to collect."""
+        self._lanes[node] = _Lane()
+
+    def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
+        """Take in what a worker has collected."""
+        self._collected[node] = list(collection)
+        if self._collection is None:
+            self._adopt(node)
+        else:
+            self._compare(node)
+
+    def schedule(self) -> None:
+        """Hand out work to all who have collected."""
+        for node in self._lanes:
+            self._refill(node)
+
+    def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
+        """Note that a worker has finished a test."""
+        lane = self._lanes[node]
+        lane.tests = deque(entry for entry in lane.tests if entry[0] != item_index)
+        lane.since = self._clock()
+        self._done += 1
+        self._guess += (duration - self._guess) / min(self._done, 50)
+        self._refill(node)
+
+    def mark_test_pending(self, item: str) -> None:
+        """Hand a test out once more, before all else."""
+        assert self._collection is not None
+        self._pending.appendleft(Unit((self._collection.index(item),), self._guess))
+        self.schedule()
+
+    def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
+        """Nothing is ever asked back."""
+
+    def remove_node(self, node: Node) -> str | None:
+        """Forget a worker and hand out what it has not run; return the test in which it died."""
+        lane = self._lanes.pop(node)
+        self._collected.pop(node, None)
+        if lane.refused and not self._lanes:
+            self._given_up = True  # whoever counts the tests will see that some are missing
+        if not lane.tests:
+            return None
+        assert self._collection is not None
+        crashed = self._collection[lane.tests[0][0]]
+        self._put_back(lane.rest())
+        self.schedule()
+        return crashed
+
+    # How it decides.
+
+    def _adopt(self, node: Node) -> None:
+        """Take a worker's collection for that of the run, if it is the right one, or all are in."""
+        found = self._collected[node]
+        if self._digest is None or collection_digest(set(found)) == self._digest:
+            self._begin(found)
+        elif len(self._collected) >= self._workers:
+            self._begin(next(iter(self._collected.values())))
+
+    def _begin(self, collection: list[str]) -> None:
+        self._collection = collection
+        try:
+            found = units.cut(collection, self._known, self._dist, self._workers)
+            self._pending = deque(units.ordered(found, self._order))
+        except Exception as error:  # which would be the end of the whole run
+            say(f"The tests go as they were collected, because: {error!r}")
+            self._pending = deque(Unit((index,)) for index in range(len(collection)))
+        for node in list(self._collected):
+            self._compare(node)
+
+    def _compare(self, node: Node) -> None:
+        """Give no work to a worker that has collected something else: it means other tests."""
+        found, wanted = self._collected[node], self._collection
+        if found == wanted or wanted is None:
+            return
+        self._lanes[node].refused = True
+        only = list(set(found) ^ set(wanted))[:3]
+        what = f"for example {', '.join(sorted(only))}" if only else "in another order"
+        node.shutdown()
+        self._refuse(node, f"This worker collected other tests than the others, {what}.")
+
+    def _put_back(self, rest: Iterable[Unit]) -> None:
+        everything = [*self._pending, *rest]
+        self._pending = deque(units.ordered(everything, self._order))
+
+    def _refill(self, node: Node) -> None:
+        """Send a worker what it should have by now, in one message."""
+        lane = self._lanes[node]
+        if lane.refused or node not in self._collected or node.shutting_down:
+            return
+        share = self._share()
+        enough = min(_QUEUED_SECONDS, share / 4)
+        if self._wants(lane, enough / 2):
+            if sent := self._fill(lane, share, enough):
+                node.send_runtest_some(sent)
+            if len(lane.tests) == 1:
+                node.shutdown()  # it waits for what comes after its last test
+
+    def _fill(self, lane: _Lane, share: float, enough: float) -> list[int]:
+        """Give a worker tests until it has enough, and return them."""
+        before = len(lane.tests)
+        if not lane.tests:
+            lane.since = self._clock()
+        while self._pending and self._wants(lane, enough) and not self._may_leave(lane, share):
+            over = lane.tests and self._load(lane) >= share
+            unit = self._pending.pop() if over else self._pending.popleft()
+            lane.tests.extend((index, unit) for index in unit.indices)
+        return [index for index, _ in list(lane.tests)[before:]]
+
+    def _wants(self, lane: _Lane, enough: float) -> bool:
+        return len(lane.tests) < 2 or self._load(lane) < enough
+
+    def _may_leave(self, lane: _Lane, share: float) -> bool:
+        """Whether a worker has its share in one test, and each that is left can go to another."""
+        has_share = len(lane.tests) == 1 and self._load(lane) >= share
+        return has_share and len(self._pending) < self._workers
+
+    def _share(self) -> float:
+        """Return how long each worker would still be busy if all work was divided evenly."""
+        pending = sum(self._seconds(unit, len(unit.indices)) for unit in self._pending)
+        return (pending + sum(map(self._load, self._lanes.values()))) / self._workers
+
+    def _load(self, lane: _Lane) -> float:
+        """Return how long a worker will be busy with what it has."""
+        total = sum(self._seconds(unit, 1) for _, unit in lane.tests)
+        if not lane.tests:
+            return 0.0
+        running = self._seconds(lane.tests[0][1], 1)
+        return total - min(running, self._clock() - lane.since)
+
+    def _seconds(self, unit: Unit, count: int) -> float:
+        known = _part(unit, count)
+        return count * self._guess if known is None else known
