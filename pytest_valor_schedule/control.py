@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_valor_schedule import completion, service
+from pytest_valor_schedule import bell, completion, service
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
@@ -54,6 +54,7 @@ def cancel(store: JobStore, job: Job) -> Job:
         text = "Cancelled on request before it started."
         ending = Ending(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
         job = completion.complete(store, job, ending) or store.get(job.job_id)
+        bell.ring(store.home.bell)
     if job.status is JobStatus.RUNNING:
         job = _cancel_running(store, job)
     if job.status is not JobStatus.CANCELLED:

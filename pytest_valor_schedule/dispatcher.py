@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 import time
 from pathlib import Path
 
 from pytest_valor_schedule import completion, policy, processes, pruning
+from pytest_valor_schedule.bell import Bell
 from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
@@ -17,7 +19,7 @@ from pytest_valor_schedule.log import say
 from pytest_valor_schedule.settings import Home, aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
-_POLL_SECONDS = 0.05
+_LOOK_SECONDS = 0.25  # at the latest, if nobody rings
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
@@ -127,7 +129,7 @@ class Trouble:
 
 def _serve(home: Home) -> None:
     """Look after the queue until there has been nothing to do for a while."""
-    with JobStore(home) as store:
+    with JobStore(home) as store, contextlib.closing(Bell(home.bell)) as bell:
         executor = LocalExecutor(home, store)
         dispatcher = Dispatcher(store, executor)
         patience = idle_seconds(home)
@@ -145,7 +147,7 @@ def _serve(home: Home) -> None:
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since >= patience:
                 break
-            time.sleep(_POLL_SECONDS)
+            bell.wait(_LOOK_SECONDS if busy else min(_LOOK_SECONDS, patience))
         executor.close()
         pruning.prune_quietly(store, time.time())
 

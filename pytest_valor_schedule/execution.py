@@ -128,7 +128,7 @@ class Execution:
                 if stalled(self.progress.last_event, now, self._limits.stall):
                     self._note_stall()
                     return Exit(code=None, stalled=True)
-            time.sleep(_POLL_SECONDS)
+            processes.await_end(process, _POLL_SECONDS)
         return Exit(code=process.returncode)
 
     @staticmethod

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -211,6 +212,19 @@ def start_job(
         OSError: if the command or the folder is not there.
     """
     return _start(command, cwd, output, environment, inherited, umask)
+
+
+def await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Return when a child has ended, or after so many seconds."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not on Linux
+        time.sleep(seconds)
+        return
+    try:
+        select.select([handle], [], [], seconds)
+    finally:
+        os.close(handle)
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> None:

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from pytest_valor_schedule import (
+    bell,
     completion,
     files,
     handshake,
@@ -269,7 +270,10 @@ def serve(home: Home, job_id: str, attempt: int) -> None:
                 Runner(store, job, held).run()
             except ScheduleError as error:
                 say(f"{job_id}: {error}")
+        if held is not None:
+            held.release()
         service.look_after(store)  # it may have died while this job ran
+    bell.ring(home.bell)
 
 
 def main() -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 
-from pytest_valor_schedule import locks, processes
+from pytest_valor_schedule import bell, locks, processes
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
+
+
+def call(home: Home) -> None:
+    """Have the queue looked at now, because it has changed."""
+    bell.ring(home.bell)
+    ensure_running(home)
 
 
 def ensure_running(home: Home) -> None:

@@ -70,6 +70,11 @@ class Home:
         return self.schedule / "dispatcher.log"
 
     @property
+    def bell(self) -> Path:
+        """The named pipe that wakes the dispatcher."""
+        return self.schedule / "bell"
+
+    @property
     def paused(self) -> Path:
         """The file that is there while no job is to be started."""
         return self.schedule / "paused"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from pytest_valor_schedule import control, service
+from pytest_valor_schedule import bell, control, service
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.request import check_priority
 from pytest_valor_schedule.settings import Home
@@ -48,7 +48,7 @@ def set_priority(job_id: str, priority: Literal["low", "normal", "high"]) -> Ans
 def _change_waiting(job_id: str, **changes: Any) -> Answer:
     with control.open_queue() as store:
         job = control.change_waiting(store, store.find(job_id), **changes)
-        service.look_after(store)
+        service.call(store.home)
     fields = {"job_id": job.job_id, "status": str(job.status), "held": bool(job.held)}
     return {**fields, "priority": str(job.priority)}
 
@@ -69,5 +69,6 @@ def pause_queue() -> Answer:
 def resume_queue() -> Answer:
     """Let jobs start again; see `pause_queue`."""
     control.resume(Home.find(os.environ))
-    with control.open_queue():
+    with control.open_queue() as store:
+        bell.ring(store.home.bell)
         return {"paused": False}

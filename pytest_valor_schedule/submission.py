@@ -54,7 +54,7 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = outlook.place_of(store, job, time.time())
-    service.ensure_running(home)
+    service.call(home)
     silent = "This version keeps the chat id with the job but sends no messages yet."
     warnings = () if request.notification_chat_id is None else (silent,)
     workers = min(most, job.workers_wanted)

@@ -232,7 +232,7 @@ def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
     """Started at once, all but one end, and the job is run once."""
     project.joinpath("test_it.py").write_text("def test_it(): open('runs', 'a').write('x')")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "ensure_running", lambda home: None)
+        patch.setattr(service, "call", lambda home: None)
         job_id = schedule_tests("pytest")["job_id"]
     command = [sys.executable, "-m", "pytest_valor_schedule.dispatcher", str(home.root)]
     started = [subprocess.Popen(command) for _ in range(20)]
