@@ -9,21 +9,12 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pytest_valor_schedule import (
-    clock,
-    completion,
-    control,
-    files,
-    outlook,
-    submission,
-)
+from pytest_valor_schedule import clock, control, files, outlook
 from pytest_valor_schedule.answers import Answer, errors_as_answers
-from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import JobStatusError, again_if_rebuilt
 from pytest_valor_schedule.job import Job, JobStatus
-from pytest_valor_schedule.order import checked_folder, order_of
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import (
     Request,
@@ -32,7 +23,10 @@ from pytest_valor_schedule.request import (
     check_status_filter,
 )
 from pytest_valor_schedule.settings import Home
-from pytest_valor_schedule.submission import Receipt
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.store import JobStore
+    from pytest_valor_schedule.submission import Receipt
 
 
 @errors_as_answers
@@ -61,6 +55,11 @@ def schedule_tests(
         `estimated_duration` (text), `timeout_minutes`, and `warnings` if there are any; or
         `error`, and with it `exit_code` and `output` where pytest could not collect.
     """
+    # Here, because a look at the list needs none of it.
+    from pytest_valor_schedule.collection import collect
+    from pytest_valor_schedule.order import order_of
+    from pytest_valor_schedule.submission import submit
+
     request = Request.checked(priority, max_workers, timeout_minutes, notification_chat_id)
     order = order_of(test_specification, cwd)
     found = collect(
@@ -70,8 +69,15 @@ def schedule_tests(
         order.environment,
         request.timeout_minutes * 60,
     )
-    receipt = submission.submit(Home.find(os.environ), order, request, found)
+    receipt = submit(Home.find(os.environ), order, request, found)
     return _scheduled_answer(receipt, found.nodeids)
+
+
+def _published(store: JobStore, job: Job) -> Answer:
+    """Return the record of a job that has ended."""
+    from pytest_valor_schedule import completion
+
+    return completion.published(store, job)
 
 
 def _scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
@@ -109,7 +115,7 @@ def get_job_status(job_id: str) -> Answer:
             progress = store.progress(job.job_id)
             answer |= {"progress": progress} if progress else {}
         else:
-            answer["results"] = completion.published(store, job)["results"]
+            answer["results"] = _published(store, job)["results"]
     return answer
 
 
@@ -194,7 +200,7 @@ def get_job_results(job_id: str) -> Answer:
                 f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
                 status=job.status,
             )
-        document = completion.published(store, job)
+        document = _published(store, job)
     names = ("exit_code", "explanation", "collection_errors")
     return {
         "job_id": job.job_id,
@@ -253,5 +259,7 @@ def newest_job_here() -> str:
     Raises:
         UnknownJobError: if there is none.
     """
+    from pytest_valor_schedule.order import checked_folder
+
     with control.open_queue() as store:
         return store.newest_from(str(checked_folder(None)))

@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_valor_schedule import bell, completion, service
-from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule import bell, service
 from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.settings import Home
@@ -49,6 +48,9 @@ def cancel(store: JobStore, job: Job) -> Job:
     Raises:
         JobStatusError: if it has ended already, or does not end in time.
     """
+    from pytest_valor_schedule import completion  # here, because a look needs none of it
+    from pytest_valor_schedule.completion import Ending
+
     _refuse_if_ended(job)
     if job.status is JobStatus.SCHEDULED:
         text = "Cancelled on request before it started."

@@ -33,13 +33,19 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
         job.job_id,
         short_id(job.job_id),
         job.status,
+        storable(job.cwd),
         document_of(job),
         entry.claim,
         entry.environment,
         packed(entry.tests),
     )
-    columns = "id, tail, status, document, claim, environment, tests"
-    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
+    columns = "id, tail, status, folder, document, claim, environment, tests"
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?)", row)
+
+
+def storable(text: str) -> str:
+    """Return a path or node id as SQLite can keep it: without lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def document_of(job: Job, before: str | None = None) -> str:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from pytest_valor_schedule.database import Database
+from pytest_valor_schedule.entry import storable
 from pytest_valor_schedule.units import Known, filled
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
@@ -81,7 +82,7 @@ class History:
         """
         bad = set(failed)
         rows = [
-            (project, _storable(nodeid), value, nodeid in bad, now)
+            (project, storable(nodeid), value, nodeid in bad, now)
             for nodeid, value in seconds.items()
         ]
         with self._database.transaction() as connection:
@@ -92,7 +93,7 @@ class History:
     def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
         """Return what is known of a project's tests, by node id."""
         rows = self._rows(project)
-        found = ((nodeid, rows.get(_storable(nodeid))) for nodeid in nodeids)
+        found = ((nodeid, rows.get(storable(nodeid))) for nodeid in nodeids)
         return {
             nodeid: Known(row["seconds"], bool(row["failed"]))
             for nodeid, row in found
@@ -116,7 +117,7 @@ class History:
             selected: `selection` of the arguments.
         """
         rows = self._rows(project)
-        found = [rows.get(_storable(nodeid)) for nodeid in nodeids]
+        found = [rows.get(storable(nodeid)) for nodeid in nodeids]
         runs = max((row["runs"] for row in found if row is not None), default=0)
         seconds = filled(
             [None if row is None else row["seconds"] for row in found], _UNKNOWN_SECONDS
@@ -159,11 +160,6 @@ ON CONFLICT DO UPDATE SET workers = excluded.workers, seen_at = excluded.seen_at
             + peak_memory_bytes / (1 + workers) * (1 + excluded.workers))),
         excluded.peak_memory_bytes, peak_memory_bytes)
 """
-
-
-def _storable(nodeid: str) -> str:
-    """Return a node id as SQLite can keep it: without lone surrogates."""
-    return nodeid.encode(errors="backslashreplace").decode()
 
 
 def useful_workers(seconds: float, startup: float, most: int) -> int:

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT NOT NULL UNIQUE,
     tail TEXT NOT NULL,                     -- last part of the id
     status TEXT NOT NULL,
+    folder TEXT NOT NULL,                   -- the working directory
     document TEXT NOT NULL,                 -- the job as JSON
     claim TEXT,                             -- the process that runs it
     progress TEXT,
@@ -38,6 +39,21 @@ CREATE TABLE IF NOT EXISTS jobs (
 );
 CREATE INDEX IF NOT EXISTS jobs_in_order ON jobs (status, seq);
 CREATE INDEX IF NOT EXISTS jobs_by_tail ON jobs (tail);
+CREATE INDEX IF NOT EXISTS jobs_by_folder ON jobs (folder, seq);
+CREATE TABLE IF NOT EXISTS totals (         -- so that nobody has to count the jobs
+    status TEXT PRIMARY KEY,
+    jobs INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS job_added AFTER INSERT ON jobs BEGIN
+    INSERT INTO totals VALUES (new.status, 1) ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
+CREATE TRIGGER IF NOT EXISTS job_removed AFTER DELETE ON jobs BEGIN
+    UPDATE totals SET jobs = jobs - 1 WHERE status = old.status;
+END;
+CREATE TRIGGER IF NOT EXISTS job_moved AFTER UPDATE OF status ON jobs BEGIN
+    UPDATE totals SET jobs = jobs - 1 WHERE status = old.status;
+    INSERT INTO totals VALUES (new.status, 1) ON CONFLICT DO UPDATE SET jobs = jobs + 1;
+END;
 CREATE TABLE IF NOT EXISTS durations (
     project TEXT NOT NULL,
     nodeid TEXT NOT NULL,

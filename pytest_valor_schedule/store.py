@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pytest_valor_schedule import record, recovery
 from pytest_valor_schedule.database import Database
-from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, unpacked
+from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, storable, unpacked
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.job import Job, JobStatus, job_record
 from pytest_valor_schedule.settings import Home
@@ -99,12 +99,9 @@ class JobStore:
         Raises:
             UnknownJobError: if there is none.
         """
-        query = (
-            "SELECT id FROM jobs WHERE json_extract(document, '$.cwd') = ?"
-            " ORDER BY seq DESC LIMIT 1"
-        )
+        query = "SELECT id FROM jobs WHERE folder = ? ORDER BY seq DESC LIMIT 1"
         with self.database.reading() as connection:
-            row = connection.execute(query, (folder,)).fetchone()
+            row = connection.execute(query, (storable(folder),)).fetchone()
         if row is None:
             raise UnknownJobError(
                 f"No job was scheduled from {folder}; name one that `valor-schedule list` shows."
@@ -196,7 +193,7 @@ class JobStore:
         """Return how many jobs there are, or are of a status."""
         where, values = ("WHERE status = ?", (status,)) if status else ("", ())
         with self.database.reading() as connection:
-            query = f"SELECT count(*) FROM jobs {where}"
+            query = f"SELECT coalesce(sum(jobs), 0) FROM totals {where}"
             return int(connection.execute(query, values).fetchone()[0])
 
     def _any_active(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from typing import TYPE_CHECKING
 
-from pytest_valor_schedule import clock, doctor, pruning, slots
+from pytest_valor_schedule import clock, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.request import check_amount
@@ -14,6 +15,9 @@ from pytest_valor_schedule.retention import Retention
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.doctor import Finding
 
 
 @errors_as_answers
@@ -27,12 +31,14 @@ def examine_home(*, repair: bool = False) -> Answer:
         `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
         where its repair failed `error`; or `error`.
     """
+    from pytest_valor_schedule import doctor  # here, because a look at the slots needs none of it
+
     home = Home.find(os.environ)
     findings = [_treated(finding, repair) for finding in doctor.examine(home)]
     return {"home": str(home.root), "versions": doctor.versions(), "findings": findings}
 
 
-def _treated(finding: doctor.Finding, repair: bool) -> Answer:
+def _treated(finding: Finding, repair: bool) -> Answer:
     answer: Answer = {"text": finding.text, "repairable": finding.repair is not None}
     answer["repaired"] = False
     if repair and finding.repair is not None:
@@ -80,6 +86,8 @@ def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Answ
     Returns:
         `logs` and `records` (job ids), `others` (file names), `bytes`, `dry_run`; or `error`.
     """
+    from pytest_valor_schedule import pruning
+
     home = Home.find(os.environ)
     retention = Retention.of(home.settings())
     if keep_days is not None:
