@@ -22,13 +22,47 @@ _FIRST_GUESS_SECONDS = 0.05
 Node = Any  # xdist's WorkerController
 
 
+class _Work:
+    """How much work there is, kept as it changes: it is asked for after each test."""
+
+    def __init__(self) -> None:
+        self._known = 0.0
+        self._unknown = 0
+
+    def add(self, unit: Unit, tests: int) -> None:
+        """Count so many of a unit's tests, or no longer if negative."""
+        part = _part(unit, tests)
+        if part is None:
+            self._unknown += tests
+        else:
+            self._known += part
+
+    def seconds(self, guess: float) -> float:
+        """Return how long it takes, where an unknown test takes so long as guessed."""
+        return self._known + self._unknown * guess
+
+
 class _Lane:
     """What one worker has been given and has not finished, in the order in which it runs it."""
 
     def __init__(self) -> None:
         self.tests: deque[tuple[int, Unit]] = deque()
+        self.work = _Work()
         self.refused = False
         self.since = 0.0  # when the first of the tests began
+
+    def give(self, unit: Unit) -> None:
+        """Add a unit to what the worker has."""
+        self.tests.extend((index, unit) for index in unit.indices)
+        self.work.add(unit, len(unit.indices))
+
+    def finish(self, index: int) -> None:
+        """Take a test away that has been run, as a rule the first."""
+        for entry in self.tests:
+            if entry[0] == index:
+                self.tests.remove(entry)
+                self.work.add(entry[1], -1)
+                break
 
     def rest(self) -> list[Unit]:
         """Return what is left but for the first test, which may be running."""
@@ -84,9 +118,10 @@ class Balancing:
         self._collected: dict[Node, list[str]] = {}
         self._collection: list[str] | None = None
         self._pending: deque[Unit] = deque()
+        self._left = _Work()
         self._guess = _FIRST_GUESS_SECONDS  # of a test, where nothing is known
         self._done = 0
-        self._given_up = False
+        self._coming = self._workers  # that have been started, but are not here yet
 
     # What xdist asks for.
 
@@ -103,11 +138,13 @@ class Balancing:
     @property
     def tests_finished(self) -> bool:
         """Whether nothing is left to hand out, and every worker is at its last test at most."""
-        if self._given_up:
-            return True
-        if self._collection is None or self._pending:
+        if self._collection is None:
             return False
-        return all(len(lane.tests) < 2 for lane in self._lanes.values())
+        if self._pending and self._takers():
+            return False
+        # With nobody to take what is left the run is over; the runner will see what is missing.
+        most = 0 if self._pending else 1
+        return all(len(lane.tests) <= most for lane in self._lanes.values())
 
     @property
     def has_pending(self) -> bool:
@@ -117,6 +154,7 @@ class Balancing:
     def add_node(self, node: Node) -> None:
         """Take in a worker that is about to collect."""
         self._lanes[node] = _Lane()
+        self._coming = max(0, self._coming - 1)
 
     def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
         """Take in what a worker has collected."""
@@ -134,7 +172,7 @@ class Balancing:
     def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
         """Note that a worker has finished a test."""
         lane = self._lanes[node]
-        lane.tests = deque(entry for entry in lane.tests if entry[0] != item_index)
+        lane.finish(item_index)
         lane.since = self._clock()
         self._done += 1
         self._guess += (duration - self._guess) / min(self._done, 50)
@@ -143,7 +181,9 @@ class Balancing:
     def mark_test_pending(self, item: str) -> None:
         """Hand a test out once more, before all else."""
         assert self._collection is not None
-        self._pending.appendleft(Unit((self._collection.index(item),), self._guess))
+        unit = Unit((self._collection.index(item),), self._guess)
+        self._pending.appendleft(unit)
+        self._left.add(unit, 1)
         self.schedule()
 
     def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
@@ -153,8 +193,8 @@ class Balancing:
         """Forget a worker and hand out what it has not run; return the test in which it died."""
         lane = self._lanes.pop(node)
         self._collected.pop(node, None)
-        if lane.refused and not self._lanes:
-            self._given_up = True  # whoever counts the tests will see that some are missing
+        if lane.tests or not node.shutting_down:
+            self._coming += 1  # it has died, and xdist replaces it
         if not lane.tests:
             return None
         assert self._collection is not None
@@ -177,10 +217,11 @@ class Balancing:
         self._collection = collection
         try:
             found = units.cut(collection, self._known, self._dist, self._workers)
-            self._pending = deque(units.ordered(found, self._order))
+            self._put_back(found)
         except Exception as error:  # which would be the end of the whole run
             say(f"The tests go as they were collected, because: {error!r}")
-            self._pending = deque(Unit((index,)) for index in range(len(collection)))
+            self._order, self._left = Order.COLLECTED, _Work()
+            self._put_back(Unit((index,)) for index in range(len(collection)))
         for node in list(self._collected):
             self._compare(node)
 
@@ -196,14 +237,18 @@ class Balancing:
         self._refuse(node, f"This worker collected other tests than the others, {what}.")
 
     def _put_back(self, rest: Iterable[Unit]) -> None:
-        everything = [*self._pending, *rest]
-        self._pending = deque(units.ordered(everything, self._order))
+        added = list(rest)
+        self._pending = deque(units.ordered([*self._pending, *added], self._order))
+        for unit in added:
+            self._left.add(unit, len(unit.indices))
 
     def _refill(self, node: Node) -> None:
         """Send a worker what it should have by now, in one message."""
         lane = self._lanes[node]
         if lane.refused or node not in self._collected or node.shutting_down:
             return
+        if not self._wants(lane, _QUEUED_SECONDS / 2):
+            return  # as almost always
         share = self._share()
         enough = min(_QUEUED_SECONDS, share / 4)
         if self._wants(lane, enough / 2):
@@ -217,33 +262,35 @@ class Balancing:
         before = len(lane.tests)
         if not lane.tests:
             lane.since = self._clock()
-        while self._pending and self._wants(lane, enough) and not self._may_leave(lane, share):
+        while self._pending and self._wants(lane, enough) and not self._may_go(lane, share):
             over = lane.tests and self._load(lane) >= share
             unit = self._pending.pop() if over else self._pending.popleft()
-            lane.tests.extend((index, unit) for index in unit.indices)
+            self._left.add(unit, -len(unit.indices))
+            lane.give(unit)
         return [index for index, _ in list(lane.tests)[before:]]
 
     def _wants(self, lane: _Lane, enough: float) -> bool:
         return len(lane.tests) < 2 or self._load(lane) < enough
 
-    def _may_leave(self, lane: _Lane, share: float) -> bool:
+    def _may_go(self, lane: _Lane, share: float) -> bool:
         """Whether a worker has its share in one test, and each that is left can go to another."""
         has_share = len(lane.tests) == 1 and self._load(lane) >= share
-        return has_share and len(self._pending) < self._workers
+        return has_share and len(self._pending) < self._takers()
+
+    def _takers(self) -> int:
+        """Return how many workers may take work, now or when they have come."""
+        here = [lane.refused or node.shutting_down for node, lane in self._lanes.items()]
+        return here.count(False) + self._coming
 
     def _share(self) -> float:
         """Return how long each worker would still be busy if all work was divided evenly."""
-        pending = sum(self._seconds(unit, len(unit.indices)) for unit in self._pending)
-        return (pending + sum(map(self._load, self._lanes.values()))) / self._workers
+        left = self._left.seconds(self._guess)
+        return (left + sum(map(self._load, self._lanes.values()))) / self._workers
 
     def _load(self, lane: _Lane) -> float:
         """Return how long a worker will be busy with what it has."""
-        total = sum(self._seconds(unit, 1) for _, unit in lane.tests)
         if not lane.tests:
             return 0.0
-        running = self._seconds(lane.tests[0][1], 1)
-        return total - min(running, self._clock() - lane.since)
-
-    def _seconds(self, unit: Unit, count: int) -> float:
-        known = _part(unit, count)
-        return count * self._guess if known is None else known
+        running = _part(lane.tests[0][1], 1)
+        begun = min(self._guess if running is None else running, self._clock() - lane.since)
+        return lane.work.seconds(self._guess) - begun

@@ -9,7 +9,7 @@ from pytest_valor_schedule import accounting, journal, record, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
-from pytest_valor_schedule.history import History, Run, selection
+from pytest_valor_schedule.history import History, Run, makespan, selection
 from pytest_valor_schedule.job import (
     Job,
     JobStatus,
@@ -155,6 +155,9 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
     )
 
 
+_WHOLE = (Outcome.PASSED, Outcome.FAILED)
+
+
 def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
     """Keep what the run was like for the next estimate; that this fails is no harm to the job."""
     unknown = (TestOutcome.NOT_RUN, TestOutcome.CRASHED)
@@ -168,12 +171,12 @@ def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
 
 
 def _run(job: Job, results: tuple[TestResult, ...]) -> Run | None:
-    starts = [result.started_at for result in results if result.started_at is not None]
-    if not starts or job.started_at is None or job.workers is None:
+    if job.summary is None or job.workers is None or job.outcome not in _WHOLE:
         return None
+    tests = makespan([result.duration_seconds for result in results], job.workers)
     return Run(
         selection=selection(job.arguments),
         workers=job.workers,
-        startup_seconds=max(0.0, min(starts) - job.started_at),
+        overhead_seconds=max(0.0, job.summary.duration_seconds - tests),
         peak_memory_bytes=job.peak_memory_bytes,
     )

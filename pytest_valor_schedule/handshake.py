@@ -7,20 +7,15 @@ a pytest started by a test is not mistaken for the job itself.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
-VARIABLE = "VALOR_SCHEDULE_HANDSHAKE"
-JOB_ID_VARIABLE = "VALOR_SCHEDULE_JOB_ID"
-"""Stays in the environment of everything that a job starts."""
-SLOT_VARIABLE = "VALOR_SCHEDULE_SLOT"
-"""Tells each xdist worker of a job the number of its slot."""
-DIRECT_VARIABLE = "VALOR_SCHEDULE_DIRECT_RUN"
-"""Stays in the environment of everything that a direct run with slots starts."""
-COLLECT_VARIABLE = "VALOR_SCHEDULE_COLLECT"
-"""Tells a pytest that it only collects for us; see `CollectOrder`."""
+from pytest_valor_schedule.variables import COLLECT_VARIABLE as COLLECT_VARIABLE
+from pytest_valor_schedule.variables import DIRECT_VARIABLE as DIRECT_VARIABLE
+from pytest_valor_schedule.variables import JOB_ID_VARIABLE as JOB_ID_VARIABLE
+from pytest_valor_schedule.variables import SLOT_VARIABLE as SLOT_VARIABLE
+from pytest_valor_schedule.variables import VARIABLE as VARIABLE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +55,11 @@ class Handshake:
         """Return what `to_json` gave."""
         return cls(**_known(cls, fields))
 
+    @property
+    def is_job(self) -> Literal[True]:
+        """That this pytest is a job."""
+        return True
+
     def to_text(self) -> str:
         """Return the handshake as the value of `VARIABLE`."""
         return json.dumps(self.to_json())
@@ -76,6 +76,11 @@ class CollectOrder:
 
     target: str
     lifeline: int | None
+
+    @property
+    def is_job(self) -> Literal[False]:
+        """That this pytest is no job."""
+        return False
 
     def to_text(self) -> str:
         """Return the order as the value of `COLLECT_VARIABLE`."""
@@ -99,4 +104,6 @@ def _known(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def collection_digest(nodeids: Iterable[str]) -> str:
     """Return a text that is equal for equal sets of node ids."""
+    import hashlib  # here, because every pytest comes by this module
+
     return hashlib.sha256("\0".join(sorted(nodeids)).encode(errors="surrogatepass")).hexdigest()

@@ -14,7 +14,7 @@ from pytest_valor_schedule.units import Known, filled
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
 _UNKNOWN_SECONDS = 0.05
-_STARTUP_SECONDS = 1.0
+_OVERHEAD_SECONDS = 1.0
 _UNKNOWN_BYTES = 64 * 2**20  # of one process
 
 
@@ -42,13 +42,13 @@ class Run:
     Attributes:
         selection: Digest of its arguments; see `selection`.
         workers: How many it had.
-        startup_seconds: From the start of pytest to that of the first test.
+        overhead_seconds: What it took besides its tests: the start of pytest, and its end.
         peak_memory_bytes: The most that all its processes used together.
     """
 
     selection: str
     workers: int
-    startup_seconds: float | None = None
+    overhead_seconds: float | None = None
     peak_memory_bytes: float | None = None
 
 
@@ -122,24 +122,24 @@ class History:
         seconds = filled(
             [None if row is None else row["seconds"] for row in found], _UNKNOWN_SECONDS
         )
-        startup, for_each = self._whole(project, selected)
-        useful = useful_workers(sum(seconds), startup, most_workers) if runs else None
+        overhead, for_each = self._whole(project, selected)
+        useful = useful_workers(sum(seconds), overhead, most_workers) if runs else None
         workers = useful or most_workers
         memory = round(for_each * (1 + workers))
-        return Estimate(startup + makespan(seconds, workers), runs, memory, useful)
+        return Estimate(overhead + makespan(seconds, workers), runs, memory, useful)
 
     def _whole(self, project: str, selected: str) -> tuple[float, float]:
-        """Return the expected start-up in seconds, and the memory of one process in bytes."""
+        """Return what a run takes besides its tests, in seconds, and the bytes of one process."""
         query = "SELECT * FROM runs WHERE project = ? ORDER BY selection = ? DESC, seen_at DESC"
         with self._database.reading() as connection:
             rows = connection.execute(query, (project, selected)).fetchall()
-        startups = [row["startup_seconds"] for row in rows if row["startup_seconds"] is not None]
+        overheads = [r["overhead_seconds"] for r in rows if r["overhead_seconds"] is not None]
         same = [row for row in rows if row["selection"] == selected] or rows
         for_each = max(
             (r["peak_memory_bytes"] / (1 + r["workers"]) for r in same if r["peak_memory_bytes"]),
             default=_UNKNOWN_BYTES,
         )
-        return next(iter(startups), _STARTUP_SECONDS), for_each
+        return next(iter(overheads), _OVERHEAD_SECONDS), for_each
 
 
 _LEARN_TEST = f"""
@@ -149,12 +149,12 @@ ON CONFLICT DO UPDATE SET seconds = seconds + {_WEIGHT} * (excluded.seconds - se
 """
 # A peak rises at once and sinks slowly: too much memory harms more than a wait.
 _LEARN_RUN = f"""
-INSERT INTO runs (project, selection, workers, startup_seconds, peak_memory_bytes, seen_at)
-VALUES (:p, :selection, :workers, :startup_seconds, :peak_memory_bytes, :n)
+INSERT INTO runs (project, selection, workers, overhead_seconds, peak_memory_bytes, seen_at)
+VALUES (:p, :selection, :workers, :overhead_seconds, :peak_memory_bytes, :n)
 ON CONFLICT DO UPDATE SET workers = excluded.workers, seen_at = excluded.seen_at,
-    startup_seconds = coalesce(
-        startup_seconds + {_WEIGHT} * (excluded.startup_seconds - startup_seconds),
-        excluded.startup_seconds, startup_seconds),
+    overhead_seconds = coalesce(
+        overhead_seconds + {_WEIGHT} * (excluded.overhead_seconds - overhead_seconds),
+        excluded.overhead_seconds, overhead_seconds),
     peak_memory_bytes = coalesce(
         max(excluded.peak_memory_bytes, {_WEIGHT} * (excluded.peak_memory_bytes
             + peak_memory_bytes / (1 + workers) * (1 + excluded.workers))),
@@ -162,18 +162,18 @@ ON CONFLICT DO UPDATE SET workers = excluded.workers, seen_at = excluded.seen_at
 """
 
 
-def useful_workers(seconds: float, startup: float, most: int) -> int:
+def useful_workers(seconds: float, overhead: float, most: int) -> int:
     """Return how many workers pay.
 
     One more pays as long as those there are would still be busy when it is ready, which takes
-    about half of the start-up; the other half is the controller's.
+    about half of what a run takes besides its tests; the other half is the controller's.
 
     Args:
         seconds: What the tests take, one after the other.
-        startup: Seconds from the start of pytest to that of the first test.
+        overhead: Seconds that a run takes besides its tests.
         most: How many there may be.
     """
-    return max(1, min(most, 1 + int(seconds / max(startup / 2, 0.01))))
+    return max(1, min(most, 1 + int(seconds / max(overhead / 2, 0.01))))
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

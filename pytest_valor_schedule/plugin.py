@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_valor_schedule import handshake
+from pytest_valor_schedule import variables
 
-_TOLD = pytest.StashKey[handshake.Handshake | handshake.CollectOrder | None]()
+if TYPE_CHECKING:
+    from pytest_valor_schedule.handshake import CollectOrder, Handshake
+
+_TOLD = pytest.StashKey["Handshake | CollectOrder | None"]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
 
@@ -72,7 +75,7 @@ def schedule_slot() -> int | None:
     It is there to choose a database, a port or a folder that nobody else uses at the same time.
     In a run that is not a scheduled one it is None.
     """
-    slot = os.environ.get(handshake.SLOT_VARIABLE)
+    slot = os.environ.get(variables.SLOT_VARIABLE)
     return None if slot is None else int(slot)
 
 
@@ -84,7 +87,7 @@ def _is_worker(config: pytest.Config) -> bool:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Before any conftest.py can change or use it: look at the environment."""
     early_config.stash[_ENVIRONMENT] = dict(os.environ)
-    told = handshake.take(os.environ)
+    told = _told()
     early_config.stash[_TOLD] = told
     if told is not None and told.lifeline is not None:
         from pytest_valor_schedule.lifeline import hold_on_to
@@ -92,11 +95,20 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         hold_on_to(told.lifeline)
 
 
+def _told() -> Handshake | CollectOrder | None:
+    """Return what this process was told by one of ours; an import only where there is anything."""
+    if not {variables.VARIABLE, variables.COLLECT_VARIABLE} & os.environ.keys():
+        return None
+    from pytest_valor_schedule import handshake
+
+    return handshake.take(os.environ)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Set what xdist and others read before the session begins."""
     told = config.stash.get(_TOLD, None)
-    if isinstance(told, handshake.Handshake):
+    if told is not None and told.is_job:
         config.option.numprocesses = told.workers
         config.option.maxprocesses = None
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
@@ -128,9 +140,10 @@ def _worker_plugin(config: pytest.Config) -> object | None:
     workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
     if "valor_schedule" not in workerinput:
         return None
+    from pytest_valor_schedule.handshake import Handshake
     from pytest_valor_schedule.recorder import WorkerRecorder
 
-    told = handshake.Handshake.from_json(workerinput["valor_schedule"])
+    told = Handshake.from_json(workerinput["valor_schedule"])
     if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
         for name in ("lf", "failedfirst", "stepwise"):
             setattr(config.option, name, False)
@@ -140,10 +153,8 @@ def _worker_plugin(config: pytest.Config) -> object | None:
     return WorkerRecorder(told, workerinput["workerid"])
 
 
-def _plugin_for(
-    config: pytest.Config, told: handshake.Handshake | handshake.CollectOrder | None
-) -> object | None:
-    if isinstance(told, handshake.Handshake):
+def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) -> object | None:
+    if told is not None and told.is_job:
         from pytest_valor_schedule.balancer import Balancer
         from pytest_valor_schedule.guard import Guard
         from pytest_valor_schedule.placement import Placement
@@ -178,7 +189,7 @@ def _may_be_direct(config: pytest.Config) -> bool:
 
 def _may_go_elsewhere(config: pytest.Config) -> bool:
     """Whether this run is no part of a job or of a direct run, nor a Config without a run."""
-    inside = handshake.JOB_ID_VARIABLE in os.environ or handshake.DIRECT_VARIABLE in os.environ
+    inside = variables.JOB_ID_VARIABLE in os.environ or variables.DIRECT_VARIABLE in os.environ
     return not inside and _ENVIRONMENT in config.stash
 
 

@@ -7,11 +7,13 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule import clock
 from pytest_valor_schedule.job import Outcome, short_id
-from pytest_valor_schedule.submission import Receipt
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.submission import Receipt
 
 Answer = Mapping[str, Any]
 

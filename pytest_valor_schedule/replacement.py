@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS runs (           -- what jobs of one kind were like
     project TEXT NOT NULL,
     selection TEXT NOT NULL,                -- digest of the arguments
     workers INTEGER NOT NULL,
-    startup_seconds REAL,
+    overhead_seconds REAL,
     peak_memory_bytes REAL,
     seen_at REAL NOT NULL,
     PRIMARY KEY (project, selection)
