@@ -23,7 +23,8 @@ class Balancer:
     def __init__(self, told: Handshake) -> None:
         self._told = told
 
-    @pytest.hookimpl(optionalhook=True)
+    # After a conftest.py, and before xdist's own, which is registered later and the last too.
+    @pytest.hookimpl(optionalhook=True, trylast=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config) -> Balancing | None:
         """Return our scheduler for the modes that it knows."""
         dist = config.getoption("dist")

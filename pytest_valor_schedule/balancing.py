@@ -208,7 +208,8 @@ class Balancing:
     def _adopt(self, node: Node) -> None:
         """Take a worker's collection for that of the run, if it is the right one, or all are in."""
         found = self._collected[node]
-        if self._digest is None or collection_digest(set(found)) == self._digest:
+        original = {units.without_group(nodeid, self._dist) for nodeid in found}
+        if self._digest is None or collection_digest(original) == self._digest:
             self._begin(found)
         elif len(self._collected) >= self._workers:
             self._begin(next(iter(self._collected.values())))

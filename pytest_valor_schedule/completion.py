@@ -20,6 +20,7 @@ from pytest_valor_schedule.job import (
     job_record,
 )
 from pytest_valor_schedule.log import say
+from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.store import JobStore
 
 
@@ -165,7 +166,9 @@ def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
     failed = [r.nodeid for r in results if r.outcome.bad]
     now = job.completed_at or 0.0
     try:
-        History(store.database).learn(job.rootdir, seconds, now, failed, _run(job, results))
+        History(store.database).learn(
+            project_of(job.rootdir), seconds, now, failed, _run(job, results)
+        )
     except ScheduleError as error:
         say(f"{job.job_id}: The durations were not learned: {error}")
 

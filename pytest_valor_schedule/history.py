@@ -74,7 +74,7 @@ class History:
         """Take in one run.
 
         Args:
-            project: The root directory.
+            project: What `project.project_of` returns.
             seconds: Node id to duration of setup, call and teardown together.
             now: Seconds since the epoch.
             failed: The node ids that failed.
@@ -111,7 +111,7 @@ class History:
         """Return how long these tests will take, with how many workers and how much memory.
 
         Args:
-            project: The root directory.
+            project: What `project.project_of` returns.
             nodeids: The tests.
             most_workers: How many may run them.
             selected: `selection` of the arguments.

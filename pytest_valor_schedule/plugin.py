@@ -28,6 +28,7 @@ _INI = {
     "notify": "default of --notify",
     "test_timeout": "seconds after which a single test of a job is ended; none by default",
     "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
+    "learn": "which runs teach how long tests take: jobs (default), or all that are run here",
     "order": "which tests of a job go first: longest, failed-first or collected",
     "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }
@@ -168,13 +169,24 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
     if told is None and not asked_for and not by_machine:
-        return None  # as almost always, and without an import
+        return _learner(config)  # None as almost always, and without an import
     from pytest_valor_schedule import session
 
     environment = config.stash[_ENVIRONMENT]
     if told is not None:
         return session.collecting(config, told, environment)
     return session.scheduling(config, environment, by_machine=by_machine)
+
+
+def _learner(config: pytest.Config) -> object | None:
+    """Return what learns from a run by hand, if the project wants that."""
+    wanted = config.getini("valor_schedule_learn") == "all" and _ENVIRONMENT in config.stash
+    if not wanted or variables.JOB_ID_VARIABLE in os.environ or config.option.collectonly:
+        return None
+    from pytest_valor_schedule.learning import Learner
+
+    environment = config.stash[_ENVIRONMENT]
+    return Learner(environment)
 
 
 def _may_be_direct(config: pytest.Config) -> bool:

@@ -33,6 +33,7 @@ from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.slots import Held, Holder
 from pytest_valor_schedule.store import JobStore
@@ -198,7 +199,7 @@ class Runner:
         """Write what is known of the tests and return where; without it they run all the same."""
         path = self._folder / f"{prefix}.known.json"
         try:
-            found = History(self._store.database).known(self._job.rootdir, self._tests)
+            found = History(self._store.database).known(project_of(self._job.rootdir), self._tests)
             known.write(path, found)
         except (ScheduleError, OSError) as error:
             say(f"{self._job.job_id}: What is known of the tests was not found: {error}")

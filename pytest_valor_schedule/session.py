@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from sys import executable, orig_argv
 from typing import Any
@@ -86,9 +87,16 @@ def _refusal(config: pytest.Config) -> str | None:
             return f"{reason}, which makes no sense in the background; run pytest directly."
     if not config.pluginmanager.hasplugin("xdist"):
         return "A scheduled run needs the plugin pytest-xdist, which is switched off here."
+    if _says_no_dist(config.invocation_params.args):
+        return "--dist no runs all tests in one process; use --max-workers 1 for one worker."
     if getattr(config.option, "dist", None) == "each":
         return "--dist each runs each test more than once, which the queue cannot record."
     return None
+
+
+def _says_no_dist(arguments: Sequence[object]) -> bool:
+    words = [str(argument) for argument in arguments]
+    return "--dist=no" in words or ("--dist", "no") in pairwise(words)
 
 
 def _do_not_run_here(config: pytest.Config) -> None:

@@ -22,6 +22,10 @@ from pytest_valor_schedule.settings import Home
 
 _MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1
+_MOST_HISTORY = 500_000  # rows of a table
+_SHORTEN = """
+DELETE FROM {0} WHERE seen_at < (SELECT seen_at FROM {0} ORDER BY seen_at DESC LIMIT 1 OFFSET ?)
+"""
 _ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
 
 
@@ -289,3 +293,4 @@ class JobStore:
             )
             for table in ("durations", "runs"):
                 connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (history_before,))
+                connection.execute(_SHORTEN.format(table), (_MOST_HISTORY,))

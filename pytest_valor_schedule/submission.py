@@ -14,6 +14,7 @@ from pytest_valor_schedule.history import Estimate, History, selection
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.outlook import Place
+from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
@@ -49,7 +50,8 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         most = max(1, min(request.max_workers, len(collection.nodeids), slots.total(home)))
         history = History(store.database)
         chosen = selection(order.arguments)
-        estimate = history.estimate(collection.rootdir, collection.nodeids, most, chosen)
+        project = project_of(collection.rootdir)
+        estimate = history.estimate(project, collection.nodeids, most, chosen)
         job = _new_job(order, request, collection, estimate)
         while not store.add(job, collection.nodeids, order.environment):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))

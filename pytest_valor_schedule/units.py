@@ -62,7 +62,7 @@ def cut(nodeids: Sequence[str], known: Mapping[str, Known], dist: str, workers: 
         dist: xdist's mode: "loadscope", "loadfile" and "loadgroup" keep tests together.
         workers: How many there are.
     """
-    found = [known.get(_without_group(nodeid)) for nodeid in nodeids]
+    found = [known.get(without_group(nodeid, dist)) for nodeid in nodeids]
     failed = [test is not None and test.failed for test in found]
     if not any(found):
         return [Unit(indices) for indices in _together(nodeids, dist) or _each(nodeids)]
@@ -101,12 +101,10 @@ def _has_group(nodeid: str) -> bool:
     return nodeid.rfind("@") > nodeid.rfind("]")  # a parameter can have one too
 
 
-def _without_group(nodeid: str) -> str:
-    """Return a node id as it was before xdist appended "@group" to it.
-
-    Where a test's own name has an "@", nothing is known of it.
-    """
-    return nodeid.rpartition("@")[0] if _has_group(nodeid) else nodeid
+def without_group(nodeid: str, dist: str) -> str:
+    """Return a node id as it was before xdist appended "@group" to it, in the mode that does."""
+    in_group = dist == "loadgroup" and _has_group(nodeid)
+    return nodeid.rpartition("@")[0] if in_group else nodeid
 
 
 _KEYS: dict[str, Callable[[str], str]] = {

@@ -256,6 +256,44 @@ def test_when_nobody_has_the_expected_collection_the_first_counts() -> None:
     assert scheduler.collection_is_completed
 
 
+def test_groups_do_not_hide_what_is_known() -> None:
+    """The ids to which xdist appends a group are still those of the run."""
+    ids = ["a.py::one", "a.py::two"]
+    scheduler = Balancing(workers=2, dist="loadgroup", digest=collection_digest(ids))
+    node = MockNode("gw0")
+    scheduler.add_node(node)
+    scheduler.add_node_collection(node, ["a.py::one@slow", "a.py::two"])
+    assert scheduler.collection_is_completed
+    found = units.cut(["a.py::one@slow"], {ids[0]: Known(3.0, failed=True)}, "loadgroup", 2)
+    assert found == [Unit((0,), 3.0, failed=True)]
+    assert units.without_group("a.py::one@slow", "load") == "a.py::one@slow"
+
+
+def test_a_fault_of_ours_falls_back_to_the_order_of_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exception in a scheduler would be the end of the whole run."""
+    monkeypatch.setattr(units, "cut", lambda *arguments: 1 / 0)
+    _, [ran] = play([float(n) for n in range(1, 9)], 1)
+    assert ran == list(range(8))
+
+
+def test_what_nobody_can_take_ends_the_run() -> None:
+    """If the only worker left has another collection, the runner sees to the rest."""
+    scheduler = Balancing(workers=1)
+    nodes = [MockNode("gw0"), MockNode("gw1")]
+    scheduler.add_node(nodes[0])
+    scheduler.add_node_collection(nodes[0], ["a", "b", "c"])
+    scheduler.schedule()
+    assert scheduler.remove_node(nodes[0]) == "a"
+    assert not scheduler.tests_finished  # the replacement is on its way
+    scheduler.add_node(nodes[1])
+    assert not scheduler.tests_finished
+    scheduler.add_node_collection(nodes[1], ["a", "b"])
+    scheduler.schedule()
+    assert scheduler.tests_finished
+
+
 def test_an_empty_collection_is_finished() -> None:
     """Nothing to run is no reason to wait."""
     scheduler = Balancing(workers=1)

@@ -81,7 +81,7 @@ ROWS = [
     _crash("pipe-held-by-child", f"if os.fork() == 0: time.sleep(60)\n    {KILL_SELF}", "SIGKILL"),
     _crash("no-restart", KILL_SELF, "SIGKILL", arguments=("--max-worker-restart=0",)),
     *(
-        _crash(f"{dist}-crash", KILL_SELF, "SIGKILL", arguments=("--dist", dist, *STALL))
+        _crash(f"{dist}-crash", KILL_SELF, "SIGKILL", arguments=("--dist", dist))
         for dist in ("loadfile", "loadscope", "loadgroup", "worksteal")
     ),
     Row(

@@ -103,7 +103,7 @@ def costs(folder: Path, count: int) -> dict[str, float]:
 def huey(folder: Path) -> dict[str, float]:
     """Return what huey takes for the same; nothing where it is not installed."""
     try:
-        from huey.storage import SqliteStorage  # type: ignore[import-untyped, unused-ignore]
+        from huey.storage import SqliteStorage  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         return {}
     storage = SqliteStorage(filename=str(folder / "huey.db"), fsync=True)
