@@ -20,6 +20,7 @@ from typing import Self
 from pytest_valor_schedule import files
 
 _EMPTY_LOOKS = 30
+_MOST_HANDLES = 1 << 16  # where the system does not tell
 _SET_CHILD_SUBREAPER, _SET_NAME = 36, 15  # <linux/prctl.h>
 
 
@@ -156,7 +157,7 @@ def fork_supervised(action: Callable[[], None]) -> Child:
     code = 1
     try:
         os.setsid()
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        os.closerange(3, max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX")))
         action()
         code = 0
     except BaseException:

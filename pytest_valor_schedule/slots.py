@@ -10,12 +10,15 @@ import contextlib
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_valor_schedule import locks
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.settings import Home, look_up
+
+_LOOK_SECONDS = 0.001
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ def take(
     for number in range(count):
         if len(found) == wanted:
             break
-        handle = locks.try_exclusive(_path(home, number))
+        handle = _try(_path(home, number))
         if handle is not None:
             found[number] = handle
     held = Held(tuple(found), tuple(found.values()))
@@ -127,6 +130,15 @@ def take(
     for handle in found.values():
         _sign(handle, holder)
     return held
+
+
+def _try(path: Path) -> int | None:
+    """Take a slot, and try twice: whoever looks whether it is held holds it for a moment."""
+    handle = locks.try_exclusive(path)
+    if handle is None:
+        time.sleep(_LOOK_SECONDS)
+        handle = locks.try_exclusive(path)
+    return handle
 
 
 def _path(home: Home, number: int) -> Path:

@@ -253,3 +253,33 @@ def test_marked_processes_are_ended_wherever_they_are(
         assert process.wait(DEADLINE_SECONDS) == -signal.SIGKILL
     assert processes_marked(f"MARK_OF_A_JOB={tmp_path.name}") == []
     assert sleeper.poll() is None
+
+
+FORKING = """
+import os, sys
+from pathlib import Path
+from pytest_valor_schedule import processes
+kept = open(__file__)
+def action():
+    Path(sys.argv[1]).write_text(f"{os.getsid(0) == os.getpid()} {os.listdir('/proc/self/fd')}")
+    if len(sys.argv) > 2:
+        raise RuntimeError("it went wrong")
+child = processes.fork_supervised(action)
+while child.poll() is None:
+    pass
+print("parent", child.poll(), child.poll(), kept.closed)
+"""
+
+
+@linux_only
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_fork_does_one_thing_and_ends(tmp_path: Path, fails: bool) -> None:
+    """In a session of its own, without what its parent has open; a failure is printed."""
+    (tmp_path / "forking.py").write_text(FORKING)
+    command = [sys.executable, "forking.py", "seen", *(["fail"] if fails else [])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == f"parent {int(fails)} {int(fails)} False\n"
+    assert ("RuntimeError: it went wrong" in done.stderr) == fails
+    session, handles = (tmp_path / "seen").read_text().split(" ", 1)
+    assert session == "True"
+    assert len(handles.split(",")) <= 5  # the standard three, the listing, the file it writes

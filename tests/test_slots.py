@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from scheduled import (
 )
 from waiting import wait_until
 
-from pytest_valor_schedule import get_job_status, slots
+from pytest_valor_schedule import executor, get_job_status, schedule_tests, service, slots
 from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.executor import LOCAL, LocalExecutor, RunnerState
+from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.placement import worker_environment
 from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
@@ -183,3 +186,24 @@ def test_submitters_at_once_get_no_more_workers_than_slots() -> None:
     done = subprocess.run([sys.executable, program, "3", "2", "2"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 jobs, 2 by hand, 2 slots, at most" in done.stdout
+
+
+def test_after_an_upgrade_a_runner_is_started_anew(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispatcher of the version before does not fork a runner that the job would not know."""
+    Path("test_gated.py").write_text(GATED)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "call", lambda home: None)
+        job_id = schedule_tests("pytest")["job_id"]
+    with JobStore(home) as store, closing(LocalExecutor(home, store)) as runners:
+        monkeypatch.setattr(executor, "_last_installed", lambda: -1.0)
+        job = store.change(job_id, JobStatus.SCHEDULED, attempt=1)
+        assert job is not None
+        ref = runners.start(job, 1, LOCAL)
+        wait_until(lambda: is_running(job_id), "it runs")
+        pid = Identity.from_text(store.claim(job_id) or "").pid
+        assert b"pytest_valor_schedule.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        open_gate()
+        assert results_of(job_id)["outcome"] == "passed"
+        wait_until(lambda: runners.poll([ref])[ref] is RunnerState.ENDED, "its runner has ended")
