@@ -118,12 +118,13 @@ def _pieces(nodeids: Sequence[str], seconds: Sequence[float], most: float) -> li
     """Return neighbours of one file that together take no longer than so many seconds."""
     pieces: list[tuple[int, ...]] = []
     for _, group in groupby(range(len(nodeids)), lambda index: _file_of(nodeids[index])):
-        piece: list[int] = []
+        piece, taken = list[int](), 0.0
         for index in group:
-            if piece and sum(seconds[i] for i in piece) + seconds[index] > most:
+            if piece and taken + seconds[index] > most:
                 pieces.append(tuple(piece))
-                piece = []
+                piece, taken = [], 0.0
             piece.append(index)
+            taken += seconds[index]
         pieces.append(tuple(piece))
     return pieces
 

@@ -16,11 +16,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import distribution
+import handover
 import many_jobs
 import recording
 import starting
 import suites
-from measuring import HEAD, Row
+from measuring import HEAD, Row, home
+
+from pytest_valor_schedule.settings import Home
+
+
+def _hand_over(project: Path) -> Row:
+    """Return what `pytest --schedule` costs in the terminal while a dispatcher runs."""
+    with home(VALOR_SCHEDULE_IDLE_SECONDS="3"):
+        found = handover.measure(project, 7, Home.find(os.environ))
+    name = f"pytest --schedule of {project.name}"
+    return Row(name, "pytest --collect-only -q", found["live"], found["collect"], "s", 1.15)
 
 
 def main() -> None:
@@ -35,6 +46,7 @@ def main() -> None:
         lambda: starting.measure(11),
         lambda: many_jobs.measure(100_000),
         lambda: suites.measure(options.projects, 7) if options.projects else (),
+        lambda: map(_hand_over, options.projects),
         lambda: distribution.measure(3),
         lambda: recording.measure(20_000, 3),
     )
