@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 from pytest_valor_schedule import accounting, journal, record, verdict
@@ -176,10 +178,27 @@ def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
 def _run(job: Job, results: tuple[TestResult, ...]) -> Run | None:
     if job.summary is None or job.workers is None or job.outcome not in _WHOLE:
         return None
-    tests = makespan([result.duration_seconds for result in results], job.workers)
+    gap = _gap(results)
+    tests = makespan([result.duration_seconds + gap for result in results], job.workers)
     return Run(
         selection=selection(job.arguments),
         workers=job.workers,
         overhead_seconds=max(0.0, job.summary.duration_seconds - tests),
+        gap_seconds=gap,
         peak_memory_bytes=job.peak_memory_bytes,
     )
+
+
+def _gap(results: Iterable[TestResult]) -> float:
+    """Return the median of the seconds between two tests of a worker, 0 if there are none."""
+    begun = sorted(
+        (result.worker or "", result.started_at, result.duration_seconds)
+        for result in results
+        if result.started_at is not None
+    )
+    gaps = sorted(
+        later[1] - (earlier[1] + earlier[2])
+        for earlier, later in pairwise(begun)
+        if earlier[0] == later[0]
+    )
+    return max(0.0, gaps[len(gaps) // 2]) if gaps else 0.0

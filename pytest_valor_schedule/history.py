@@ -7,6 +7,7 @@ import hashlib
 import heapq
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.entry import storable
@@ -43,18 +44,28 @@ class Run:
         selection: Digest of its arguments; see `selection`.
         workers: How many it had.
         overhead_seconds: What it took besides its tests: the start of pytest, and its end.
+        gap_seconds: From the end of a test to the start of the next in the same worker.
         peak_memory_bytes: The most that all its processes used together.
     """
 
     selection: str
     workers: int
     overhead_seconds: float | None = None
+    gap_seconds: float | None = None
     peak_memory_bytes: float | None = None
 
 
 def selection(arguments: Iterable[str]) -> str:
     """Return a text that is equal for runs of the same arguments."""
     return hashlib.sha256("\0".join(arguments).encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+class _Whole(NamedTuple):
+    """What runs are like: seconds besides the tests and between two of them, bytes a process."""
+
+    overhead: float
+    gap: float
+    memory: float
 
 
 class History:
@@ -91,11 +102,12 @@ class History:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
     def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
-        """Return what is known of a project's tests, by node id."""
+        """Return what is known of a project's tests, with what lies between them, by node id."""
         rows = self._rows(project)
+        gap = self._whole(project, "").gap
         found = ((nodeid, rows.get(storable(nodeid))) for nodeid in nodeids)
         return {
-            nodeid: Known(row["seconds"], bool(row["failed"]))
+            nodeid: Known(row["seconds"] + gap, bool(row["failed"]))
             for nodeid, row in found
             if row is not None
         }
@@ -122,24 +134,26 @@ class History:
         seconds = filled(
             [None if row is None else row["seconds"] for row in found], _UNKNOWN_SECONDS
         )
-        overhead, for_each = self._whole(project, selected)
-        useful = useful_workers(sum(seconds), overhead, most_workers) if runs else None
+        whole = self._whole(project, selected)
+        seconds = [each + whole.gap for each in seconds]
+        useful = useful_workers(sum(seconds), whole.overhead, most_workers) if runs else None
         workers = useful or most_workers
-        memory = round(for_each * (1 + workers))
-        return Estimate(overhead + makespan(seconds, workers), runs, memory, useful)
+        memory = round(whole.memory * (1 + workers))
+        return Estimate(whole.overhead + makespan(seconds, workers), runs, memory, useful)
 
-    def _whole(self, project: str, selected: str) -> tuple[float, float]:
-        """Return what a run takes besides its tests, in seconds, and the bytes of one process."""
+    def _whole(self, project: str, selected: str) -> _Whole:
+        """Return what runs of a project were like, those of the same arguments before others."""
         query = "SELECT * FROM runs WHERE project = ? ORDER BY selection = ? DESC, seen_at DESC"
         with self._database.reading() as connection:
             rows = connection.execute(query, (project, selected)).fetchall()
         overheads = [r["overhead_seconds"] for r in rows if r["overhead_seconds"] is not None]
+        gaps = [r["gap_seconds"] for r in rows if r["gap_seconds"] is not None]
         same = [row for row in rows if row["selection"] == selected] or rows
         for_each = max(
             (r["peak_memory_bytes"] / (1 + r["workers"]) for r in same if r["peak_memory_bytes"]),
             default=_UNKNOWN_BYTES,
         )
-        return next(iter(overheads), _OVERHEAD_SECONDS), for_each
+        return _Whole(next(iter(overheads), _OVERHEAD_SECONDS), next(iter(gaps), 0.0), for_each)
 
 
 _LEARN_TEST = f"""
@@ -149,12 +163,15 @@ ON CONFLICT DO UPDATE SET seconds = seconds + {_WEIGHT} * (excluded.seconds - se
 """
 # A peak rises at once and sinks slowly: too much memory harms more than a wait.
 _LEARN_RUN = f"""
-INSERT INTO runs (project, selection, workers, overhead_seconds, peak_memory_bytes, seen_at)
-VALUES (:p, :selection, :workers, :overhead_seconds, :peak_memory_bytes, :n)
+INSERT INTO runs
+    (project, selection, workers, overhead_seconds, gap_seconds, peak_memory_bytes, seen_at)
+VALUES (:p, :selection, :workers, :overhead_seconds, :gap_seconds, :peak_memory_bytes, :n)
 ON CONFLICT DO UPDATE SET workers = excluded.workers, seen_at = excluded.seen_at,
     overhead_seconds = coalesce(
         overhead_seconds + {_WEIGHT} * (excluded.overhead_seconds - overhead_seconds),
         excluded.overhead_seconds, overhead_seconds),
+    gap_seconds = coalesce(gap_seconds + {_WEIGHT} * (excluded.gap_seconds - gap_seconds),
+        excluded.gap_seconds, gap_seconds),
     peak_memory_bytes = coalesce(
         max(excluded.peak_memory_bytes, {_WEIGHT} * (excluded.peak_memory_bytes
             + peak_memory_bytes / (1 + workers) * (1 + excluded.workers))),

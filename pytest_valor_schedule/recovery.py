@@ -45,9 +45,9 @@ def refill(home: Home, connection: sqlite3.Connection, damaged: Path | None) -> 
         What to tell about it; "" if there was nothing to rebuild.
     """
     environments = dict(_salvaged(damaged, "SELECT id, environment FROM jobs", by="seq"))
-    for table in ("durations", "runs"):
+    for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
         rows = _salvaged(damaged, f"SELECT * FROM {table}", by="project")
-        connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
     lost, count = 0, 0
     for entry in _entries(home, environments):
         insert(connection, entry)

@@ -68,6 +68,7 @@ CREATE TABLE IF NOT EXISTS runs (           -- what jobs of one kind were like
     selection TEXT NOT NULL,                -- digest of the arguments
     workers INTEGER NOT NULL,
     overhead_seconds REAL,
+    gap_seconds REAL,
     peak_memory_bytes REAL,
     seen_at REAL NOT NULL,
     PRIMARY KEY (project, selection)

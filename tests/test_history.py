@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.database import Database
-from pytest_valor_schedule.history import History, makespan
+from pytest_valor_schedule.history import History, Run, makespan
 from pytest_valor_schedule.settings import Home
 
 
@@ -119,3 +119,15 @@ def test_with_a_worker_for_each_test_the_longest_decides(seconds: list[float], s
 def test_the_longest_tests_go_first() -> None:
     """A long test that comes last in the list does not end last."""
     assert makespan([1.0, 1.0, 1.0, 1.0, 4.0], 2) == 4.0
+
+
+def test_what_lies_between_tests_counts_too(history: History) -> None:
+    """Very many empty tests take time, and are worth a second worker."""
+    ids = [str(number) for number in range(3000)]
+    run = Run(selection="", workers=1, overhead_seconds=1.0, gap_seconds=0.001)
+    history.learn("/p", dict.fromkeys(ids, 0.0), 1.0, run=run)
+    found = history.estimate("/p", ids, 2)
+    assert found.useful_workers == 2
+    assert found.seconds == pytest.approx(1.0 + 1.5, abs=0.01)
+    assert history.known("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
+    assert history.estimate("/p", ids[:3], 2).useful_workers == 1
