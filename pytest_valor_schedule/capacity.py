@@ -40,19 +40,17 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
         active: The jobs that run, or are being started.
         now: Seconds since the epoch.
     """
-    jobs = [_at_its_use(store, each) for each in policy.occupied(active, now)]
-    ids = {each.job_id for each in jobs}
-    others = [who for who in slots.holders(store.home, total).values() if who.job_id not in ids]
-    growth = sum(max(0.0, each.memory - _used(store, each.job_id)) for each in jobs)
+    expected = policy.occupied(active, now)
+    used = {each.job_id: _used(store, each.job_id) for each in expected}
+    # What a job uses is believed, where that is more than was expected.
+    jobs = [
+        dataclasses.replace(each, memory=max(each.memory, used[each.job_id])) for each in expected
+    ]
+    others = [who for who in slots.holders(store.home, total).values() if who.job_id not in used]
+    growth = sum(each.memory - used[each.job_id] for each in jobs)
     reserve = settings.memory_reserve_bytes(store.home)
     left = memory.available() - reserve - growth
     return Capacity(total, (*jobs, *_others(others, now)), left)
-
-
-def _at_its_use(store: JobStore, running: Running) -> Running:
-    """Believe what a job uses, where that is more than was expected."""
-    used = _used(store, running.job_id)
-    return dataclasses.replace(running, memory=max(running.memory, used))
 
 
 def _used(store: JobStore, job_id: str) -> float:

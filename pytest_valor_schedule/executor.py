@@ -12,8 +12,8 @@ from typing import Protocol
 
 from pytest_valor_schedule import processes, runner, slots
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job
-from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
@@ -100,14 +100,14 @@ class LocalExecutor:
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""
-        for runner_ in self._runners.values():
-            runner_.poll()  # so that none that has ended stays as a zombie
+        for process in self._runners.values():
+            process.poll()  # so that none that has ended stays as a zombie
         return {ref: self._state(ref) for ref in refs}
 
     def _state(self, ref: str) -> RunnerState:
-        runner = self._runners.get(ref)
-        if runner is not None:
-            return RunnerState.RUNNING if runner.poll() is None else RunnerState.ENDED
+        process = self._runners.get(ref)
+        if process is not None:
+            return RunnerState.RUNNING if process.poll() is None else RunnerState.ENDED
         claim = self._store.claim(ref.partition(":")[0])
         alive = claim is not None and Identity.from_text(claim).alive
         return RunnerState.RUNNING if alive else RunnerState.LOST
@@ -121,7 +121,7 @@ class LocalExecutor:
 
         Its orphans are children of this process, or carry the mark of the job.
         """
-        processes.end_children(keep={runner.pid for runner in self._runners.values()})
+        processes.end_children(keep={process.pid for process in self._runners.values()})
         processes.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:

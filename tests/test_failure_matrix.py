@@ -18,7 +18,7 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import get_job_status, list_jobs, runner, service
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 

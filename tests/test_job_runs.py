@@ -25,7 +25,7 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, get_job_status, schedule_tests
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 

@@ -15,7 +15,7 @@ import pytest
 from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
 from pytest_valor_schedule import processes
-from pytest_valor_schedule.processes import Identity
+from pytest_valor_schedule.identity import Identity
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels offer less")
 SLEEPER = "import time; time.sleep(600)"
@@ -228,9 +228,9 @@ from pytest_valor_schedule import processes
 command = (sys.executable, "-c", "import time; time.sleep(600)")
 kept, other = (processes.start_job(command, "/", {}, Path(sys.argv[1])) for _ in range(2))
 processes.end_children(keep={kept.pid})
-print(processes.Identity.of(other.pid) is None, kept.poll())
+print(identity.Identity.of(other.pid) is None, kept.poll())
 processes.end_children()
-print(processes.Identity.of(kept.pid) is None)
+print(identity.Identity.of(kept.pid) is None)
 """
 
 

@@ -25,9 +25,9 @@ from waiting import wait_until
 from pytest_valor_schedule import executor, get_job_status, schedule_tests, service, slots
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.executor import LOCAL, LocalExecutor, RunnerState
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.placement import worker_environment
-from pytest_valor_schedule.processes import Identity
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
