@@ -223,7 +223,7 @@ def test_ending_a_tree_ends_daemons_too(habit: str, tmp_path: Path) -> None:
 KEEPING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import identity, processes
 
 command = (sys.executable, "-c", "import time; time.sleep(600)")
 kept, other = (processes.start_job(command, "/", {}, Path(sys.argv[1])) for _ in range(2))
