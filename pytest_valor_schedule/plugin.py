@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TOLD = pytest.StashKey["Handshake | CollectOrder | None"]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
+_FORKS = pytest.StashKey[str | None]()
 
 _OFF = ("", "none", "0", "false", "no", "off")
 _INI = {
@@ -30,6 +31,7 @@ _INI = {
     "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
     "learn": "which runs teach how long tests take: jobs (default), or all that are run here",
     "order": "which tests of a job go first: longest, failed-first or collected",
+    "fork_workers": "fork the workers of a job where that is possible: true (default) or false",
     "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }
 
@@ -87,6 +89,7 @@ def _is_worker(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Before any conftest.py can change or use it: look at the environment."""
+    early_config.stash[_FORKS] = os.environ.pop(variables.FORKS_VARIABLE, None)
     early_config.stash[_ENVIRONMENT] = dict(os.environ)
     told = _told()
     early_config.stash[_TOLD] = told
@@ -165,6 +168,7 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
         placement = Placement(told.slots, told.threads)
         config.pluginmanager.register(placement, "valor_schedule_placement")
         config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
+        _use_forks(config)
         return ControllerRecorder(told)
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
@@ -176,6 +180,17 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
     if told is not None:
         return session.collecting(config, told, environment)
     return session.scheduling(config, environment, by_machine=by_machine)
+
+
+def _use_forks(config: pytest.Config) -> None:
+    """Have the workers forked, where there is a server and the project wants it."""
+    server, environment = config.stash[_FORKS], config.stash[_ENVIRONMENT]
+    named = environment.get("VALOR_SCHEDULE_FORK_WORKERS")
+    wanted = str(named or config.getini("valor_schedule_fork_workers") or True).strip().lower()
+    if server is not None and wanted not in _OFF:
+        from pytest_valor_schedule.forked import Forks
+
+        config.pluginmanager.register(Forks(int(server), environment), "valor_schedule_forks")
 
 
 def _learner(config: pytest.Config) -> object | None:

@@ -14,6 +14,7 @@ from pytest_valor_schedule import (
     bell,
     completion,
     files,
+    forkserver,
     handshake,
     journal,
     known,
@@ -155,7 +156,7 @@ class Runner:
             with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
                 json.dump(list(only), file)
         process = processes.start_job(
-            self._job.command,
+            forkserver.forking(self._job.command, sys.executable),
             self._job.cwd,
             self._told_environment(prefix, chosen, held),
             self._output,

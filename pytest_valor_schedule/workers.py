@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import types
+from collections.abc import Callable
 from typing import Any
 
 _EXIT_TIMEOUT_SECONDS = 1.5  # xdist waits 10 s, twice, for workers whose children hold a pipe
@@ -36,8 +38,34 @@ def pid_of(node: Any) -> int | None:
 
 
 def _process_of(node: Any) -> subprocess.Popen[bytes] | None:
-    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
-    return process if isinstance(process, subprocess.Popen) else None
+    process: Any = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
+    known = all(hasattr(process, name) for name in ("pid", "poll", "wait"))
+    return process if known else None
+
+
+def start_by(config: Any, popen: Callable[..., Any]) -> None:
+    """Have execnet start the workers by another function than `subprocess.Popen`.
+
+    Args:
+        config: Of the controller; its workers are not there yet.
+        popen: Gets the command, and `stdin` and `stdout` as `subprocess.Popen` does.
+    """
+    dsession = config.pluginmanager.get_plugin("dsession")
+    group: Any = getattr(getattr(dsession, "nodemanager", None), "group", None)
+    with contextlib.suppress(AttributeError, ImportError, TypeError, ValueError):
+        group.set_execmodel(_execmodel_with(popen))
+
+
+def _execmodel_with(popen: Callable[..., Any]) -> object:
+    """Return the model by which xdist has its threads, with another way to start a process."""
+    from execnet.gateway_base import MainThreadOnlyExecModel
+
+    class Forking(MainThreadOnlyExecModel):
+        @property
+        def subprocess(self) -> object:
+            return types.SimpleNamespace(PIPE=subprocess.PIPE, Popen=popen)
+
+    return Forking()
 
 
 def declare_down(node: Any, reason: str) -> None:

@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import get_job_results, journal, list_jobs
+from pytest_valor_schedule.forkserver import SERVER_NAME, WORKER_NAME
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.runner import PROCESS_NAME
 from pytest_valor_schedule.settings import Home
 
-KINDS = ("worker", "controller", "runner", "dispatcher", "submitter")
+KINDS = ("worker", "forks", "controller", "runner", "dispatcher", "submitter")
 SUITE = """
 import time
 import pytest
@@ -55,8 +56,10 @@ def kind_of(pid: int, home: Path) -> str | None:
         return "runner"
     if "pytest_valor_schedule.dispatcher" in command:
         return "dispatcher"
-    if "sys.stdin.readline" in command:
+    if "sys.stdin.readline" in command or name == WORKER_NAME:
         return "worker"
+    if name == SERVER_NAME:
+        return "forks"
     if f"{JOB_ID_VARIABLE}=" in environment:
         return "controller"
     return "submitter" if "--schedule" in command else None

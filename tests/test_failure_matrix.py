@@ -34,7 +34,8 @@ def once(name="once"):
         return False
     return True
 """
-CONTROLLER = "os.getppid()"
+CONTROLLER = "os.getsid(0)"  # it leads the session of its job
+FORK_SERVER = "os.getppid()"
 STALL = ("-o", "valor_schedule_stall_minutes=0.08")
 
 
@@ -84,6 +85,8 @@ ROWS = [
         _crash(f"{dist}-crash", KILL_SELF, "SIGKILL", arguments=("--dist", dist))
         for dist in ("loadfile", "loadscope", "loadgroup", "worksteal")
     ),
+    Row(name="fork-server-killed", test=f"os.kill({FORK_SERVER}, 9)"),
+    _crash("fork-server-and-worker-killed", f"os.kill({FORK_SERVER}, 9); {KILL_SELF}", "SIGKILL"),
     Row(
         name="worker-killed-in-bootstrap",
         conftest="def pytest_configure_node(node):\n"

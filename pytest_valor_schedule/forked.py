@@ -1,0 +1,141 @@
+"""Inside a job's controller: has its workers forked by the server, where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from pytest_valor_schedule import workers
+from pytest_valor_schedule.forkserver import variables_at_start
+
+_FORK_SECONDS = 10.0
+
+
+class ForkedWorker:
+    """A worker of the server, as `subprocess.Popen` is one that was started here.
+
+    Args:
+        stdin: Where its input comes from.
+        stdout: Where its output goes.
+        told: The pipe on which the server tells its pid and its exit code.
+
+    Raises:
+        OSError: if the server did not fork.
+    """
+
+    def __init__(self, stdin: IO[bytes], stdout: IO[bytes], told: int) -> None:
+        self.stdin = stdin
+        self.stdout = stdout
+        self.returncode: int | None = None
+        self._told = told
+        self._heard = b""
+        self._lock = threading.Lock()
+        pid = self._line(_FORK_SECONDS)
+        if not pid:
+            raise OSError("The server forked no worker.")
+        self.pid = int(pid)
+        self._handle: int | None = None
+        with contextlib.suppress(OSError):  # it has ended already, and the server says how
+            self._handle = os.pidfd_open(self.pid)
+
+    def poll(self) -> int | None:
+        """Return its exit code, negative for a signal, or None while it runs."""
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._code(0.0)
+            return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code when it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: if it has not after so many seconds.
+        """
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._code(timeout)
+            if self.returncode is None:
+                raise subprocess.TimeoutExpired("a forked worker", timeout or 0.0)
+            return self.returncode
+
+    def kill(self) -> None:
+        """End it."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def _code(self, seconds: float | None) -> int | None:
+        line = self._line(seconds)
+        if line == "":  # the server is dead, and knows no more how its worker ends
+            runs = self._handle is not None and not _readable(self._handle, seconds)
+            return None if runs else -signal.SIGKILL
+        return None if line is None else int(line)
+
+    def _line(self, seconds: float | None) -> str | None:
+        """Return the next that the server says, "" if it is gone, None if it says nothing yet."""
+        while b"\n" not in self._heard:
+            if not _readable(self._told, seconds):
+                return None
+            if not (piece := os.read(self._told, 64)):
+                return ""
+            self._heard += piece
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
+
+
+def _readable(handle: int, seconds: float | None) -> bool:
+    return bool(select.select([handle], [], [], seconds)[0])
+
+
+class Forks:
+    """Gives xdist forked workers; where that is not possible, xdist starts them itself.
+
+    Args:
+        server: The socket that the server listens to.
+        environment: The one that the server was started with.
+    """
+
+    def __init__(self, server: int, environment: Mapping[str, str]) -> None:
+        self._server = socket.socket(fileno=server)
+        self._at_start = variables_at_start(environment)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
+        """Before the workers are started: say by whom."""
+        workers.start_by(config, self._start)
+
+    def _start(
+        self, command: Sequence[str], **pipes: Any
+    ) -> ForkedWorker | subprocess.Popen[bytes]:
+        if variables_at_start(os.environ) == self._at_start:
+            with contextlib.suppress(OSError):
+                return self._fork(command)
+        return subprocess.Popen(command, **pipes)
+
+    def _fork(self, command: Sequence[str]) -> ForkedWorker:
+        with contextlib.ExitStack() as theirs:
+            (stdin, to_worker), (from_worker, stdout), (told, pipe) = (os.pipe() for _ in range(3))
+            order = os.memfd_create("order")
+            handles = [order, stdin, stdout, pipe]
+            for handle in handles:
+                theirs.callback(os.close, handle)
+            wanted = {
+                "command": list(command),
+                "environment": dict(os.environ),
+                "cwd": str(Path.cwd()),
+            }
+            os.write(order, json.dumps(wanted).encode(errors="surrogateescape"))
+            os.lseek(order, 0, os.SEEK_SET)
+            socket.send_fds(self._server, [b"w"], handles)
+        return ForkedWorker(os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb"), told)

@@ -1,0 +1,198 @@
+"""Starts a job's pytest beside a process that has pytest imported, and forks its workers (Linux).
+
+Half of the time of a small job is three interpreters that import pytest. This one is run by its
+path with the words that Python would have got, `-m pytest ARGS` or `/bin/pytest ARGS`. It imports
+what every pytest imports, forks the server, and then is the pytest that was asked for. The server
+has seen no option, plugin, conftest.py or thread of the run; what it forks is a fresh worker, to
+which execnet speaks as to one that it has started itself. The idea is that of the zygote of
+Android and of multiprocessing's forkserver.
+
+Nothing else of this package is imported in here: a worker has to import it as a plugin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in variables.py, which is not imported here
+SERVER_NAME, WORKER_NAME = "valor-forks", "valor-worker"
+"""What `ps` and `top` call the server and a worker."""
+_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "COV")
+_HANDLES = 4
+
+
+def variables_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that an interpreter looks at only when it starts."""
+    return {name: value for name, value in environment.items() if name.startswith(_AT_START)}
+
+
+class _Server:
+    """Forks a worker for each request, and tells of its end.
+
+    A request is an order as JSON in a file, with the worker's input and output and the pipe on
+    which the server writes its pid and, later, its exit code, a line each.
+    """
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, pipe
+
+    def serve(self) -> list[int] | None:
+        """Return the descriptors of a request in each fork, and None when nobody can ask."""
+        while True:
+            awaited: list[Any] = [self._requests, *self._workers]
+            ready = select.select(awaited, [], [])[0]
+            for handle in self._workers.keys() & ready:
+                self._tell_end(handle)
+            if self._requests in ready:
+                _, handles, _, _ = socket.recv_fds(self._requests, 1, _HANDLES)
+                if len(handles) != _HANDLES:
+                    return None
+                if not self._fork(handles):
+                    return handles
+
+    def _fork(self, handles: list[int]) -> int:
+        pid = os.fork()
+        if not pid:
+            self._requests.close()
+            for handle, (_, pipe) in self._workers.items():
+                os.close(handle)
+                os.close(pipe)
+            return pid
+        *others, pipe = handles
+        for handle in others:
+            os.close(handle)
+        self._workers[os.pidfd_open(pid)] = pid, pipe
+        _say(pipe, pid)
+        return pid
+
+    def _tell_end(self, handle: int) -> None:
+        pid, pipe = self._workers.pop(handle)
+        _say(pipe, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os.close(handle)
+        os.close(pipe)
+
+
+def _say(pipe: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(pipe, b"%d\n" % number)
+
+
+def _import_pytest() -> None:
+    """Import what every pytest with xdist imports before it looks at any plugin."""
+    importlib.import_module("execnet.gateway_base")
+    config = importlib.import_module("_pytest.config")
+    importlib.import_module("pytest")
+    for name in getattr(config, "default_plugins", ()):
+        importlib.import_module(f"_pytest.{name}")
+
+
+def _can_fork() -> bool:
+    """Whether a fork of this process is like a fresh one, and its end can be waited for."""
+    alone = threading.active_count() == 1 and sys.gettrace() is None and sys.getprofile() is None
+    return alone and sys.platform == "linux" and hasattr(os, "pidfd_open")
+
+
+def _start_server() -> list[int] | None:
+    """Start the server; return the descriptors of a request in each worker, None in the pytest."""
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        os.environ[FORKS_VARIABLE] = str(ours.detach())
+        return None
+    ours.close()
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its pytest
+    _name(SERVER_NAME)
+    gc.freeze()  # what the workers share is not to be searched, which would copy it
+    handles = _Server(theirs).serve()
+    if handles is None:
+        os._exit(0)
+    signal.signal(signal.SIGINT, on_interrupt)
+    _name(WORKER_NAME)
+    return handles
+
+
+def _name(name: str) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+
+
+def _work(handles: list[int]) -> None:
+    """Be a worker: do what execnet has an interpreter do that it starts."""
+    order, stdin, stdout, pipe = handles
+    with os.fdopen(order, encoding="utf-8", errors="surrogateescape") as file:
+        wanted = json.load(file)
+    os.dup2(stdin, 0)
+    os.dup2(stdout, 1)
+    for handle in (stdin, stdout, pipe):
+        os.close(handle)
+    os.environ.clear()
+    os.environ.update(wanted["environment"])
+    os.chdir(wanted["cwd"])
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.argv, sys.orig_argv = ["-c"], list(wanted["command"])
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    exec(eval(sys.stdin.readline()), main.__dict__)  # noqa: S102, S307  # as execnet says
+
+
+def _run(words: Sequence[str]) -> None:
+    """Be the Python that was started with these words."""
+    sys.orig_argv = [sys.executable, *words]
+    if words[0] == "-m":
+        sys.argv = list(words[1:])
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(words)
+        runpy.run_path(words[0], run_name="__main__")
+
+
+def main(words: Sequence[str]) -> None:
+    """Be the pytest that the words name, or one of its workers."""
+    if not sys.flags.safe_path:
+        sys.path[0] = str(Path.cwd() if words[0] == "-m" else Path(words[0]).resolve().parent)
+    handles = None
+    if _can_fork():
+        with contextlib.suppress(ImportError, OSError):
+            _import_pytest()
+            handles = _start_server()
+    if handles is None:
+        _run(words)
+    else:
+        _work(handles)
+
+
+def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
+    """Return a command that does the same as another one, with this module between.
+
+    Args:
+        command: What starts pytest.
+        interpreter: The Python that this package is known to be installed for.
+
+    Returns:
+        The command itself where it is none of `PYTHON -m pytest ...` and `PYTHON SCRIPT ...`.
+    """
+    plain = tuple(command)
+    script = len(plain) > 1 and not plain[1].startswith("-")
+    if plain[:1] != (interpreter,) or not (script or plain[1:3] == ("-m", "pytest")):
+        return plain
+    return (interpreter, __file__, *plain[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
