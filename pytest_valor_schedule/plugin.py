@@ -154,7 +154,7 @@ def _worker_plugin(config: pytest.Config) -> object | None:
         from pytest_valor_schedule.selection import Selection
 
         config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
-    return WorkerRecorder(told, workerinput["workerid"])
+    return WorkerRecorder(config, told, workerinput["workerid"])
 
 
 def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) -> object | None:

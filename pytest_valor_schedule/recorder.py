@@ -11,19 +11,22 @@ import gc
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from pytest_valor_schedule import journal, stacks, workers
+from pytest_valor_schedule import journal, reports, stacks, workers
 from pytest_valor_schedule.captured import Captured
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
 
 _MOST_TEXT = 64 * 1024  # characters of one section or traceback
 
+_PLAIN_KEYS = 5  # of the event for a phase that passed
+_MOST_WARNINGS = 10_000  # of one worker
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 _NODEID = pytest.StashKey[str]()
 
@@ -60,12 +63,14 @@ class _Recorder:
 class WorkerRecorder(_Recorder):
     """Records the tests that one xdist worker runs."""
 
-    def __init__(self, told: Handshake, worker: str) -> None:
+    def __init__(self, config: pytest.Config, told: Handshake, worker: str) -> None:
         super().__init__(told, worker)
+        self._config = config
         self._told = told
         self._nodeids: dict[str, str] = {}
         self._worker = worker
         self._stacks: IO[bytes] | None = None
+        self._warnings = 0
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
@@ -107,9 +112,28 @@ class WorkerRecorder(_Recorder):
     @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
-        self._write(lambda: report_event(nodeid, report))
+        self._write(lambda: self._event(nodeid, report))
         if report.user_properties:
             report.user_properties = [(name, _sendable(v)) for name, v in report.user_properties]
+
+    def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
+        """Return one report as an event, with all of it where there is more than a pass."""
+        event = report_event(nodeid, report)
+        if len(event) > _PLAIN_KEYS or report.sections or report.user_properties:
+            event["serial"] = reports.serial_of(self._config, report, _MOST_TEXT)
+        return event
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        if when == "runtest" and self._warnings < _MOST_WARNINGS:  # the others a collection shows
+            self._warnings += 1
+            nodeid = self._nodeids.get(nodeid, nodeid)
+            self._write(lambda: reports.warning_event(warning_message, nodeid, location))
 
 
 class ControllerRecorder(_Recorder):

@@ -13,6 +13,7 @@ from pytest_valor_schedule import clock
 from pytest_valor_schedule.job import Outcome, short_id
 
 if TYPE_CHECKING:
+    from pytest_valor_schedule.outlook import Place
     from pytest_valor_schedule.submission import Receipt
 
 Answer = Mapping[str, Any]
@@ -70,19 +71,24 @@ def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
     warnings = [f"warning: {warning}" for warning in receipt.warnings]
     if quiet:
         return [first, *warnings]
-    place = receipt.place
-    where = f"{ordinal(place.position)} in the queue"
-    if place.starts_at is not None and place.reason is not None:
-        wait = clock.duration_text(place.starts_at - job.created_at)
-        where += f", expected to start in {wait}"
     return [
         first,
         *warnings,
-        f"{where}, starts now" if place.reason is None else f"{where}: {place.reason}",
+        place_line(receipt.place, job.created_at),
         f"results: {command} results {short}",
         f"wait:    {command} wait {short}",
         f"cancel:  {command} cancel {short}",
     ]
+
+
+def place_line(place: Place, now: float) -> str:
+    """Return where a job stands in the queue, why it waits, and how long it is expected to."""
+    where = f"{ordinal(place.position)} in the queue"
+    if place.reason is None:
+        return f"{where}, starts now"
+    if place.starts_at is not None:
+        where += f", expected to start in {clock.duration_text(max(0.0, place.starts_at - now))}"
+    return f"{where}: {place.reason}"
 
 
 def detached_line(job_id: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import api, rendering, settings, specification, submission
+from pytest_valor_schedule import rendering, settings, specification, submission
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.handshake import CollectOrder
+from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.options import Sources
 from pytest_valor_schedule.order import Order, current_umask, job_environment
 from pytest_valor_schedule.request import Request
@@ -23,6 +24,7 @@ from pytest_valor_schedule.submission import Receipt
 
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 _CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
+_TOLD_BY_TESTS = (Outcome.PASSED, Outcome.FAILED)
 _MEASURING_PLUGINS = ("_cov",)  # pytest-cov would complain that nothing was measured
 
 
@@ -68,7 +70,7 @@ def scheduling(
         request, limits = sources.request(), sources.limits()
     except ScheduleError as error:
         raise pytest.UsageError(str(error)) from None
-    _do_not_run_here(config)
+    _do_not_run_here(config, shows_the_run=wait)
     return Submitter(home, _order(config, environment), request, limits, wait)
 
 
@@ -99,12 +101,13 @@ def _says_no_dist(arguments: Sequence[object]) -> bool:
     return "--dist=no" in words or ("--dist", "no") in pairwise(words)
 
 
-def _do_not_run_here(config: pytest.Config) -> None:
+def _do_not_run_here(config: pytest.Config, *, shows_the_run: bool = False) -> None:
     """Keep what serves the run alone from starting in a process that only collects."""
     config.option.numprocesses = None
     config.option.dist = "no"  # xdist would start idle workers
     config.option.tx = []
-    config.option.xmlpath = None  # the report file is the job's to write
+    if not shows_the_run:
+        config.option.xmlpath = None  # the report file is the job's to write
     for name in _MEASURING_PLUGINS:
         if config.pluginmanager.has_plugin(name):
             config.pluginmanager.unregister(name=name)
@@ -169,10 +172,11 @@ class Submitter:
         self._limits = limits
         self._wait = wait
         self._exit_code: int | None = None
+        self._record: Mapping[str, Any] | None = None
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:  # so that the last line says "412 scheduled"
+        if reporter is not None and not self._wait:  # so that the last line says "412 scheduled"
             reporter.stats.setdefault("scheduled", [])
 
     @pytest.hookimpl(tryfirst=True)
@@ -190,7 +194,7 @@ class Submitter:
             raise pytest.UsageError(str(error)) from None
         self._tell(session, receipt)
         if self._wait:
-            self._wait_for(session.config, receipt.job.job_id)
+            self._wait_for(session, receipt.job.job_id)
         return True
 
     def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
@@ -198,19 +202,28 @@ class Submitter:
         lines = rendering.receipt_lines(receipt, quiet=quiet)
         _print(session.config, ["", *lines] if not quiet else lines)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
+        if reporter is not None and not self._wait:
             reporter.stats["scheduled"] = list(session.items)
 
-    def _wait_for(self, config: pytest.Config, job_id: str) -> None:
+    def _wait_for(self, session: pytest.Session, job_id: str) -> None:
+        from pytest_valor_schedule.awaiting import Awaiting
+
+        session.testsfailed = 0  # the tests of the job count, as in a direct run
+        awaiting = Awaiting(session, self._home, job_id)
         try:
-            answer = api.wait_for_job(job_id)
-        except KeyboardInterrupt:
-            _print(config, ["", rendering.detached_line(job_id)])
-            raise
-        if "error" not in answer:
-            answer = api.get_job_results(job_id)
-        _print(config, ["", *rendering.results_lines(answer)])
-        self._exit_code = rendering.exit_code(answer)
+            self._record = awaiting.run()
+        except ScheduleError as error:
+            raise pytest.UsageError(str(error)) from None
+        self._exit_code = rendering.exit_code(self._record)
+        awaiting.end()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say what the outcomes of the tests alone do not tell."""
+        record = self._record
+        if record is not None and record.get("outcome") not in _TOLD_BY_TESTS:
+            terminalreporter.section("valor-schedule")
+            for line in rendering.status_lines(record):
+                terminalreporter.write_line(line)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

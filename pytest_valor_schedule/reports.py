@@ -1,0 +1,137 @@
+"""pytest's reports and warnings as journal events, and back."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import importlib
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+_CONTEXT = "_subtest.context"  # where a report of pytest's subtests has their values
+_MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text
+
+
+def serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
+    """Return all of a report, as pytest makes it fit for sending; None if nobody knows how.
+
+    Args:
+        config: pytest's, whose plugins may have report types of their own.
+        report: A `TestReport` or one of its kind.
+        most_text: Characters that are kept of each captured section.
+    """
+    serial = config.hook.pytest_report_to_serializable(config=config, report=report)
+    if serial is None:
+        return None
+    serial = dict(serial)
+    serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
+    if len(json.dumps(serial, default=repr)) > _MOST_JSON:
+        serial["longrepr"] = str(report.longreprtext)[-most_text:]
+    return serial
+
+
+def report_of(
+    config: pytest.Config, event: Mapping[str, Any], item: pytest.Item | None
+) -> pytest.TestReport:
+    """Return the report that a journal event tells of.
+
+    Args:
+        config: That of the pytest which is to show it.
+        event: One of the kind "report".
+        item: The test as it was collected here, if it was.
+    """
+    nodeid = str(event.get("id"))
+    if serial := event.get("serial"):
+        data = {**serial, "nodeid": nodeid}
+        if isinstance(data.get("longrepr"), list):  # path, line and reason of a skip
+            data["longrepr"] = tuple(data["longrepr"])
+        report = config.hook.pytest_report_from_serializable(config=config, data=data)
+        if report is not None:
+            _restore_subtest(report, data)
+            return report  # type: ignore[no-any-return]
+    return _plain(nodeid, event, item)
+
+
+def _restore_subtest(report: Any, data: Mapping[str, Any]) -> None:
+    """Give a subtest its values back, which pytest 9 shows with quotes once it has sent them."""
+    sent = data.get(_CONTEXT)
+    if isinstance(sent, dict) and getattr(report, "context", None) is not None:
+        with contextlib.suppress(AttributeError):
+            object.__setattr__(report.context, "kwargs", sent.get("kwargs") or {})
+
+
+def _plain(nodeid: str, event: Mapping[str, Any], item: pytest.Item | None) -> pytest.TestReport:
+    report = pytest.TestReport(
+        nodeid=nodeid,
+        location=item.location if item is not None else location_of(nodeid),
+        keywords=dict.fromkeys(item.keywords, 1) if item is not None else {},
+        outcome=event.get("outcome", "passed"),
+        longrepr=event.get("longrepr") or event.get("message"),
+        when=event.get("phase", "call"),
+        sections=[(str(name), str(text)) for name, text in event.get("sections", ())],
+        duration=float(event.get("duration") or 0.0),
+    )
+    if event.get("xfail"):
+        report.wasxfail = str(event.get("message") or "")  # as pytest's own skipping plugin does
+    return report
+
+
+def location_of(nodeid: str) -> tuple[str, int | None, str]:
+    """Return where a test is as far as its id tells: path, no line, and name."""
+    path, _, name = nodeid.partition("::")
+    return path, None, name.replace("::", ".")
+
+
+def with_crash(longrepr: str, message: str, path: str, line: int) -> dict[str, Any]:
+    """Return a traceback of plain text and its last message as pytest serialises one."""
+    entry = {"type": "ReprEntryNative", "data": {"lines": [f"{longrepr}\n"]}}
+    return {
+        "reprcrash": {"path": path, "lineno": line, "message": message},
+        "reprtraceback": {"reprentries": [entry], "extraline": None, "style": "native"},
+        "sections": [],
+        "chain": None,
+    }
+
+
+def warning_event(
+    message: warnings.WarningMessage, nodeid: str, location: tuple[str, int, str] | None
+) -> dict[str, Any]:
+    """Return a warning as a journal event."""
+    return {
+        "kind": "warning",
+        "id": nodeid,
+        "text": str(message.message)[:2000],
+        "category": f"{message.category.__module__}.{message.category.__qualname__}",
+        "filename": message.filename,
+        "line": message.lineno,
+        "location": location,
+    }
+
+
+def warning_of(event: Mapping[str, Any]) -> warnings.WarningMessage:
+    """Return the warning that `warning_event` wrote down."""
+    category = _category(str(event.get("category")))
+    return warnings.WarningMessage(
+        message=str(event.get("text")),
+        category=category,
+        filename=str(event.get("filename")),
+        lineno=int(event.get("line") or 0),
+    )
+
+
+def _category(name: str) -> type[Warning]:
+    """Return a class of warnings by its name; one of that name where it cannot be had."""
+    module, _, short = name.rpartition(".")
+    try:
+        found = getattr(
+            builtins if module == "builtins" else importlib.import_module(module), short
+        )
+        if isinstance(found, type) and issubclass(found, Warning):
+            return found
+    except (ImportError, AttributeError, ValueError):
+        pass
+    return type(short or "Warning", (UserWarning,), {})

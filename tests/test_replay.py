@@ -1,0 +1,179 @@
+"""What `--schedule-wait` and `replay` show is what a direct run shows."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from scheduled import GATED, QUICK, run_pytest
+from waiting import DEADLINE_SECONDS, wait_until
+
+from pytest_valor_schedule import get_job_status, list_jobs
+
+SUITE = {
+    "test_a.py": """
+import unittest, warnings
+import pytest
+
+def test_passes(): print("not shown")
+def test_fails():
+    print("shown")
+    assert [1, 2] == [1, 3]
+@pytest.fixture
+def broken(): raise ValueError("at the start")
+@pytest.fixture
+def breaks():
+    yield
+    raise ValueError("at the end")
+def test_setup_error(broken): pass
+def test_teardown_error(breaks): pass
+@pytest.mark.xfail(reason="later")
+def test_expected(): assert 0
+@pytest.mark.xfail
+def test_unexpected(): pass
+@pytest.mark.skip(reason="not now")
+def test_skipped(): pass
+def test_warns():
+    warnings.warn("careful")
+    warnings.warn(DeprecationWarning("old"))
+class TestCase(unittest.TestCase):
+    def test_parts(self):
+        for i in range(3):
+            with self.subTest(i=i):
+                self.assertNotEqual(i, 1)
+""",
+    "test_b.py": """
+import pytest
+@pytest.mark.parametrize("n", range(12))
+def test_number(n): assert n != 7
+""",
+}
+_SECTION = re.compile(
+    r"^(=+ (?:FAILURES|ERRORS|warnings summary|short test summary).*)", re.M | re.S
+)
+
+
+def _write_suite() -> None:
+    for name, text in SUITE.items():
+        Path(name).write_text(text)
+
+
+def _end_of(text: str) -> str:
+    """Return everything from the first section on, without durations and the worker's line."""
+    found = _SECTION.search(text)
+    assert found, text
+    lines = re.sub(r"in \d+\.\d+s(?: \(.*\))?|=+", "", found[1]).splitlines()
+    return "\n".join(line.strip() for line in lines if not line.startswith("[gw"))
+
+
+@pytest.mark.parametrize("options", [(), ("-q",), ("-v",), ("--tb=line",), ("-rA", "--tb=short")])
+def test_the_end_of_a_run_is_that_of_a_direct_one(project: Path, options: tuple[str, ...]) -> None:
+    """Failures, warnings, summary, last line and exit code do not tell where the tests ran."""
+    _write_suite()
+    direct = run_pytest(*options)
+    waited = run_pytest(*options, "--schedule-wait")
+    assert waited.returncode == direct.returncode == 1
+    # Under -v pytest says something that it does not where it has workers.
+    assert _end_of(waited.stdout) == _end_of(direct.stdout)
+
+
+def test_a_report_file_has_the_same_test_cases(project: Path) -> None:
+    """--junit-xml is written by the pytest that waits, with every case and its failure."""
+    _write_suite()
+    run_pytest("--junit-xml=direct.xml")
+    run_pytest("--junit-xml=waited.xml", "--schedule-wait")
+    assert _cases("waited.xml") == _cases("direct.xml")
+
+
+def _cases(path: str) -> list[tuple[str | None, ...]]:
+    found = ET.parse(path).iter("testcase")
+    return sorted(
+        (each.get("classname"), each.get("name"), *(f"{part.tag} {part.text}" for part in each))
+        for each in found
+    )
+
+
+def test_enough_is_enough(project: Path) -> None:
+    """-x stops the job, and what waits for it, at the first failure."""
+    Path("test_it.py").write_text("def test_a(): assert 0\ndef test_b(): assert 0\n")
+    done = run_pytest("--schedule-wait", "-x", "--max-workers=1")
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "stopping after 1 failures" in done.stdout
+
+
+def test_a_crash_is_shown(project: Path) -> None:
+    """A test that killed its worker is a failure whose text says so."""
+    Path("test_it.py").write_text("import os\ndef test_it(): os._exit(3)\ndef test_b(): pass\n")
+    done = run_pytest("--schedule-wait")
+    assert done.returncode == 1
+    assert "killed its worker" in done.stdout
+    assert "1 failed, 1 passed" in done.stdout
+
+
+def test_what_the_tests_do_not_tell_is_said(project: Path) -> None:
+    """A run that its time limit ended says so, and has timeout(1)'s exit code."""
+    Path("test_it.py").write_text(GATED)
+    done = run_pytest("--schedule-wait", "--timeout-minutes=0.02")
+    assert done.returncode == 124
+    assert "The time limit of 0.02 minutes ended the run." in done.stdout
+
+
+@pytest.fixture
+def terminal() -> subprocess.Popen[bytes]:
+    """A pytest that waits for a job with a closed gate, in a terminal of its own."""
+    Path("test_it.py").write_text(GATED)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "pytest", *QUICK, "--schedule-wait"]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    process.stdout = os.fdopen(ours, "rb")
+    wait_until(lambda: list_jobs("running")["total"] == 1, "the job runs")
+    return process
+
+
+def _printed(process: subprocess.Popen[bytes]) -> str:
+    """Return what a terminal shows until its process has ended."""
+    pieces = []
+    assert process.stdout is not None
+    try:
+        while piece := os.read(process.stdout.fileno(), 4096):
+            pieces.append(piece)
+    except OSError:  # a terminal that nobody has open any more
+        pass
+    process.stdout.close()
+    return b"".join(pieces).decode()
+
+
+def test_an_interrupt_only_ends_the_waiting(
+    project: Path, terminal: subprocess.Popen[bytes]
+) -> None:
+    """After Ctrl-C the job goes on, and its id and how to cancel it are printed."""
+    terminal.send_signal(signal.SIGINT)
+    shown = _printed(terminal)
+    assert terminal.wait(DEADLINE_SECONDS) == 2
+    [job] = list_jobs()["jobs"]
+    assert f"cancel {job['job_id'][-6:]}" in shown
+    assert get_job_status(job["job_id"])["status"] == "running"
+
+
+def test_a_second_interrupt_cancels(project: Path, terminal: subprocess.Popen[bytes]) -> None:
+    """Ctrl-C twice within two seconds ends the job too."""
+    assert terminal.stdout is not None
+    terminal.send_signal(signal.SIGINT)
+    shown = b""
+    while b"cancels it" not in shown:
+        shown += os.read(terminal.stdout.fileno(), 4096)
+    terminal.send_signal(signal.SIGINT)
+    assert "cancelled" in _printed(terminal)
+    assert terminal.wait(DEADLINE_SECONDS) == 130
+    assert list_jobs()["jobs"][0]["status"] == "cancelled"
