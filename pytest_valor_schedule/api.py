@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_valor_schedule import clock, control, files, outlook
 from pytest_valor_schedule.answers import Answer, errors_as_answers
-from pytest_valor_schedule.errors import JobStatusError, again_if_rebuilt
+from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import (
@@ -70,7 +70,7 @@ def schedule_tests(
         request.timeout_minutes * 60,
     )
     receipt = submit(Home.find(os.environ), order, request, found)
-    return _scheduled_answer(receipt, found.nodeids)
+    return scheduled_answer(receipt, found.nodeids)
 
 
 def _published(store: JobStore, job: Job) -> Answer:
@@ -80,7 +80,8 @@ def _published(store: JobStore, job: Job) -> Answer:
     return completion.published(store, job)
 
 
-def _scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
+def scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
+    """Return what `schedule_tests` returns of a job that was scheduled."""
     job = receipt.job
     answer: Answer = {
         "job_id": job.job_id,
@@ -103,7 +104,8 @@ def get_job_status(job_id: str) -> Answer:
     Returns:
         `job_id`, `status`, `created_at` and the other fields of the job, and as they come to
         exist `started_at`, `completed_at`, `outcome`, `progress` (`finished`, `failed` and
-        `total` tests), `queue_position` (from 1), `reason` (why it waits), `estimated_start`,
+        `total` tests, `memory_mb`, and `running`: the `worker`, `nodeid` and `started_at` of each
+        test that runs), `queue_position` (from 1), `reason` (why it waits), `estimated_start`,
         and when it has ended `results` and `summary`; or `error`.
     """
     with control.open_queue() as store:
@@ -112,8 +114,7 @@ def get_job_status(job_id: str) -> Answer:
         if job.status is JobStatus.SCHEDULED:
             answer |= _waiting(outlook.place_of(store, job, time.time()))
         elif job.status is JobStatus.RUNNING:
-            progress = store.progress(job.job_id)
-            answer |= {"progress": progress} if progress else {}
+            answer |= _running(store, job)
         else:
             answer["results"] = _published(store, job)["results"]
     return answer
@@ -150,8 +151,13 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
         jobs = store.jobs(status, most)
         total = store.count(status)
         places = outlook.places(store, time.time()) if any(map(_waits, jobs)) else {}
-    rows = [_public(job) | _waiting_in(places, job) for job in jobs]
+        rows = [_public(job) | _waiting_in(places, job) | _running(store, job) for job in jobs]
     return {"jobs": rows, "total": total, "filtered_by": status_filter}
+
+
+def _running(store: JobStore, job: Job) -> Answer:
+    progress = store.progress(job.job_id) if job.status is JobStatus.RUNNING else None
+    return {"progress": progress} if progress else {}
 
 
 def _waits(job: Job) -> bool:
@@ -194,16 +200,10 @@ def get_job_results(job_id: str) -> Answer:
         the job has not ended.
     """
     with control.open_queue() as store:
-        job = store.find(job_id)
-        if not job.status.ended:
-            raise JobStatusError(
-                f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
-                status=job.status,
-            )
-        document = _published(store, job)
+        document = _published(store, control.ended(store.find(job_id)))
     names = ("exit_code", "explanation", "collection_errors")
     return {
-        "job_id": job.job_id,
+        "job_id": document.get("job_id"),
         "outcome": document.get("outcome"),
         "started_at": document.get("started_at"),
         "completed_at": document.get("completed_at"),
@@ -211,6 +211,20 @@ def get_job_results(job_id: str) -> Answer:
         "results": document.get("results"),
         **{name: document[name] for name in names if document.get(name) is not None},
     }
+
+
+@errors_as_answers
+def get_record(job_id: str) -> Answer:
+    """Return the whole record of a job that has ended: what its file holds.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+
+    Returns:
+        The record, see `get_job_status`; or `error`, with `status` where the job has not ended.
+    """
+    with control.open_queue() as store:
+        return dict(_published(store, control.ended(store.find(job_id))))
 
 
 @errors_as_answers

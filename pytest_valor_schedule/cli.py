@@ -1,4 +1,5 @@
-"""The command line `valor-schedule`: argparse over the API."""
+# PYTHON_ARGCOMPLETE_OK
+"""The command line `valor-schedule`: what each command does, over the functions for programs."""
 
 from __future__ import annotations
 
@@ -6,36 +7,29 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, rendering, steering, upkeep
+from pytest_valor_schedule import api, colour, parser, rendering
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.job import JobStatus, Priority
-from pytest_valor_schedule.version import __version__
 
 Answer = dict[str, Any]
+Options = argparse.Namespace
 
-_EPILOG = """\
-A JOB is a job id such as 20261122-203015-4f9a2c, its last part (4f9a2c), or the beginning of
-either, as long as it fits one job only. Without a JOB the newest one that was scheduled from
-this folder is meant. Jobs are scheduled by `pytest --schedule`.
-
-exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `wait` returns
-pytest's exit code for the run, 124 if its time limit ended it, 130 if it was cancelled, and 75
-if its own --timeout is over before the run is.
-"""
-
-
-_READING = ("status", "wait", "results", "logs")
+_SCHEMA_VERSION = 1
+_INTERRUPTED = 130
+_TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int] = options.command
+    words, handed_on = parser.split_own(sys.argv[1:] if arguments is None else arguments)
+    built = parser.build(_job_ids)
+    _complete(built)
+    options = built.parse_args(words)
+    options.handed_on = handed_on
     try:
-        code = command(options)
+        code = _COMMANDS[options.command](options)
         if sys.stdout is not None:
             sys.stdout.flush()
     except ScheduleError as error:
@@ -47,8 +41,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     return code
+
+
+def _complete(built: argparse.ArgumentParser) -> None:
+    """Answer a shell that asks for completions, if argcomplete is installed."""
+    if "_ARGCOMPLETE" in os.environ:
+        try:
+            import argcomplete
+        except ImportError:
+            return
+        argcomplete.autocomplete(built)
+
+
+def _job_ids(prefix: str, **_: Any) -> list[str]:
+    """Return what may complete a JOB: ids, or their last parts."""
+    ids = [job["job_id"] for job in api.list_jobs(limit=50).get("jobs", ())]
+    return [name for job_id in ids for name in (job_id, job_id[-6:]) if name.startswith(prefix)]
 
 
 def _complain(text: str) -> None:
@@ -56,141 +66,219 @@ def _complain(text: str) -> None:
         print(f"error: {rendering.plain(text)}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="valor-schedule",
-        description="Look at and steer the test runs in this machine's background queue.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    listing = _add(commands, "list", _list, "show the newest jobs")
-    listing.add_argument("--status", choices=list(map(str, JobStatus)), help="only these")
-    listing.add_argument("--limit", type=int, default=10, metavar="N", help="at most N jobs (10)")
-    _add_for_job(commands, "status", _status, "show how a job stands")
-    waiting = _add_for_job(commands, "wait", _wait, "wait until a job has ended")
-    waiting.add_argument("--timeout", type=float, metavar="S", help="wait S seconds at most")
-    _add_for_job(commands, "results", _results, "show what became of a job's tests")
-    _add_for_job(commands, "logs", _logs, "show what a job's pytest printed")
-    _add_for_job(commands, "cancel", _cancel, "take a job out of the queue, or end it")
-    _add_for_job(commands, "hold", _hold, "keep a waiting job from starting")
-    _add_for_job(commands, "release", _release, "let a held job start")
-    changing = _add_for_job(commands, "priority", _priority, "change the priority of a waiting job")
-    changing.add_argument("priority", choices=list(map(str, Priority)))
-    _add(commands, "pause", _pause, "let no further job start")
-    _add(commands, "resume", _resume, "let jobs start again")
-    _add(commands, "slots", _slots, "show who has which worker slot")
-    pruning = _add(commands, "prune", _prune, "throw away what old jobs left on the disk")
-    pruning.add_argument("--keep-days", type=float, metavar="N", help="keep N days of it")
-    pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
-    doctor = _add(commands, "doctor", _doctor, "look for what is wrong with the queue's home")
-    doctor.add_argument("--repair", action="store_true", help="mend what can be mended")
-    return parser
-
-
-def _add(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_for_job(
-    commands: Any, name: str, command: Callable[[argparse.Namespace], int], text: str
-) -> argparse.ArgumentParser:
-    parser = _add(commands, name, command, text)
-    optional = "?" if name in _READING else None  # to change a job by mistake costs too much
-    parser.add_argument(
-        "job", metavar="JOB", nargs=optional, help="a job id, its last part, or a prefix"
-    )
-    return parser
-
-
-def _job(options: argparse.Namespace) -> str:
+def _job(options: Options) -> str:
     """Return the id that was given, or that of the newest job scheduled from this folder."""
-    return options.job if options.job is not None else api.newest_job_here()
+    job: str | None = options.job
+    return job if job is not None else api.newest_job_here()
 
 
-def _show(
-    options: argparse.Namespace, answer: Answer, lines: Callable[[Answer], Sequence[str]]
-) -> int:
+def _print(lines: Sequence[str]) -> None:
+    on = colour.wanted(sys.stdout)
+    for line in lines:
+        print(colour.painted(line) if on else line)
+
+
+def _show(options: Options, answer: Answer, lines: Callable[[Answer], Sequence[str]]) -> int:
     """Print an answer as JSON or as text; return 1 for an error."""
     if options.json:
-        print(json.dumps(answer, indent=1))
+        print(json.dumps({"schema_version": _SCHEMA_VERSION, **answer}, indent=1))
     elif "error" in answer:
         _complain(answer["error"])
+        _print(str(answer.get("output") or "").splitlines())
     else:
-        for line in lines(answer):
-            print(line)
+        _print(lines(answer))
     return 1 if "error" in answer else 0
 
 
-def _list(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
+    from pytest_valor_schedule import scheduling
+
+    return _scheduled(options, scheduling.run(options.handed_on, vars(options)))
+
+
+def _rerun(options: Options) -> int:
+    from pytest_valor_schedule import reviewing
+
+    options.wait = False
+    return _scheduled(options, reviewing.rerun_job(_job(options), failed=options.failed))
+
+
+def _scheduled(options: Options, answer: Answer) -> int:
+    """Show a new job; with --wait what became of it."""
+    if "error" in answer or not options.wait:
+        shown = _show(options, answer, rendering.scheduled_lines)
+        return int(answer.get("exit_code") or shown)
+    if not options.json:
+        _print(rendering.scheduled_lines(answer))
+        sys.stdout.flush()
+    ended = api.wait_for_job(answer["job_id"])
+    _show(options, {**answer, **ended}, rendering.results_lines)
+    return rendering.exit_code(ended)
+
+
+def _list(options: Options) -> int:
     answer = api.list_jobs(options.status, options.limit)
     return _show(options, answer, lambda a: rendering.list_lines(a["jobs"], a["total"]))
 
 
-def _status(options: argparse.Namespace) -> int:
-    answer = api.get_job_status(_job(options))
-    return _show(options, answer, rendering.status_lines)
+def _status(options: Options) -> int:
+    return _show(options, api.get_job_status(_job(options)), rendering.status_lines)
 
 
-def _wait(options: argparse.Namespace) -> int:
+def _watch(options: Options) -> int:
+    from pytest_valor_schedule import upkeep, watching
+
+    if options.json:
+        return _show(options, {**api.list_jobs(limit=50), **upkeep.list_slots()}, lambda _: [])
+    watching.watch(once=options.once)
+    return 0
+
+
+def _wait(options: Options) -> int:
     answer = api.wait_for_job(_job(options), options.timeout)
     shown = _show(options, answer, rendering.status_lines)
     if shown or answer.get("outcome"):
         return shown or rendering.exit_code(answer)
-    return 75  # EX_TEMPFAIL: the time is over, the job is not
+    return _TRY_AGAIN
 
 
-def _results(options: argparse.Namespace) -> int:
-    return _show(options, api.get_job_results(_job(options)), rendering.results_lines)
+def _follow(options: Options) -> int:
+    from pytest_valor_schedule import watching
+
+    silent = options.json
+    answer = watching.follow(
+        _job(options), write=lambda text: None if silent else print(text, end="", flush=True)
+    )
+    _show(options, answer, lambda a: ["", *rendering.status_lines(a)])
+    return rendering.exit_code(answer)
 
 
-def _logs(options: argparse.Namespace) -> int:
+def _logs(options: Options) -> int:
     return _show(options, api.read_output(_job(options)), lambda a: a["output"].splitlines())
 
 
-def _cancel(options: argparse.Namespace) -> int:
+def _slots(options: Options) -> int:
+    from pytest_valor_schedule import upkeep
+
+    return _show(options, upkeep.list_slots(), rendering.slot_lines)
+
+
+def _results(options: Options) -> int:
+    from pytest_valor_schedule import junit, listing, reviewing
+
+    answer = api.get_job_results(_job(options))
+    if "error" in answer:
+        return _show(options, answer, rendering.results_lines)
+    if options.junit is not None:
+        _write(options.junit, junit.junit_xml(answer))
+        return 0
+    if options.json:
+        chosen = listing.chosen(answer["results"], options.failed, options.slowest)
+        return _show(options, {**answer, "results": chosen}, lambda _: [])
+    counted = reviewing.count_failures_in_a_row(answer["job_id"])
+    _print(listing.lines(answer, counted, vars(options)))
+    return 0
+
+
+def _diff(options: Options) -> int:
+    from pytest_valor_schedule import listing, reviewing
+
+    answer = reviewing.compare_jobs(_job(options), options.earlier)
+    return _show(options, answer, listing.diff_lines) or int(bool(answer["newly_failing"]))
+
+
+def _replay(options: Options) -> int:
+    from pytest_valor_schedule import replaying
+
+    return replaying.replay(options.job, options.handed_on)
+
+
+def _timeline(options: Options) -> int:
+    from pytest_valor_schedule import timeline
+
+    record = api.get_record(_job(options))
+    if "error" in record:
+        return _show(options, record, lambda _: [])
+    if options.json or (options.output is None and options.perfetto is None):
+        print(json.dumps(timeline.trace(record)))
+        return 0
+    if options.output is not None:
+        _write(options.output, timeline.page(record))
+    if options.perfetto is not None:
+        _write(options.perfetto, json.dumps(timeline.trace(record)))
+    return 0
+
+
+def _write(path: str, text: str) -> None:
+    from pytest_valor_schedule import files
+
+    files.write_public(path, text)
+    print(f"written: {path}", file=sys.stderr)
+
+
+def _cancel(options: Options) -> int:
     answer = api.cancel_job(options.job)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
 
 
-def _hold(options: argparse.Namespace) -> int:
+def _hold(options: Options) -> int:
+    from pytest_valor_schedule import steering
+
     return _show(options, steering.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
 
 
-def _release(options: argparse.Namespace) -> int:
+def _release(options: Options) -> int:
+    from pytest_valor_schedule import steering
+
     return _show(options, steering.release_job(options.job), lambda a: [f"{a['job_id']} released"])
 
 
-def _priority(options: argparse.Namespace) -> int:
+def _priority(options: Options) -> int:
+    from pytest_valor_schedule import steering
+
     answer = steering.set_priority(options.job, options.priority)
     return _show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
 
 
-def _pause(options: argparse.Namespace) -> int:
+def _pause(options: Options) -> int:
+    from pytest_valor_schedule import steering
+
     line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
     return _show(options, steering.pause_queue(), lambda _: [line])
 
 
-def _resume(options: argparse.Namespace) -> int:
+def _resume(options: Options) -> int:
+    from pytest_valor_schedule import steering
+
     return _show(options, steering.resume_queue(), lambda _: ["jobs start again"])
 
 
-def _slots(options: argparse.Namespace) -> int:
-    return _show(options, upkeep.list_slots(), rendering.slot_lines)
+def _config(options: Options) -> int:
+    from pytest_valor_schedule import upkeep
+
+    return _show(options, upkeep.list_settings(), rendering.config_lines)
 
 
-def _prune(options: argparse.Namespace) -> int:
+def _prune(options: Options) -> int:
+    from pytest_valor_schedule import upkeep
+
     answer = upkeep.prune_jobs(options.keep_days, dry_run=options.dry_run)
     return _show(options, answer, lambda a: [rendering.prune_line(a)])
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(options: Options) -> int:
+    from pytest_valor_schedule import upkeep
+
     answer = upkeep.examine_home(repair=options.repair)
     wrong = _show(options, answer, rendering.doctor_lines)
     return wrong or int(not all(each["repaired"] for each in answer["findings"]))
+
+
+_COMMANDS: Mapping[str, Callable[[Options], int]] = {
+    function.__name__.removeprefix("_"): function
+    for function in (
+        *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _slots, _results, _diff),
+        *(_replay, _timeline, _cancel, _hold, _release, _priority, _pause, _resume, _config),
+        *(_prune, _doctor),
+    )
+}

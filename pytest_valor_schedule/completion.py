@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from pytest_valor_schedule import accounting, journal, record, verdict
+from pytest_valor_schedule import accounting, journal, notifying, record, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
@@ -62,16 +62,20 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     """
     found = account(store, job, ending.stopped_at)
     ended = _ended(job, ending, found)
+    known = notifying.secrets(store, job)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)
         if changed is not None:
             _publish(store, ended, found)
+            notifying.start(store, ended, known)
         return changed
     # The record first: whoever sees the status `completed` finds the results.
     _publish(store, ended, found)
     changed = _end_in_queue(store, job, ended)
     _learn(store, ended, found.results)
+    if changed is not None:
+        notifying.start(store, ended, known)
     return changed
 
 

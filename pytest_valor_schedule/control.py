@@ -27,6 +27,16 @@ def open_queue() -> Iterator[JobStore]:
         yield store
 
 
+def ended(job: Job) -> Job:
+    """Return a job that has ended, and raise JobStatusError for another."""
+    if not job.status.ended:
+        raise JobStatusError(
+            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
+            status=job.status,
+        )
+    return job
+
+
 def wait(store: JobStore, job_id: str, seconds: float) -> Job:
     """Return the job when it has ended or the time is over."""
     deadline = time.monotonic() + seconds
@@ -110,10 +120,10 @@ def _refuse_if_ended(job: Job) -> None:
 
 def _cancel_running(store: JobStore, job: Job) -> Job:
     store.request_cancel(job.job_id)
-    ended = wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
-    if not ended.status.ended:
+    after = wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
+    if not after.status.ended:
         raise JobStatusError(
             f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
-            status=ended.status,
+            status=after.status,
         )
-    return ended
+    return after

@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_valor_schedule import journal, memory, processes, stacks
 from pytest_valor_schedule.job import Outcome
@@ -68,7 +69,8 @@ class Execution:
         limits: The job's.
         total: How many tests it has.
         cancelled: Whether somebody asked to end the job.
-        tell: Gets the counts of `Progress`, and `memory_mb` as used now, at every look.
+        tell: Gets the counts of `Progress`, `memory_mb` as used now, and the tests that are
+            `running`, at every look.
 
     Attributes:
         peak_memory: The most bytes that this process' descendants were seen to use.
@@ -82,7 +84,7 @@ class Execution:
         total: int,
         *,
         cancelled: Callable[[], bool],
-        tell: Callable[[Mapping[str, int]], None],
+        tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._folder = folder
         self._prefix = prefix
@@ -122,7 +124,9 @@ class Execution:
                 self.progress.look(now)
                 used = memory.used_by_children(os.getpid())
                 self.peak_memory = max(self.peak_memory, used)
-                self._tell({**self.progress.counts(), "memory_mb": round(used / 2**20)})
+                counts = self.progress.counts()
+                more = {"memory_mb": round(used / 2**20), "running": self.progress.running()}
+                self._tell({**counts, **more})
                 bound_log(self._output, self._limits.log_bytes)
                 self._end_overdue(process, now)
                 if stalled(self.progress.last_event, now, self._limits.stall):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pytest_valor_schedule.errors import InvalidRequestError
+
 _MODE = 0o600
 
 
@@ -26,3 +28,17 @@ def read(path: Path) -> bytes:
     """Return the content of a file."""
     with open(path, "rb", opener=opener) as file:
         return file.read()
+
+
+def write_public(path: str, text: str) -> None:
+    """Write a file that a user asked for, where and with the rights that they chose.
+
+    Raises:
+        InvalidRequestError: if it cannot be written.
+    """
+    try:
+        Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise InvalidRequestError(
+            f"{path} cannot be written ({error.strerror}); name another file."
+        ) from None

@@ -49,13 +49,19 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def start_detached(module: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
+def start_detached(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Start a module of this package that outlives this process and its terminal.
 
     It forks at its very start, so that it is no child of ours and ends with nobody.
     """
     code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
-    process = _start([sys.executable, "-P", "-c", code, *arguments], folder, log)
+    process = _start([sys.executable, "-P", "-c", code, *arguments], folder, log, environment)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
 

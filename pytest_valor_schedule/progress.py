@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import journal
+from pytest_valor_schedule import clock, journal
+
+_MOST_NODEID = 400  # characters of one that is shown while it runs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,12 +21,14 @@ class Current:
         pid: The worker's process.
         nodeid: The test.
         since: When it started, by the monotonic clock.
+        at: When it started, in seconds since the epoch, by the worker's clock; None if not told.
     """
 
     writer: str
     pid: int
     nodeid: str
     since: float
+    at: float | None = None
 
 
 class Progress:
@@ -60,7 +64,8 @@ class Progress:
             self._dead.add(f"{self._prefix}-{event.get('worker')}")
         elif kind == "start":
             self.last_event = now
-            self._current[writer] = Current(writer, self._pids.get(writer, 0), nodeid, now)
+            pid = self._pids.get(writer, 0)
+            self._current[writer] = Current(writer, pid, nodeid, now, event.get("at"))
         elif kind == "report":
             self.last_event = now
             self._count(writer, nodeid, event)
@@ -80,6 +85,17 @@ class Progress:
     def forget(self, test: Current) -> None:
         """Take the worker of a test as dead."""
         self._dead.add(test.writer)
+
+    def running(self) -> list[dict[str, Any]]:
+        """Return `worker`, `nodeid` and `started_at` of each test that is being run."""
+        return [
+            {
+                "worker": each.writer.rpartition("-")[2],
+                "nodeid": each.nodeid[:_MOST_NODEID],
+                "started_at": clock.to_text(each.at),
+            }
+            for each in self.current
+        ]
 
     def counts(self) -> dict[str, int]:
         """Return `finished`, `failed` and `total`, all counts of tests."""

@@ -81,6 +81,31 @@ def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
     ]
 
 
+def scheduled_lines(answer: Answer) -> list[str]:
+    """Return what somebody is told who scheduled a job by `valor-schedule`."""
+    command, short = command_name(), short_id(answer["job_id"])
+    first = f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')}, "
+    return [
+        f"{first}about {answer['estimated_duration']}",
+        *(f"warning: {warning}" for warning in answer.get("warnings", ())),
+        f"results: {command} results {short}",
+        f"wait:    {command} wait {short}",
+        f"cancel:  {command} cancel {short}",
+    ]
+
+
+def config_lines(answer: Answer) -> list[str]:
+    """Return the settings as a table."""
+    rows = [("SETTING", "VALUE", "FROM")]
+    rows += [
+        (name, "-" if each["value"] is None else str(each["value"]), each["source"])
+        for name, each in answer["settings"].items()
+    ]
+    unknown = [f"{answer['file']} has {name!r}, which is no setting" for name in answer["unknown"]]
+    note = "The command line and a project's ini file come before these."
+    return [one_line(line) for line in (*table(rows), *unknown, note)]
+
+
 def place_line(place: Place, now: float) -> str:
     """Return where a job stands in the queue, why it waits, and how long it is expected to."""
     where = f"{ordinal(place.position)} in the queue"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from pytest_valor_schedule import (
     bell,
@@ -18,6 +19,7 @@ from pytest_valor_schedule import (
     handshake,
     journal,
     known,
+    notifying,
     processes,
     service,
     slots,
@@ -68,7 +70,7 @@ class Runner:
         )
         self._tell_at = 0.0
         self._peak_memory = 0
-        self._told: Mapping[str, int] = {}
+        self._told: Mapping[str, Any] = {}
 
     def run(self) -> None:
         """Run the job and end it, whatever happens."""
@@ -194,7 +196,9 @@ class Runner:
             handshake.VARIABLE: told.to_text(),
             handshake.JOB_ID_VARIABLE: self._job.job_id,
         }
-        return {**self._environment, **own}
+        secret = (notifying.ADDRESS_VARIABLE, notifying.TOKEN_VARIABLE)  # no test need see them
+        theirs = {name: text for name, text in self._environment.items() if name not in secret}
+        return {**theirs, **own}
 
     def _known(self, prefix: str) -> str | None:
         """Write what is known of the tests and return where; without it they run all the same."""
@@ -216,7 +220,7 @@ class Runner:
             return self._store.cancel_requested(self._job.job_id)
         return False
 
-    def _tell(self, counts: Mapping[str, int]) -> None:
+    def _tell(self, counts: Mapping[str, Any]) -> None:
         if counts != self._told and time.monotonic() >= self._tell_at:
             self._tell_at = time.monotonic() + _TELL_SECONDS
             self._told = counts

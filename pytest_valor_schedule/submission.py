@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pytest_valor_schedule import outlook, service, slots
+from pytest_valor_schedule import notifying, outlook, service, slots
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History, selection
@@ -53,14 +54,29 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
         project = project_of(collection.rootdir)
         estimate = history.estimate(project, collection.nodeids, most, chosen)
         job = _new_job(order, request, collection, estimate)
-        while not store.add(job, collection.nodeids, order.environment):
+        while not store.add(job, collection.nodeids, _environment(order, request)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = outlook.place_of(store, job, time.time())
     service.call(home)
-    silent = "This version keeps the chat id with the job but sends no messages yet."
-    warnings = () if request.notification_chat_id is None else (silent,)
+    warnings = _warnings(home, order, request)
     workers = min(most, job.workers_wanted)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
+
+
+def _environment(order: Order, request: Request) -> Mapping[str, str]:
+    """Return the job's environment, and in it the address that no record shows."""
+    if request.notification_chat_id is None:
+        return order.environment
+    return {**order.environment, notifying.ADDRESS_VARIABLE: request.notification_chat_id}
+
+
+def _warnings(home: Home, order: Order, request: Request) -> tuple[str, ...]:
+    if request.notification_chat_id is None:
+        return ()
+    from pytest_valor_schedule import notify  # here, because few ask for it
+
+    found = notify.problem(home, request.notification_chat_id, order.environment)
+    return () if found is None else (found,)
 
 
 def _new_job(order: Order, request: Request, collection: Collection, estimate: Estimate) -> Job:
@@ -76,7 +92,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         priority=request.priority,
         max_workers=request.max_workers,
         timeout_minutes=request.timeout_minutes,
-        notification_chat_id=request.notification_chat_id,
+        notification_chat_id=notifying.shortened(request.notification_chat_id),
         test_count=len(collection.nodeids),
         estimated_seconds=round(estimate.seconds, 3),
         estimated_memory_bytes=estimate.memory_bytes,

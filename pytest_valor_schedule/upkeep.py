@@ -7,17 +7,19 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pytest_valor_schedule import clock, slots
+from pytest_valor_schedule import clock, settings, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.request import check_amount
 from pytest_valor_schedule.retention import Retention
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.settings import Home, Setting
 from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.doctor import Finding
+
+_OTHERS = {"idle_seconds", "telegram_token"}  # in config.toml, and not to be shown
 
 
 @errors_as_answers
@@ -73,6 +75,29 @@ def _slot(number: int, who: Holder | None) -> Answer:
         told = {"pid": who.pid, "command": who.command, "folder": who.folder}
         answer |= {**told, "since": clock.to_text(who.since)}
     return answer
+
+
+@errors_as_answers
+def list_settings() -> Answer:
+    """Return what holds where neither the command line nor a project's ini file says anything.
+
+    Returns:
+        `file` (that of the machine-wide settings), `settings`: of each by its name `value` and
+        `source`, and `unknown`: what the file has that is no setting; or `error`.
+    """
+    home = Home.find(os.environ)
+    machine = home.settings()
+    found = {
+        name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
+    }
+    for name, default in dataclasses.asdict(Retention()).items():
+        named = Setting(machine[name], f"{name} in config.toml") if name in machine else None
+        found[name] = named or Setting(default, "the default")
+    return {
+        "file": str(home.config),
+        "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
+        "unknown": sorted(machine.keys() - found.keys() - _OTHERS),
+    }
 
 
 @errors_as_answers

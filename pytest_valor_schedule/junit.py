@@ -1,0 +1,71 @@
+"""A job's record as JUnit XML, the form that CI systems read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+_BAD = {"failed": "failure", "error": "error", "crashed": "error", "not_run": "error"}
+
+
+def junit_xml(record: Mapping[str, Any]) -> str:
+    """Return the results of a record, in the schema that pytest calls xunit2.
+
+    Args:
+        record: What `get_job_results` returns of an ended job.
+    """
+    summary = record["summary"]
+    suite = ET.Element(
+        "testsuite",
+        name=str(record["job_id"]),
+        tests=str(summary["total"]),
+        failures=str(summary["failed"]),
+        errors=str(summary["errors"] + summary["crashed"] + summary["not_run"]),
+        skipped=str(summary["skipped"] + summary["xfailed"]),
+        time=f"{summary['duration_seconds']:.3f}",
+        timestamp=str(record.get("started_at") or ""),
+    )
+    for result in record["results"]:
+        suite.append(_case(result))
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(result: Mapping[str, Any]) -> ET.Element:
+    path, _, name = str(result["nodeid"]).partition("::")
+    *classes, name = name.split("::") if "[" not in name else _split(name)
+    names = [path.removesuffix(".py").replace("/", "."), *classes]
+    seconds = f"{result.get('duration_seconds') or 0.0:.3f}"
+    case = ET.Element(
+        "testcase", classname=_legal(".".join(names)), name=_legal(name), time=seconds
+    )
+    outcome, message = result["outcome"], _legal(result.get("message") or "")
+    if outcome in _BAD:
+        bad = ET.SubElement(case, _BAD[outcome], message=message or outcome.replace("_", " "))
+        bad.text = _legal(result.get("longrepr") or "")
+    elif outcome in ("skipped", "xfailed"):
+        ET.SubElement(case, "skipped", type=f"pytest.{outcome}", message=message)
+    return case
+
+
+def _split(name: str) -> list[str]:
+    """Split a name with parameters, whose text may hold `::` too."""
+    plain, bracket, rest = name.partition("[")
+    *classes, last = plain.split("::")
+    return [*classes, last + bracket + rest]
+
+
+def _legal(text: str) -> str:
+    """Return a text without what XML has no way to write."""
+    return "".join(
+        char
+        if char in "\t\n\r"
+        or 0x20 <= ord(char) < 0xD800
+        or 0xE000 <= ord(char) <= 0xFFFD
+        or ord(char) > 0xFFFF
+        else f"#x{ord(char):02X}"
+        for char in text
+    )

@@ -1,0 +1,60 @@
+"""Hands the message about the end of a job over to a process of its own.
+
+Whoever ends a job must not wait for a chat server, and a fault of one is no fault of the job.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pytest_valor_schedule import processes
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.log import say
+from pytest_valor_schedule.store import JobStore
+
+ADDRESS_VARIABLE = "VALOR_SCHEDULE_NOTIFY"
+"""Has the whole address, with what is secret in it; records and rows have it shortened."""
+TOKEN_VARIABLE = "VALOR_SCHEDULE_TELEGRAM_TOKEN"  # noqa: S105  # its name, not the token
+
+
+def secrets(store: JobStore, job: Job) -> dict[str, str]:
+    """Return what a message needs of the environment of a job that has not ended."""
+    if job.notification_chat_id is None:
+        return {}
+    try:
+        environment = store.environment(job.job_id)
+    except ScheduleError:
+        return {}
+    return {n: environment[n] for n in (ADDRESS_VARIABLE, TOKEN_VARIABLE) if n in environment}
+
+
+def shortened(address: str | None) -> str | None:
+    """Return an address without what may be secret in it."""
+    if address is None or "://" not in address:
+        return address
+    return f"{address.partition('://')[0]}://***"
+
+
+def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
+    """Have somebody told of the end of a job, if somebody wants that.
+
+    Args:
+        store: The queue.
+        job: The job as it ended.
+        known: What `secrets` returned before that.
+    """
+    if job.notification_chat_id is None:
+        return
+    home = store.home
+    try:
+        processes.start_detached(
+            "notify",
+            [str(home.root), job.job_id],
+            home.root,
+            home.dispatcher_log,
+            {**os.environ, **known},
+        )
+    except OSError as error:
+        say(f"{job.job_id}: Nobody could be told of its end: {error}")

@@ -1,0 +1,138 @@
+"""The functions for programs that look back at jobs: what changed, and run it once more."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from pytest_valor_schedule import comparison, completion, control, lineage
+from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
+from pytest_valor_schedule.job import Job, short_id
+from pytest_valor_schedule.store import JobStore
+
+_MOST_RUNS = 10  # that a row of failures is counted over
+
+
+@errors_as_answers
+def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> Answer:
+    """Return how the results of a job differ from those of an earlier one.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        earlier_job_id: The job to compare with; None for the one before it of the same
+            specification and folder.
+
+    Returns:
+        `job_id`, `earlier_job_id`, the node ids `newly_failing`, `fixed`, `still_failing`, `new`,
+        `gone`, and `slower`: for each test that took twice as long or more `before` and `now`,
+        in seconds; or `error`.
+    """
+    with control.open_queue() as store:
+        job = control.ended(store.find(job_id))
+        other = _earlier(store, job, earlier_job_id)
+        now, before = (completion.published(store, each)["results"] for each in (job, other))
+    found = dataclasses.asdict(comparison.compare(before, now))
+    slower = found.pop("slower")
+    return {
+        "job_id": job.job_id,
+        "earlier_job_id": other.job_id,
+        **{name: list(nodeids) for name, nodeids in found.items()},
+        "slower": {name: {"before": b, "now": n} for name, (b, n) in slower.items()},
+    }
+
+
+def _earlier(store: JobStore, job: Job, named: str | None) -> Job:
+    if named is not None:
+        return control.ended(store.find(named))
+    other = next(lineage.earlier_jobs(store, job), None)
+    if other is None:
+        raise UnknownJobError(
+            f"No earlier run of `{job.specification}` in {job.cwd} is known; name the job to "
+            f"compare {short_id(job.job_id)} with."
+        )
+    return other
+
+
+@errors_as_answers
+def count_failures_in_a_row(job_id: str) -> Answer:
+    """Return for how long the bad tests of an ended job have been bad.
+
+    Returns:
+        `job_id`, `runs` (how many runs were looked at, this one too), and `streaks`: of each bad
+        test in how many of them in a row, counted back from this one; or `error`.
+    """
+    with control.open_queue() as store:
+        job = control.ended(store.find(job_id))
+        runs = [completion.published(store, job)]
+        runs += lineage.earlier_records(store, job, _MOST_RUNS - 1)
+    counted = comparison.streaks([run["results"] for run in runs])
+    return {"job_id": job.job_id, "runs": len(runs), "streaks": counted}
+
+
+@errors_as_answers
+def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
+    """Schedule a job once more, as it was asked for, in the environment of this process.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        failed: Run only the tests that were bad or that the run did not come to.
+
+    Returns:
+        What `schedule_tests` returns.
+    """
+    from pytest_valor_schedule import api
+    from pytest_valor_schedule.collection import Collection, collect
+    from pytest_valor_schedule.order import Order, current_environment, current_umask
+    from pytest_valor_schedule.request import Request
+    from pytest_valor_schedule.settings import Home
+    from pytest_valor_schedule.submission import submit
+
+    with control.open_queue() as store:
+        job = store.find(job_id)
+        chosen = _not_good(control.ended(job), completion.published(store, job)) if failed else None
+    order = Order(
+        specification=job.specification,
+        launcher=job.launcher,
+        arguments=job.arguments,
+        cwd=job.cwd,
+        environment=current_environment(),
+        umask=current_umask(),
+    )
+    request = Request(
+        priority=job.priority,
+        max_workers=job.max_workers,
+        timeout_minutes=job.timeout_minutes,
+        notification_chat_id=_chat_of(job),
+    )
+    seconds = job.timeout_minutes * 60
+    found: Collection = collect(
+        order.launcher, order.arguments, order.cwd, order.environment, seconds
+    )
+    if chosen is not None:
+        found = _only(found, chosen, job)
+    return api.scheduled_answer(submit(Home.find(os.environ), order, request, found), found.nodeids)
+
+
+def _chat_of(job: Job) -> str | None:
+    """Return whom to tell; an address whose secret part was not kept is of no use."""
+    chat = job.notification_chat_id
+    return None if chat is None or "://" in chat else chat
+
+
+def _not_good(job: Job, record: dict[str, Any]) -> set[str]:
+    wanted = (*comparison.BAD, "not_run")
+    chosen = {each["nodeid"] for each in record["results"] if each["outcome"] in wanted}
+    if not chosen:
+        raise InvalidRequestError(f"Nothing failed in job {job.job_id}; leave --failed out.")
+    return chosen
+
+
+def _only(found: Any, chosen: set[str], job: Job) -> Any:
+    nodeids = tuple(nodeid for nodeid in found.nodeids if nodeid in chosen)
+    if not nodeids:
+        raise InvalidRequestError(
+            f"None of the tests that failed in job {job.job_id} is there any more."
+        )
+    return dataclasses.replace(found, nodeids=nodeids, chosen_by_cache=True)

@@ -1,0 +1,152 @@
+"""The loops of the command line: a picture that refreshes, and a log as it grows."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pytest_valor_schedule import api, control, files, live, rendering, upkeep
+from pytest_valor_schedule.errors import InvalidRequestError
+
+_REFRESH_SECONDS = 0.5
+_FOLLOW_SECONDS = 0.1
+_MOST_JOBS = 50
+_ENDED_SHOWN = 3
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor
+_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+def is_terminal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether lines on a stream can be overwritten."""
+    return stream.isatty() and environment.get("TERM", "dumb") != "dumb"
+
+
+def watch(*, once: bool) -> None:
+    """Show the queue until an interrupt; without a terminal, say what changes until it is empty.
+
+    Raises:
+        InvalidRequestError: if the queue cannot be read.
+    """
+    if once:
+        print("\n".join(_frame()))
+    elif is_terminal(sys.stdout):
+        _watch_in_place()
+    else:
+        _watch_in_lines()
+
+
+def _frame() -> list[str]:
+    jobs, slots = _checked(api.list_jobs(limit=_MOST_JOBS)), _checked(upkeep.list_slots())
+    active = [job for job in jobs["jobs"] if job["status"] in ("scheduled", "running")]
+    ended = [job for job in jobs["jobs"] if job not in active][:_ENDED_SHOWN]
+    width = shutil.get_terminal_size().columns
+    return live.frame([*active, *ended], slots["slots"], time.time(), width)
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise InvalidRequestError(answer["error"])
+    return answer
+
+
+def _watch_in_place() -> None:
+    with _other_screen(sys.stdout):
+        while True:
+            lines = _frame()[: shutil.get_terminal_size().lines - 1]
+            text = "".join(f"{line}{_TO_LINE_END}\n" for line in lines)
+            sys.stdout.write(f"{_HOME}{text}{_TO_SCREEN_END}")
+            sys.stdout.flush()
+            time.sleep(_REFRESH_SECONDS)
+
+
+@contextlib.contextmanager
+def _other_screen(stream: TextIO) -> Iterator[None]:
+    stream.write(_ENTER)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the terminal has gone
+            stream.write(_LEAVE)
+            stream.flush()
+
+
+def _watch_in_lines() -> None:
+    """Print a line about each job when something about it has changed."""
+    said: dict[str, str] = {}
+    while True:
+        jobs = _checked(api.list_jobs(limit=_MOST_JOBS))["jobs"]
+        active = [job for job in jobs if job["status"] in ("scheduled", "running")]
+        for job in reversed(jobs):
+            line = _brief(job)
+            if job["job_id"] not in said and job not in active:
+                continue  # it had ended before we looked
+            if said.get(job["job_id"]) != line:
+                said[job["job_id"]] = line
+                print(line, flush=True)
+        if not active:
+            return
+        time.sleep(_REFRESH_SECONDS)
+
+
+def _brief(job: Mapping[str, Any]) -> str:
+    """Return a line that does not change with every second."""
+    progress = job.get("progress") or {}
+    tenths = 10 * progress.get("finished", 0) // max(1, job["test_count"])
+    parts = {**job, "progress": None, "reason": None}
+    if job["status"] == "scheduled":
+        return rendering.job_line({k: v for k, v in parts.items() if v is not None})
+    if job["status"] == "running":
+        return f"{job['job_id']} running: {10 * tenths} % of {job['test_count']} tests finished"
+    return rendering.job_line(job)
+
+
+def follow(job_id: str, *, write: Callable[[str], object]) -> dict[str, Any]:
+    """Write a job's log as it grows.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        write: Gets each further piece of text.
+
+    Returns:
+        What `get_job_status` returns of the job when it has ended.
+
+    Raises:
+        ScheduleError: if there is no such job, or the queue cannot be used.
+    """
+    with control.open_queue() as store:
+        job = store.find(job_id)
+        log = _Tail(store.home.output(job.job_id))
+        while not (job := store.get(job.job_id)).status.ended:
+            write(log.read())
+            time.sleep(_FOLLOW_SECONDS)
+    write(log.read())
+    return api.get_job_status(job.job_id)
+
+
+class _Tail:
+    """Reads what a text file has gained."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def read(self) -> str:
+        """Return the further text; from the beginning if the file was shortened."""
+        try:
+            with open(self._path, "rb", opener=files.opener) as file:
+                if os.fstat(file.fileno()).st_size < self._offset:
+                    self._offset = 0
+                file.seek(self._offset)
+                piece = file.read()
+        except OSError:  # it is not there yet
+            return ""
+        self._offset += len(piece)
+        return self._decoder.decode(piece)
