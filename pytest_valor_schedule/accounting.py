@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_valor_schedule.attempt import Attempt, Event, Source, finished_result
+from pytest_valor_schedule.handshake import CONFIRMING
 from pytest_valor_schedule.job import TestOutcome, TestResult
 
 _CONTROLLER = "controller"
@@ -60,13 +61,14 @@ class _Ledger:
     def take(self, writer: str, events: Iterable[Event]) -> None:
         round_, _, name = writer.rpartition("-")
         source, current = (round_, name), {}
+        again = CONFIRMING in round_
         for event in events:
             kind, nodeid = event["kind"], str(event.get("id", ""))
             if kind == "start" or (kind == "report" and nodeid not in current):
                 current = {nodeid: self._begin(source, nodeid, event)}
             if kind == "report":
                 current[nodeid].take(self._within_budget(event))
-            else:
+            elif not again:
                 self._take_other(kind, source, nodeid, event)
 
     def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
@@ -115,7 +117,13 @@ class _Ledger:
             self.downs[source[0], str(event.get("worker"))] = event
 
     def result(self, nodeid: str) -> TestResult:
-        attempts = self.attempts.get(nodeid, ())
+        every = self.attempts.get(nodeid, ())
+        attempts = [each for each in every if not _confirms(each)]
+        result = self._first_result(nodeid, attempts)
+        passed = result.outcome.bad and any(map(_passed_again, every))
+        return dataclasses.replace(result, flaky=True) if passed else result
+
+    def _first_result(self, nodeid: str, attempts: Sequence[Attempt]) -> TestResult:
         if not attempts:
             return self._never_started(nodeid)
         ended = [each for each in attempts if each.finished and not each.to_rerun]
@@ -190,6 +198,17 @@ class _Ledger:
         parts = [f"{gone} scheduled {'test is' if gone == 1 else 'tests are'} not there any more"]
         parts += [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
         return " and ".join(parts)
+
+
+def _confirms(attempt: Attempt) -> bool:
+    """Whether it was made only to see whether a failure comes again."""
+    return CONFIRMING in attempt.source[0]
+
+
+def _passed_again(attempt: Attempt) -> bool:
+    if not _confirms(attempt) or not attempt.finished or attempt.to_rerun:
+        return False
+    return finished_result(attempt).outcome in (TestOutcome.PASSED, TestOutcome.XFAILED)
 
 
 def _controller_last(entry: tuple[Source, str]) -> bool:

@@ -5,6 +5,7 @@ A bad request never raises: it returns `{"error": "<what is wrong and what to do
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -18,7 +19,9 @@ from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import (
     Request,
+    changed,
     check_amount,
+    check_confirm_failures,
     check_limit,
     check_status_filter,
 )
@@ -38,6 +41,7 @@ def schedule_tests(
     priority: Literal["low", "normal", "high"] = "normal",
     *,
     cwd: str | os.PathLike[str] | None = None,
+    confirm_failures: int | None = None,
 ) -> Answer:
     """Collect the tests of a command and put them into the queue.
 
@@ -49,6 +53,8 @@ def schedule_tests(
         timeout_minutes: Minutes after its start at which the job is ended; fractions are allowed.
         priority: "low", "normal" or "high".
         cwd: The working directory; the current one if None.
+        confirm_failures: How often what failed is run again at the end, alone; None for what the
+            project says.
 
     Returns:
         `job_id`, `status` ("scheduled"), `tests_to_run` (node ids), `test_count`,
@@ -68,8 +74,12 @@ def schedule_tests(
         order.cwd,
         order.environment,
         request.timeout_minutes * 60,
+        dataclasses.asdict(request),
     )
-    receipt = submit(Home.find(os.environ), order, request, found)
+    if confirm_failures is not None:
+        tries = check_confirm_failures(confirm_failures)
+        found = dataclasses.replace(found, confirm_failures=tries)
+    receipt = submit(Home.find(os.environ), order, changed(request, found.changes), found)
     return scheduled_answer(receipt, found.nodeids)
 
 

@@ -27,6 +27,7 @@ class Attempt:
     reruns: int = 0
     duration: float = 0.0
     subtests: list[Event] | None = None
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -49,6 +50,8 @@ class Attempt:
 
     def take(self, report: Event) -> None:
         """Take in one report of this attempt."""
+        if isinstance(report.get("extra"), dict):
+            self.extra |= report["extra"]
         if report.get("subtest") is not None:
             self.subtests = [*(self.subtests or ()), report]
             return
@@ -78,6 +81,7 @@ def finished_result(attempt: Attempt) -> TestResult:
         sections=tuple((name, text) for name, text in (decisive or [{}])[-1].get("sections", ())),
         location=first.get("location"),
         subtests=tuple(_subtest(report) for report in attempt.subtests or ()),
+        extra=attempt.extra or None,
     )
 
 

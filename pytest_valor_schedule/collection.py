@@ -41,6 +41,9 @@ class Collection:
         stall_seconds: The project's limit for a time without any event.
         log_mb: The project's limit for the log, in MiB.
         order: Which tests go first.
+        confirm_failures: How often what failed is run again.
+        flaky_passes: Whether a test that then passes does not make the job fail.
+        changes: What the hooks of the project want to be different in the request.
     """
 
     nodeids: tuple[str, ...]
@@ -52,6 +55,9 @@ class Collection:
     stall_seconds: float | None = None
     log_mb: float | None = None
     order: str | None = None
+    confirm_failures: int | None = None
+    flaky_passes: bool = False
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the collection for the process that asked for it."""
@@ -75,6 +81,7 @@ def collect(
     cwd: str,
     environment: Mapping[str, str],
     timeout_seconds: float,
+    request: Mapping[str, Any],
 ) -> Collection:
     """Have the job's own interpreter collect, through our plugin.
 
@@ -84,6 +91,7 @@ def collect(
         cwd: The working directory.
         environment: The environment of the job.
         timeout_seconds: How long it may take.
+        request: How the run shall be executed, for the hooks of the project.
 
     Raises:
         CollectionError: if there is nothing that can be scheduled.
@@ -91,7 +99,7 @@ def collect(
     with tempfile.TemporaryDirectory(prefix="valor-schedule-") as folder:
         target, output = Path(folder, "collection.json"), Path(folder, "output.txt")
         command = [*launcher, *NEEDED_PLUGINS, *arguments]
-        exit_code = _run(command, cwd, environment, target, output, timeout_seconds)
+        exit_code = _run(command, cwd, environment, target, output, timeout_seconds, dict(request))
         text = output.read_text(errors="replace")[-_OUTPUT_KEPT:].strip()
         found = Collection.read(target)
         if found is None and exit_code not in (2, 5):
@@ -106,10 +114,11 @@ def _run(
     target: Path,
     output: Path,
     timeout_seconds: float,
+    request: dict[str, Any],
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
     with lifeline() as held:
-        order = CollectOrder(str(target), held)
+        order = CollectOrder(str(target), held, request)
         told = {**environment, COLLECT_VARIABLE: order.to_text()}
         try:
             process = processes.start_job(command, cwd, told, output, inherited=[held])

@@ -141,7 +141,9 @@ _CHANGED = (
 def _ended(job: Job, ending: Ending, found: Account) -> Job:
     outcome, explanation = ending.outcome, ending.explanation
     if outcome is None:
-        outcome, text = verdict.conclude(found, ending.exit_code)
+        outcome, text = verdict.conclude(
+            found, ending.exit_code, flaky_passes=bool(job.flaky_passes)
+        )
         explanation = " ".join(filter(None, [explanation, text])) or None
     cancelled = outcome is Outcome.CANCELLED
     started_at = job.started_at or ending.completed_at

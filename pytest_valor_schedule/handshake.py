@@ -17,6 +17,9 @@ from pytest_valor_schedule.variables import JOB_ID_VARIABLE as JOB_ID_VARIABLE
 from pytest_valor_schedule.variables import SLOT_VARIABLE as SLOT_VARIABLE
 from pytest_valor_schedule.variables import VARIABLE as VARIABLE
 
+CONFIRMING = "confirm"
+"""Part of the name of a round in which only what failed is run, to see whether it fails again."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handshake:
@@ -60,6 +63,11 @@ class Handshake:
         """That this pytest is a job."""
         return True
 
+    @property
+    def is_repetition(self) -> bool:
+        """Whether it only runs again what has a result already."""
+        return CONFIRMING in self.prefix
+
     def to_text(self) -> str:
         """Return the handshake as the value of `VARIABLE`."""
         return json.dumps(self.to_json())
@@ -72,10 +80,12 @@ class CollectOrder:
     Attributes:
         target: The file for what it finds.
         lifeline: A descriptor that reaches its end when whoever asked dies.
+        request: How the run shall be executed, for the hooks of the project.
     """
 
     target: str
     lifeline: int | None
+    request: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_job(self) -> Literal[False]:

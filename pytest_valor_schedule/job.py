@@ -128,6 +128,8 @@ class TestResult:
     location: str | None = None
     reruns: int | None = None
     subtests: tuple[dict[str, Any], ...] = ()
+    flaky: bool | None = None
+    extra: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""
@@ -140,7 +142,10 @@ class TestResult:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Counts of the outcomes of a job's tests; the total is the sum of the other counts."""
+    """Counts of the outcomes of a job's tests; the total is the sum of the other counts.
+
+    But for `flaky`: how many of the bad ones passed when they were run again.
+    """
 
     total: int
     passed: int
@@ -152,17 +157,21 @@ class Summary:
     crashed: int
     not_run: int
     duration_seconds: float
+    flaky: int = 0
 
     @classmethod
     def of(cls, results: Iterable[TestResult], duration_seconds: float) -> Summary:
         """Count the outcomes of results; the duration is that of the whole job in seconds."""
-        counts = Counter(result.outcome for result in results)
+        found = tuple(results)
+        counts = Counter(result.outcome for result in found)
         named = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
-        return cls(total=sum(counts.values()), duration_seconds=round(duration_seconds, 3), **named)
+        seconds, flaky = round(duration_seconds, 3), sum(bool(result.flaky) for result in found)
+        return cls(total=len(found), duration_seconds=seconds, flaky=flaky, **named)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts by name."""
-        return dataclasses.asdict(self)
+        """Return the counts by name; `flaky` only where there are any."""
+        counts = dataclasses.asdict(self)
+        return counts if self.flaky else {n: v for n, v in counts.items() if n != "flaky"}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Summary:
@@ -207,6 +216,8 @@ class Job:
     stall_seconds: float | None = None
     log_mb: float | None = None
     order: str | None = None
+    confirm_failures: int | None = None
+    flaky_passes: bool | None = None
     useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None

@@ -77,7 +77,8 @@ def _line(result: Answer, since: str = "") -> str:
     parts += [result["location"]] if result.get("location") else []
     text = rendering.one_line("  ".join([*parts, *message[:1]]))
     text = text if len(text) <= _MOST_WIDTH else f"{text[: _MOST_WIDTH - 3]}..."
-    return f"{text}  [{since}]" if since else text
+    marks = [*(["flaky"] if result.get("flaky") else []), *([since] if since else [])]
+    return f"{text}  [{', '.join(marks)}]" if marks else text
 
 
 def _in_full(result: Answer) -> Iterable[str]:

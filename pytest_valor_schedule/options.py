@@ -10,6 +10,8 @@ import pytest
 from pytest_valor_schedule import settings
 from pytest_valor_schedule.request import (
     Request,
+    check_confirm_failures,
+    check_flaky,
     check_max_workers,
     check_notification_chat_id,
     check_optional_amount,
@@ -54,6 +56,8 @@ class Sources:
             "stall_seconds": minutes and minutes * 60,
             "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
             "order": self._checked("order", check_order),
+            "confirm_failures": self._checked("confirm_failures", _numeric(check_confirm_failures)),
+            "flaky_passes": self._checked("flaky", check_flaky) == "pass",
         }
 
     def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:

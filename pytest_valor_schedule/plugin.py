@@ -32,8 +32,17 @@ _INI = {
     "learn": "which runs teach how long tests take: jobs (default), or all that are run here",
     "order": "which tests of a job go first: longest, failed-first or collected",
     "fork_workers": "fork the workers of a job where that is possible: true (default) or false",
+    "confirm_failures": "default of --confirm-failures",
+    "flaky": "what a test that failed and then passed makes of the run: fail (default) or pass",
     "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Make known which hooks of ours there are."""
+    from pytest_valor_schedule import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,7 +75,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="Minutes after its start at which the scheduled run is ended. Default: 10.",
     )
-    group.addoption("--notify", metavar="CHAT", help="Chat id to tell about the end of the run")
+    group.addoption(
+        "--notify",
+        metavar="CHAT",
+        help="Whom to tell about the end: a Telegram chat id, or an Apprise address",
+    )
+    group.addoption(
+        "--confirm-failures",
+        metavar="N",
+        help="Run what failed again at the end, alone, up to N times, to find what is flaky",
+    )
     for name, text in _INI.items():
         parser.addini(f"valor_schedule_{name}", f"valor-schedule: {text}", default=None)
 
@@ -113,6 +131,8 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     """Set what xdist and others read before the session begins."""
     told = config.stash.get(_TOLD, None)
     if told is not None and told.is_job:
+        if told.is_repetition:
+            config.option.xmlpath = None  # the report of the whole run is to stay
         config.option.numprocesses = told.workers
         config.option.maxprocesses = None
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
@@ -169,7 +189,7 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
         config.pluginmanager.register(placement, "valor_schedule_placement")
         config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
         _use_forks(config)
-        return ControllerRecorder(told)
+        return ControllerRecorder(config, told)
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
     if told is None and not asked_for and not by_machine:

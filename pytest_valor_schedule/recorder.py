@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import sys
 import time
@@ -22,6 +23,7 @@ from pytest_valor_schedule import journal, reports, stacks, workers
 from pytest_valor_schedule.captured import Captured
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.variables import JOB_ID_VARIABLE
 
 _MOST_TEXT = 64 * 1024  # characters of one section or traceback
 
@@ -43,10 +45,13 @@ class _Recorder:
         try:
             self._journal.write(make())
         except Exception as error:
-            if not self._warned:
-                self._warned = True
-                # No Python warning: `-W error` would make it fail the run.
-                print(f"valor-schedule: A result was not recorded: {error!r}", file=sys.__stderr__)
+            self._warn(f"A result was not recorded: {error!r}")
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            # No Python warning: `-W error` would make it fail the run.
+            print(f"valor-schedule: {text}", file=sys.__stderr__)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         text = str(excinfo.value) or excinfo.typename
@@ -71,9 +76,12 @@ class WorkerRecorder(_Recorder):
         self._worker = worker
         self._stacks: IO[bytes] | None = None
         self._warnings = 0
+        self._asks_for_more = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
+        hook = self._config.hook.pytest_valor_schedule_result
+        self._asks_for_more = bool(hook.get_hookimpls())
         folder = Path(self._told.folder)
         self._stacks = stacks.enable(journal.stacks_path(folder, self._told.prefix, self._worker))
 
@@ -121,7 +129,21 @@ class WorkerRecorder(_Recorder):
         event = report_event(nodeid, report)
         if len(event) > _PLAIN_KEYS or report.sections or report.user_properties:
             event["serial"] = reports.serial_of(self._config, report, _MOST_TEXT)
-        return event
+        extra = self._extra(report) if self._asks_for_more else {}
+        return {**event, "extra": extra} if extra else event
+
+    def _extra(self, report: pytest.TestReport) -> dict[str, Any]:
+        """Return what the project's hooks add to the record of a test; a fault of one warns."""
+        hook = self._config.hook.pytest_valor_schedule_result
+        try:
+            found = hook(config=self._config, report=report)
+            merged = {str(k): v for each in reversed(found) if each for k, v in each.items()}
+            if len(json.dumps(merged)) <= _MOST_TEXT:
+                return merged
+            raise ValueError(f"more than {_MOST_TEXT} characters of JSON")
+        except Exception as error:
+            self._warn(f"What pytest_valor_schedule_result returned was not recorded: {error!r}")
+            return {}
 
     def pytest_warning_recorded(
         self,
@@ -139,10 +161,29 @@ class WorkerRecorder(_Recorder):
 class ControllerRecorder(_Recorder):
     """Records what happens to the workers, and hands the handshake on to them."""
 
-    def __init__(self, told: Handshake) -> None:
+    def __init__(self, config: pytest.Config, told: Handshake) -> None:
         super().__init__(told, "controller")
+        self._config = config
         self._told = told
         self._captured: dict[str, Captured] = {}
+
+    def pytest_report_header(self) -> str:
+        slots = ", ".join(map(str, self._told.slots))
+        return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        job = {
+            "job_id": os.environ.get(JOB_ID_VARIABLE),
+            "exit_code": int(exitstatus),
+            "test_count": session.testscollected,
+            "failed": session.testsfailed,
+            "slots": list(self._told.slots),
+        }
+        try:
+            self._config.hook.pytest_valor_schedule_finish(config=self._config, job=job)
+        except Exception as error:
+            self._warn(f"pytest_valor_schedule_finish failed: {error!r}")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:

@@ -125,6 +125,8 @@ def detached_line(job_id: str) -> str:
 def counts_text(summary: Answer) -> str:
     """Return the counts that are not zero, the bad ones first."""
     parts = [f"{summary[name]} {name.replace('_', ' ')}" for name in _COUNTED if summary.get(name)]
+    if summary.get("flaky"):
+        parts.append(f"{summary['flaky']} flaky")
     return ", ".join(parts) or "no tests"
 
 

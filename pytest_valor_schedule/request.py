@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -10,8 +11,7 @@ from pytest_valor_schedule.job import JobStatus, Priority
 from pytest_valor_schedule.units import Order
 
 _LONGEST_MINUTES = 366 * 24 * 60
-
-
+_MOST_TRIES = 10
 _MOST = 2**63 - 1  # what SQLite can count to
 
 
@@ -81,6 +81,24 @@ def check_order(value: Any, source: str) -> str:
         ) from None
 
 
+def check_confirm_failures(value: Any, source: str = "confirm_failures") -> int | None:
+    """Return value as a number of further tries, None for 0, or raise InvalidRequestError."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TRIES:
+        return value or None
+    raise InvalidRequestError(
+        f"{source} is {_shown(value)}, but must be a whole number from 0 to {_MOST_TRIES}."
+    )
+
+
+def check_flaky(value: Any, source: str) -> str:
+    """Return value as "fail" or "pass", or raise InvalidRequestError."""
+    if value in ("fail", "pass"):
+        return str(value)
+    raise InvalidRequestError(f'{source} is {_shown(value)}, but must be "fail" or "pass".')
+
+
 def check_notification_chat_id(value: Any, source: str = "notification_chat_id") -> str | None:
     """Return value as the address of whoever wants to be told, or raise InvalidRequestError."""
     if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
@@ -148,6 +166,33 @@ class Request:
             timeout_minutes=check_timeout_minutes(timeout_minutes),
             notification_chat_id=check_notification_chat_id(notification_chat_id),
         )
+
+
+_CHANGEABLE = ("priority", "max_workers", "timeout_minutes", "notification_chat_id")
+
+
+def changed(request: Request, changes: Mapping[str, Any]) -> Request:
+    """Return a request as the hooks of a project want it.
+
+    Args:
+        request: As it was asked for.
+        changes: What the hook `pytest_valor_schedule_submit` returned.
+
+    Raises:
+        InvalidRequestError: if they refuse it, or want something impossible.
+    """
+    source = "what pytest_valor_schedule_submit returned"
+    if "veto" in changes:
+        raise InvalidRequestError(
+            f"The project does not let this run be scheduled: {changes['veto']}"
+        )
+    unknown = sorted(str(name) for name in changes if name not in _CHANGEABLE)
+    if unknown:
+        raise InvalidRequestError(
+            f"{unknown[0]!r} is in {source}, but must be one of {', '.join(_CHANGEABLE)}, veto."
+        )
+    wanted = {name: changes.get(name, getattr(request, name)) for name in _CHANGEABLE}
+    return Request.checked(**wanted)
 
 
 def check_amount(value: object, name: str, unit: str) -> float:

@@ -85,7 +85,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
     from pytest_valor_schedule import api
     from pytest_valor_schedule.collection import Collection, collect
     from pytest_valor_schedule.order import Order, current_environment, current_umask
-    from pytest_valor_schedule.request import Request
+    from pytest_valor_schedule.request import Request, changed
     from pytest_valor_schedule.settings import Home
     from pytest_valor_schedule.submission import submit
 
@@ -107,11 +107,13 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         notification_chat_id=_chat_of(job),
     )
     seconds = job.timeout_minutes * 60
+    wanted = dataclasses.asdict(request)
     found: Collection = collect(
-        order.launcher, order.arguments, order.cwd, order.environment, seconds
+        order.launcher, order.arguments, order.cwd, order.environment, seconds, wanted
     )
     if chosen is not None:
         found = _only(found, chosen, job)
+    request = changed(request, found.changes)
     return api.scheduled_answer(submit(Home.find(os.environ), order, request, found), found.nodeids)
 
 

@@ -29,7 +29,7 @@ from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
-from pytest_valor_schedule.handshake import Handshake
+from pytest_valor_schedule.handshake import CONFIRMING, Handshake
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
@@ -117,13 +117,14 @@ class Runner:
 
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
-        first = last = self._round(1, self._chosen(), held)
+        first = last = self._round("1", self._chosen(), held)
         why = None
         if first.stop is None:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
                 why = self._why_again(account, first)
-                last = self._round(2, account.missing, held)
+                last = self._round("2", account.missing, held)
+            last = self._confirm(last, held)
         return Ending(
             completed_at=time.time(),
             duration_seconds=time.monotonic() - self._begun,
@@ -150,8 +151,27 @@ class Runner:
             return "Cancelled on request while it ran."
         return f"The run was ended, because {self._stall_text()}." if last.stalled else None
 
-    def _round(self, number: int, only: Sequence[str] | None, held: int) -> Exit:
-        prefix = f"{self._job.attempt}.{number}"
+    def _confirm(self, last: Exit, held: int) -> Exit:
+        """Run what failed again, alone and in a new worker, for as often as the job wants it.
+
+        Returns:
+            The exit of the run as it was, but one that was told to stop.
+        """
+        for number in range(1, (self._job.confirm_failures or 0) + 1):
+            account = completion.account(self._store, self._job)
+            failed = [
+                each.nodeid for each in account.results if each.outcome.bad and not each.flaky
+            ]
+            if last.stop is not None or last.stalled or not failed or account.interruption:
+                break
+            again = self._round(f"{CONFIRMING}{number}", failed, held, workers=1)
+            last = again if again.stop is not None else last
+        return last
+
+    def _round(
+        self, name: str, only: Sequence[str] | None, held: int, workers: int | None = None
+    ) -> Exit:
+        prefix = f"{self._job.attempt}.{name}"
         chosen = None
         if only is not None:
             chosen = self._folder / f"{prefix}.only.json"
@@ -160,7 +180,7 @@ class Runner:
         process = processes.start_job(
             forkserver.forking(self._job.command, sys.executable),
             self._job.cwd,
-            self._told_environment(prefix, chosen, held),
+            self._told_environment(prefix, chosen, held, workers or self._job.workers or 1),
             self._output,
             # The slots too: they are free when the last of us is gone, not before.
             inherited=[held, *self._held.handles],
@@ -179,11 +199,13 @@ class Runner:
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
 
-    def _told_environment(self, prefix: str, only: Path | None, held: int) -> dict[str, str]:
+    def _told_environment(
+        self, prefix: str, only: Path | None, held: int, workers: int
+    ) -> dict[str, str]:
         told = Handshake(
             folder=str(self._folder),
             prefix=prefix,
-            workers=self._job.workers or 1,
+            workers=workers,
             digest=handshake.collection_digest(self._tests),
             lifeline=held,
             slots=list(self._held.numbers),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from sys import executable, orig_argv
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from pytest_valor_schedule.handshake import CollectOrder
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.options import Sources
 from pytest_valor_schedule.order import Order, current_umask, job_environment
-from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.request import Request, changed
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.submission import Receipt
 
@@ -39,7 +41,7 @@ def collecting(
     except ScheduleError as error:
         refusal, limits = str(error), {}
     _do_not_run_here(config)
-    return Collector(Path(order.target), refusal, limits)
+    return Collector(Path(order.target), refusal, limits, order.request)
 
 
 def scheduling(
@@ -138,11 +140,26 @@ def _collection_failed(session: pytest.Session) -> bool:
     return bool(session.testsfailed) and not session.config.option.continue_on_collection_errors
 
 
+def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the hooks of the project want to be different."""
+    hook = session.config.hook.pytest_valor_schedule_submit
+    told = {**request, "test_count": len(session.items)}
+    found = hook(config=session.config, request=MappingProxyType(told))
+    return {name: value for each in reversed(found) if each for name, value in each.items()}
+
+
 class Collector:
     """Writes down what was collected."""
 
-    def __init__(self, target: Path, refusal: str | None, limits: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        target: Path,
+        refusal: str | None,
+        limits: Mapping[str, Any],
+        request: Mapping[str, Any],
+    ) -> None:
         self._target = target
+        self._request = request
         self._refusal = refusal
         self._limits = limits
 
@@ -151,7 +168,10 @@ class Collector:
         if _collection_failed(session):
             return None  # pytest says so
         _leave_cache_alone(session.config)
-        _collection(session, self._limits, self._refusal).write(self._target)
+        found = _collection(session, self._limits, self._refusal)
+        if self._request:
+            found = dataclasses.replace(found, changes=_changes(session, self._request))
+        found.write(self._target)
         return True
 
 
@@ -187,8 +207,10 @@ class Submitter:
             return True
         _leave_cache_alone(session.config)
         try:
+            wanted = dataclasses.asdict(self._request)
+            request = changed(self._request, _changes(session, wanted))
             receipt = submission.submit(
-                self._home, self._order, self._request, _collection(session, self._limits)
+                self._home, self._order, request, _collection(session, self._limits)
             )
         except ScheduleError as error:
             raise pytest.UsageError(str(error)) from None
@@ -220,7 +242,8 @@ class Submitter:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what the outcomes of the tests alone do not tell."""
         record = self._record
-        if record is not None and record.get("outcome") not in _TOLD_BY_TESTS:
+        flaky = record is not None and record["summary"].get("flaky")
+        if record is not None and (flaky or record.get("outcome") not in _TOLD_BY_TESTS):
             terminalreporter.section("valor-schedule")
             for line in rendering.status_lines(record):
                 terminalreporter.write_line(line)

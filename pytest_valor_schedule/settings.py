@@ -201,6 +201,8 @@ DEFAULTS: Mapping[str, Any] = {
     "stall_minutes": 5,
     "log_mb": 50,
     "order": "longest",
+    "confirm_failures": 0,
+    "flaky": "fail",
     "slots": None,
     "aging_minutes": policy.AGING_SECONDS / 60,
     "memory_reserve_mb": 512,

@@ -46,7 +46,13 @@ _NOT_IN_BACKGROUND = {
 }
 _PLUGINS_NEEDED = ("xdist", "xdist.plugin", "valor_schedule")
 _SCHEDULE_FLAGS = ("--schedule", "--schedule-wait")
-_SCHEDULE_OPTIONS = ("--priority", "--max-workers", "--timeout-minutes", "--notify")
+_SCHEDULE_OPTIONS = (
+    "--priority",
+    "--max-workers",
+    "--timeout-minutes",
+    "--notify",
+    "--confirm-failures",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

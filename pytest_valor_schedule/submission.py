@@ -104,6 +104,8 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         stall_seconds=collection.stall_seconds,
         log_mb=collection.log_mb,
         order=collection.order,
+        confirm_failures=collection.confirm_failures,
+        flaky_passes=collection.flaky_passes or None,
     )
 
 

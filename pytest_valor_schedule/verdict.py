@@ -9,16 +9,22 @@ OTHER_COLLECTION = "another collection in worker "
 """How the report begins of a worker that collected something else than the others."""
 
 
-def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | None]:
+def conclude(
+    account: Account, exit_code: int | None, *, flaky_passes: bool = False
+) -> tuple[Outcome, str | None]:
     """Return how a job ended that nobody stopped, and one sentence where that is not plain.
 
     Args:
         account: What the journals say.
         exit_code: That of the job's pytest, negative for a signal; None if it is not known.
+        flaky_passes: Whether a test that failed and then passed makes no job fail.
     """
     outcomes = [result.outcome for result in account.results]
     missing = outcomes.count(TestOutcome.NOT_RUN)
-    bad = any(outcome.bad for outcome in outcomes)
+    flaky = flaky_passes and any(result.flaky for result in account.results)
+    bad = any(
+        result.outcome.bad for result in account.results if not (flaky_passes and result.flaky)
+    )
     how = how_it_ended(account, exit_code)
     if missing and missing == len(outcomes):
         return Outcome.ERROR, f"No test ran: {how}."
@@ -27,7 +33,7 @@ def conclude(account: Account, exit_code: int | None) -> tuple[Outcome, str | No
     if bad:
         noun = "test" if missing == 1 else "tests"
         return Outcome.FAILED, f"{missing} {noun} did not run: {how}." if missing else None
-    if exit_code not in (0, 5):
+    if exit_code not in (0, 5) and not flaky:
         return Outcome.FAILED, f"No test failed, but {how}; the log tells why."
     return (Outcome.PASSED if outcomes else Outcome.NO_TESTS), None
 
