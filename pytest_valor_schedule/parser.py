@@ -169,7 +169,8 @@ def _looking_back(add: _Adder) -> None:
         "replay",
         "show a job as pytest would have shown it",
         usage="valor-schedule replay JOB [PYTEST OPTIONS]",
-        epilog="example: valor-schedule replay 4f9a2c -v --tb=short --junit-xml=report.xml",
+        epilog="Tracebacks are in the style of the run.\n\n"
+        "example: valor-schedule replay 4f9a2c -v -rA --junit-xml=report.xml",
     )
     timeline = add.of_job("timeline", "draw a job's workers over time", optional=True)
     timeline.add_argument("-o", "--output", metavar="FILE", help="write a page for a browser")

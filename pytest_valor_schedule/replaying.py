@@ -31,6 +31,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
         record, home = completion.published(store, job), store.home
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
+    plain.append("--assert=plain")  # no test is imported
     arguments = [*plain, f"--rootdir={job.rootdir}", *options]
     return int(pytest.main(arguments, plugins=[_Replayed(home, record)]))
 

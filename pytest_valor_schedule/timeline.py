@@ -24,8 +24,9 @@ p { margin: .2rem 0; } code, td, .name { font-family: ui-monospace, monospace; f
 .lane { display: flex; border-top: 1px solid var(--line); } .lane:first-child { border-top: 0; }
 .name { flex: 0 0 5.5rem; padding: .45rem .6rem; } .track { position: relative; flex: 1;
   min-height: 2rem; }
-.track i { position: absolute; top: 4px; bottom: 4px; min-width: 1px; border-radius: 2px;
-  box-sizing: border-box; border-right: 1px solid canvas; background: var(--passed); }
+.track i { position: absolute; top: 4px; bottom: 4px; min-width: 2px; border-radius: 2px;
+  background: var(--passed); }
+.track i:nth-child(even) { filter: brightness(.82); }
 .track i:hover { outline: 2px solid var(--text); z-index: 1; }
 .track .failed, .track .error, .track .crashed { background: var(--failed); }
 .track .skipped, .track .xfailed, .track .xpassed { background: var(--skipped); }
@@ -37,7 +38,8 @@ p { margin: .2rem 0; } code, td, .name { font-family: ui-monospace, monospace; f
   border-radius: 2px; margin-right: .35rem; vertical-align: -1px; }
 table { border-collapse: collapse; width: 100%; } td { padding: .2rem .6rem .2rem 0;
   border-top: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; } pre { overflow: auto; padding: .7rem; font-size: .82rem;
+td:first-child { white-space: nowrap; width: 6rem; }
+pre { overflow: auto; padding: .7rem; font-size: .82rem;
   border: 1px solid var(--line); border-radius: 6px; }
 """
 _KEY = (("passed", "passed"), ("failed", "failed, error, crashed"), ("skipped", "skipped, xfail"))
@@ -105,8 +107,8 @@ def _lanes(record: Record) -> str:
     lanes = [_lane("queue", waited)]
     for worker, results in _workers(record["results"]).items():
         lanes.append(_lane(worker, "".join(_test_bar(each, begin, end) for each in results)))
-    marks = [clock.duration_text((end - begin) * part / 4) for part in range(1, 5)]
-    scale = "".join(f"<span>{mark}</span>" for mark in ["0s", *marks])
+    marks = [_mark((end - begin) * part / 4, end - begin) for part in range(5)]
+    scale = "".join(f"<span>{mark}</span>" for mark in marks)
     key = "".join(
         f'<span><i style="background:var(--{name})"></i>{text}</span>' for name, text in _KEY
     )
@@ -114,6 +116,11 @@ def _lanes(record: Record) -> str:
         f'<div class="lanes">{"".join(lanes)}</div><div class="scale">{scale}</div>'
         f'<p class="key">{key}</p>'
     )
+
+
+def _mark(seconds: float, whole: float) -> str:
+    """Return a place on the scale, with decimals where the whole is short."""
+    return f"{seconds:.1f} s" if whole < 60 else clock.duration_text(seconds)
 
 
 def _lane(name: str, bars: str) -> str:

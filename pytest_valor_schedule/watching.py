@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from pytest_valor_schedule import api, control, files, live, rendering, upkeep
+from pytest_valor_schedule import api, colour, control, files, live, rendering, upkeep
 from pytest_valor_schedule.errors import InvalidRequestError
 
 _REFRESH_SECONDS = 0.5
@@ -57,9 +57,11 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch_in_place() -> None:
+    colours = colour.wanted(sys.stdout)
     with _other_screen(sys.stdout):
         while True:
             lines = _frame()[: shutil.get_terminal_size().lines - 1]
+            lines = [colour.painted(line) for line in lines] if colours else lines
             text = "".join(f"{line}{_TO_LINE_END}\n" for line in lines)
             sys.stdout.write(f"{_HOME}{text}{_TO_SCREEN_END}")
             sys.stdout.flush()
