@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         schedule_tests,
         wait_for_job,
     )
+    from pytest_valor_schedule.reviewing import compare_jobs, rerun_job
     from pytest_valor_schedule.steering import (
         hold_job,
         pause_queue,
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "cancel_job",
+    "compare_jobs",
     "get_job_results",
     "get_job_status",
     "hold_job",
     "list_jobs",
     "pause_queue",
     "release_job",
+    "rerun_job",
     "resume_queue",
     "schedule_tests",
     "set_priority",
@@ -45,9 +48,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule import api, steering
+    from pytest_valor_schedule import api, reviewing, steering
 
-    return getattr(api if hasattr(api, name) else steering, name)
+    return next(getattr(each, name) for each in (api, steering, reviewing) if hasattr(each, name))
 
 
 def __dir__() -> list[str]:
