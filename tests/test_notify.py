@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,6 +53,15 @@ class _Server:
         self._http.server_close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def telegram() -> Any:
+    """Apprise, imported before pytester notes which modules it is to leave as they were."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip("apprise.plugins.custom_json")
+        return pytest.importorskip("apprise.plugins.telegram").NotifyTelegram
+
+
 @pytest.fixture
 def server() -> Iterator[_Server]:
     server = _Server()
@@ -98,14 +108,11 @@ def test_a_job_that_never_ran_is_told_too(
     assert server.got[0][1]["title"].startswith("cancelled: 2 not run")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Apprise's own imports
 def test_telegram_gets_what_its_protocol_asks_for(
-    ended: str, home: Home, server: _Server, monkeypatch: pytest.MonkeyPatch
+    ended: str, home: Home, server: _Server, telegram: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chat id means Telegram's sendMessage, with the token of the environment."""
-    plugin = pytest.importorskip("apprise.plugins.telegram")
-    local = f"http://127.0.0.1:{server.port}/bot"
-    monkeypatch.setattr(plugin.NotifyTelegram, "notify_url", local)
+    monkeypatch.setattr(telegram, "notify_url", f"http://127.0.0.1:{server.port}/bot")
     token = "123456789:abcdefghijklmnopqrstuvwxyzABCDEF012"
     with JobStore(home) as store:
         environment = {TOKEN_VARIABLE: token, "VALOR_SCHEDULE_NOTIFY": "-1001234"}

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from measuring import HEAD, Row, direct, home, in_turns, job, moment, numbers
@@ -23,18 +25,12 @@ if "VALOR_SCHEDULE_JOB_ID" in os.environ and "PYTEST_XDIST_WORKER" not in os.env
 """
 
 
-def _python(*arguments: str) -> float:
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-    return (time.perf_counter() - begin) * 1000
-
-
 def _packages(times: int) -> list[Row]:
     found = in_turns(
         times,
-        bare=lambda: _python("-c", "pass"),
-        imported=lambda: _python("-c", "import pytest_valor_schedule"),
-        listed=lambda: _python("-m", "pytest_valor_schedule", "list"),
+        bare=lambda: _command(sys.executable, "-c", "pass"),
+        imported=lambda: _command(sys.executable, "-c", "import pytest_valor_schedule"),
+        listed=lambda: _command(sys.executable, "-m", "pytest_valor_schedule", "list"),
     )
     extra = found["imported"] - found["bare"]
     return [
@@ -72,6 +68,31 @@ def _ways(project: Path, times: int) -> list[Row]:
     ]
 
 
+def _handed_over(project: Path, times: int) -> Iterator[Row]:
+    """Yield how long `valor-schedule run` takes, beside a queue that looks at nothing it gets."""
+    if shutil.which("tsp") is None:
+        return
+    os.environ["TS_SOCKET"] = f"{project}/tsp.socket"
+    pytest = [sys.executable, "-m", "pytest", "-q", str(project)]
+    try:
+        found = in_turns(
+            times,
+            ours=lambda: _command(
+                sys.executable, "-m", "pytest_valor_schedule", "run", str(project)
+            ),
+            theirs=lambda: _command("tsp", *pytest),
+        )
+    finally:
+        subprocess.run(["tsp", "-K"], check=False)
+    yield Row("valor-schedule run", "task-spooler", found["ours"], found["theirs"], "ms")
+
+
+def _command(*words: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+    return (time.perf_counter() - begin) * 1000
+
+
 def measure(times: int) -> list[Row]:
     """Return the rows."""
     # hypothesis, where it is installed, is imported by its plugin at the end of every run.
@@ -83,7 +104,7 @@ def measure(times: int) -> list[Row]:
         rows = [*_packages(times), _unused(project, times)]
         (project / "conftest.py").write_text(_CONFTEST)
         os.environ["BENCHMARK_STARTED"] = str(folder / "started")
-        return rows + _ways(project, times)
+        return [*rows, *_ways(project, times), *_handed_over(project, times)]
 
 
 def main() -> None:
