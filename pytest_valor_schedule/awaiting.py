@@ -107,12 +107,12 @@ class Awaiting:
         self._said = "", 0.0
 
     def _detach(self) -> NoReturn:
-        self._clear_line()
-        self._print(
-            f"Ctrl-C: {rendering.detached_line(self._job_id)} Ctrl-C within "
-            f"{_SECOND_INTERRUPT_SECONDS:g} s cancels it."
-        )
         try:
+            self._clear_line()
+            self._print(
+                f"Ctrl-C: {rendering.detached_line(self._job_id)} Ctrl-C within "
+                f"{_SECOND_INTERRUPT_SECONDS:g} s cancels it."
+            )
             time.sleep(_SECOND_INTERRUPT_SECONDS)
         except KeyboardInterrupt:
             answer = api.cancel_job(self._job_id)
