@@ -43,6 +43,7 @@ class Collection:
         order: Which tests go first.
         confirm_failures: How often what failed is run again.
         flaky_passes: Whether a test that then passes does not make the job fail.
+        request: How the run shall be executed, as far as the one who asked and the settings say.
         changes: What the hooks of the project want to be different in the request.
     """
 
@@ -57,6 +58,7 @@ class Collection:
     order: str | None = None
     confirm_failures: int | None = None
     flaky_passes: bool = False
+    request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def write(self, path: Path) -> None:
@@ -91,7 +93,7 @@ def collect(
         cwd: The working directory.
         environment: The environment of the job.
         timeout_seconds: How long it may take.
-        request: How the run shall be executed, for the hooks of the project.
+        request: What of `Request` is given, for the hooks of the project; the rest is looked up.
 
     Raises:
         CollectionError: if there is nothing that can be scheduled.

@@ -80,7 +80,7 @@ class CollectOrder:
     Attributes:
         target: The file for what it finds.
         lifeline: A descriptor that reaches its end when whoever asked dies.
-        request: How the run shall be executed, for the hooks of the project.
+        request: What of `Request` is given; the rest is looked up.
     """
 
     target: str

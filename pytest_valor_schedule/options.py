@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pytest
@@ -39,14 +39,23 @@ class Sources:
         ini = self._config.getini(f"valor_schedule_{name}")
         return settings.look_up(name, option, self._environment, ini, self._machine)
 
-    def request(self) -> Request:
-        """Return how the run shall be executed, or raise InvalidRequestError."""
-        return Request(
-            priority=self._checked("priority", check_priority),
-            max_workers=self._checked("max_workers", _numeric(check_max_workers)),
-            timeout_minutes=self._checked("timeout_minutes", _numeric(check_timeout_minutes)),
-            notification_chat_id=self._checked("notify", check_notification_chat_id),
-        )
+    def request(self, given: Collection[str] = ()) -> Request:
+        """Return how the run shall be executed.
+
+        Args:
+            given: The fields that are given by other means, and not to be looked up.
+
+        Raises:
+            InvalidRequestError: if one of the settings cannot be used.
+        """
+        checks: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
+            "priority": ("priority", check_priority),
+            "max_workers": ("max_workers", _numeric(check_max_workers)),
+            "timeout_minutes": ("timeout_minutes", _numeric(check_timeout_minutes)),
+            "notification_chat_id": ("notify", check_notification_chat_id),
+        }
+        wanted = {field: each for field, each in checks.items() if field not in given}
+        return Request(**{field: self._checked(*each) for field, each in wanted.items()})
 
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""

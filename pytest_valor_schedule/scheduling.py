@@ -7,11 +7,22 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, request, settings
+from pytest_valor_schedule import api, request
 from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.collection import collect
+from pytest_valor_schedule.order import order_of
+from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.submission import submit
 
-_PARAMETERS = {"notify": "notification_chat_id"}
+_CHECKS = {
+    "priority": request.check_priority,
+    "max_workers": request.check_max_workers,
+    "timeout_minutes": request.check_timeout_minutes,
+    "notify": request.check_notification_chat_id,
+}
+_FIELDS = {"notify": "notification_chat_id"}
+_COLLECTING_SECONDS = 600.0
 
 
 @errors_as_answers
@@ -21,16 +32,27 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
     Args:
         arguments: pytest's.
         options: `priority`, `max_workers`, `timeout_minutes` and `notify` as they were given, or
-            None: then the environment, config.toml or the default says it.
+            None: then the environment, the project's ini file, config.toml or the default says it.
 
     Returns:
         What `schedule_tests` returns.
     """
-    machine = Home.find(os.environ).settings()
-    wanted: dict[str, Any] = {}
-    for name in ("priority", "max_workers", "timeout_minutes", "notify"):
-        setting = settings.look_up(name, options.get(name), os.environ, None, machine)
-        number = name in ("max_workers", "timeout_minutes")
-        value = request.number(setting.value) if number else setting.value
-        wanted[_PARAMETERS.get(name, name)] = value
-    return api.schedule_tests(shlex.join(["pytest", *arguments]), **wanted)
+    given = _given(options)
+    order = order_of(shlex.join(["pytest", *arguments]), None)
+    seconds = float(given.get("timeout_minutes") or 0.0) * 60 or _COLLECTING_SECONDS
+    found = collect(order.launcher, order.arguments, order.cwd, order.environment, seconds, given)
+    wanted = request.changed(Request.checked(**found.request), found.changes)
+    return api.scheduled_answer(submit(Home.find(os.environ), order, wanted, found), found.nodeids)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request that were given as options, checked."""
+    given = {name: options.get(name) for name in _CHECKS if options.get(name) is not None}
+    return {
+        _FIELDS.get(name, name): _CHECKS[name](_value(name, text), f"--{name.replace('_', '-')}")
+        for name, text in given.items()
+    }
+
+
+def _value(name: str, text: Any) -> Any:
+    return request.number(text) if name in ("max_workers", "timeout_minutes") else text

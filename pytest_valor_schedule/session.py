@@ -37,11 +37,13 @@ def collecting(
     refusal = _refusal(config)
     try:
         home = Home.find(environment)
-        limits = Sources(config, environment, home.settings()).limits()
+        sources = Sources(config, environment, home.settings())
+        request = {**dataclasses.asdict(sources.request(order.request)), **order.request}
+        limits = sources.limits()
     except ScheduleError as error:
-        refusal, limits = str(error), {}
+        refusal, limits, request = str(error), {}, {}
     _do_not_run_here(config)
-    return Collector(Path(order.target), refusal, limits, order.request)
+    return Collector(Path(order.target), refusal, limits, request)
 
 
 def scheduling(
@@ -170,7 +172,8 @@ class Collector:
         _leave_cache_alone(session.config)
         found = _collection(session, self._limits, self._refusal)
         if self._request:
-            found = dataclasses.replace(found, changes=_changes(session, self._request))
+            changes = _changes(session, self._request)
+            found = dataclasses.replace(found, request=dict(self._request), changes=changes)
         found.write(self._target)
         return True
 

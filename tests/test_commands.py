@@ -86,6 +86,20 @@ def test_run_hands_over_and_waits(project: Path) -> None:
     assert run_tool("run", "--wait").returncode == 1
 
 
+@pytest.mark.usefixtures("no_dispatcher")
+def test_run_heeds_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ini file, environment and options mean what they mean to `pytest --schedule`."""
+    Path("test_it.py").write_text(MIXED)
+    Path("pytest.ini").write_text(
+        "[pytest]\nvalor_schedule_priority = low\nvalor_schedule_max_workers = 5\n"
+        "valor_schedule_timeout_minutes = 7\n"
+    )
+    monkeypatch.setenv("VALOR_SCHEDULE_MAX_WORKERS", "4")
+    assert run_tool("run", "--timeout-minutes", "3").returncode == 0
+    [job] = list_jobs()["jobs"]
+    assert (job["priority"], job["max_workers"], job["timeout_minutes"]) == ("low", 4, 3)
+
+
 def test_run_says_what_is_wrong(project: Path) -> None:
     """What pytest cannot collect is shown with pytest's exit code, and nothing is scheduled."""
     Path("test_it.py").write_text("import nothing_of_the_kind\n")
