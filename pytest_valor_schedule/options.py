@@ -12,6 +12,7 @@ from pytest_valor_schedule.request import (
     Request,
     check_confirm_failures,
     check_flaky,
+    check_learn,
     check_max_workers,
     check_notification_chat_id,
     check_optional_amount,
@@ -59,6 +60,8 @@ class Sources:
 
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
+        self._checked("learn", check_learn)  # they are used elsewhere; here it is said if wrong
+        settings.is_on(self.setting("fork_workers"))
         minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
         return {
             "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),

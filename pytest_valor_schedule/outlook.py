@@ -42,11 +42,13 @@ def places(store: JobStore, now: float) -> dict[str, Place]:
     blocked = _why_nobody_starts(store)
     able = [] if blocked else [job for job in queued if not job.held]
     starts = policy.forecast(able, left.running, total, now, aging, left.memory)
+    starting = {each.job_id for each in left.running}  # their runners have slots already
     found, ahead = {}, 0
     for position, job in enumerate(ordered, 1):
         starts_at = starts.get(job.job_id)
         why = blocked or _why_held(job)
-        if why is None and (starts_at is None or starts_at > now):
+        starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
+        if why is None and not starts_now:
             why = reason(job, ahead, left, now)
         found[job.job_id] = Place(position, why, starts_at)
         ahead += not job.held

@@ -215,12 +215,19 @@ def _use_forks(config: pytest.Config) -> None:
 
 def _learner(config: pytest.Config) -> object | None:
     """Return what learns from a run by hand, if the project wants that."""
-    wanted = config.getini("valor_schedule_learn") == "all" and _ENVIRONMENT in config.stash
-    if not wanted or variables.JOB_ID_VARIABLE in os.environ or config.option.collectonly:
+    no_run = variables.JOB_ID_VARIABLE in os.environ or config.option.collectonly
+    if no_run or _ENVIRONMENT not in config.stash:
+        return None
+    environment = config.stash[_ENVIRONMENT]
+    named = environment.get("VALOR_SCHEDULE_LEARN") or config.getini("valor_schedule_learn")
+    if named is None and _machine_may_care(config):
+        from pytest_valor_schedule.learning import machine_wants
+
+        named = machine_wants(environment)
+    if named != "all":
         return None
     from pytest_valor_schedule.learning import Learner
 
-    environment = config.stash[_ENVIRONMENT]
     return Learner(environment)
 
 

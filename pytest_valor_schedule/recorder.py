@@ -127,7 +127,8 @@ class WorkerRecorder(_Recorder):
     def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
         """Return one report as an event, with all of it where there is more than a pass."""
         event = report_event(nodeid, report)
-        if len(event) > _PLAIN_KEYS or report.sections or report.user_properties:
+        more = report.sections or report.user_properties
+        if len(event) > _PLAIN_KEYS or more or reports.has_failed_subtests(self._config, report):
             event["serial"] = reports.serial_of(self._config, report, _MOST_TEXT)
         extra = self._extra(report) if self._asks_for_more else {}
         return {**event, "extra": extra} if extra else event
@@ -138,7 +139,7 @@ class WorkerRecorder(_Recorder):
         try:
             found = hook(config=self._config, report=report)
             merged = {str(k): v for each in reversed(found) if each for k, v in each.items()}
-            if len(json.dumps(merged)) <= _MOST_TEXT:
+            if len(json.dumps(merged, allow_nan=False)) <= _MOST_TEXT:
                 return merged
             raise ValueError(f"more than {_MOST_TEXT} characters of JSON")
         except Exception as error:

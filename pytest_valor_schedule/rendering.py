@@ -122,6 +122,11 @@ def detached_line(job_id: str) -> str:
     return f"The job goes on. {command} wait {short} waits again, {command} cancel {short} ends it."
 
 
+def log_line(job: Answer) -> str:
+    """Return how to see what a job's pytest printed."""
+    return f"log: {command_name()} logs {short_id(job['job_id'])}"
+
+
 def counts_text(summary: Answer) -> str:
     """Return the counts that are not zero, the bad ones first."""
     parts = [f"{summary[name]} {name.replace('_', ' ')}" for name in _COUNTED if summary.get(name)]

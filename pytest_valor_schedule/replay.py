@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule import journal, reports
+from pytest_valor_schedule.handshake import CONFIRMING
 
 Event = Mapping[str, Any]
 
@@ -35,7 +36,14 @@ class Replay:
         self._items = {item.nodeid: item for item in items}
         self._readers: dict[Path, journal.JournalReader] = {}
         self._pending: dict[tuple[str, str], list[Event]] = {}
-        self._shown: set[str] = set()
+        self._shown: set[str] = set(self._not_collected())
+
+    def _not_collected(self) -> Iterator[str]:
+        """Yield what could not be collected here either, and has been shown."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        for report in getattr(reporter, "stats", {}).get("error", ()):
+            if isinstance(report, pytest.CollectReport):
+                yield report.nodeid
 
     def look(self) -> None:
         """Show what the journals have gained.
@@ -44,13 +52,15 @@ class Replay:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
         for reader in journal.journals(self._folder):
+            if CONFIRMING in reader.writer:
+                continue  # whatever it says, the test has its result
             for event in self._readers.setdefault(reader.path, reader).read():
                 self._take(reader.writer, event)
 
     def _take(self, writer: str, event: Event) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
         if kind == "start":
-            self._pending[writer, nodeid] = []
+            self._pending.setdefault((writer, nodeid), [])  # or another try of the same
         elif kind == "report":
             pending = self._pending.setdefault((writer, nodeid), [])
             pending.append(event)

@@ -28,10 +28,31 @@ def serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, A
     if serial is None:
         return None
     serial = dict(serial)
+    if serial.get("outcome") == "passed" and (count := _failed_subtests(config, report)):
+        # As pytest's terminal reporter does it, and the record counts it.
+        noun = "subtest" if count == 1 else "subtests"
+        serial |= {"outcome": "failed", "longrepr": f"contains {count} failed {noun}"}
     serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
         serial["longrepr"] = str(report.longreprtext)[-most_text:]
     return serial
+
+
+def _failed_subtests(config: pytest.Config, report: Any) -> int:
+    """Return how many subtests of a test failed that make it fail; only pytest 9 has any."""
+    if report.when != "call" or hasattr(report, "context"):
+        return 0
+    try:
+        from _pytest.subtests import failed_subtests_key
+
+        return int(config.stash[failed_subtests_key].get(getattr(report, "id", report.nodeid), 0))
+    except (ImportError, KeyError, AttributeError):
+        return 0
+
+
+def has_failed_subtests(config: pytest.Config, report: Any) -> bool:
+    """Whether a test passed but for its subtests."""
+    return bool(report.passed and _failed_subtests(config, report))
 
 
 def report_of(

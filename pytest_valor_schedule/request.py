@@ -81,6 +81,13 @@ def check_order(value: Any, source: str) -> str:
         ) from None
 
 
+def check_learn(value: Any, source: str) -> str:
+    """Return value as "jobs" or "all", or raise InvalidRequestError."""
+    if value in ("jobs", "all"):
+        return str(value)
+    raise InvalidRequestError(f'{source} is {_shown(value)}, but must be "jobs" or "all".')
+
+
 def check_confirm_failures(value: Any, source: str = "confirm_failures") -> int | None:
     """Return value as a number of further tries, None for 0, or raise InvalidRequestError."""
     if value is None:
@@ -183,9 +190,8 @@ def changed(request: Request, changes: Mapping[str, Any]) -> Request:
     """
     source = "what pytest_valor_schedule_submit returned"
     if "veto" in changes:
-        raise InvalidRequestError(
-            f"The project does not let this run be scheduled: {changes['veto']}"
-        )
+        why = changes["veto"] or "it gives no reason"
+        raise InvalidRequestError(f"The project does not let this run be scheduled: {why}")
     unknown = sorted(str(name) for name in changes if name not in _CHANGEABLE)
     if unknown:
         raise InvalidRequestError(

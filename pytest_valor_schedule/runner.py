@@ -22,6 +22,7 @@ from pytest_valor_schedule import (
     notifying,
     processes,
     service,
+    settings,
     slots,
     verdict,
 )
@@ -178,7 +179,7 @@ class Runner:
             with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
                 json.dump(list(only), file)
         process = processes.start_job(
-            forkserver.forking(self._job.command, sys.executable),
+            self._command(),
             self._job.cwd,
             self._told_environment(prefix, chosen, held, workers or self._job.workers or 1),
             self._output,
@@ -198,6 +199,17 @@ class Runner:
             return execution.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
+
+    def _command(self) -> tuple[str, ...]:
+        """Return what starts the job's pytest, with its workers forked if the machine agrees."""
+        try:
+            machine = self._store.home.settings()
+            named = settings.look_up("fork_workers", None, self._environment, None, machine)
+            forks = settings.is_on(named)
+        except ScheduleError:  # who has submitted the job was told
+            forks = True
+        command = self._job.command
+        return forkserver.forking(command, sys.executable) if forks else command
 
     def _told_environment(
         self, prefix: str, only: Path | None, held: int, workers: int

@@ -10,6 +10,7 @@ from typing import Any
 from pytest_valor_schedule import api, request
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.collection import collect
+from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.order import order_of
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
@@ -22,6 +23,7 @@ _CHECKS = {
     "notify": request.check_notification_chat_id,
 }
 _FIELDS = {"notify": "notification_chat_id"}
+_OWN = ("--priority", "--max-workers", "--timeout-minutes", "--notify", "--wait", "--json")
 _COLLECTING_SECONDS = 600.0
 
 
@@ -37,12 +39,24 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
     Returns:
         What `schedule_tests` returns.
     """
+    _refuse_late(arguments)
     given = _given(options)
     order = order_of(shlex.join(["pytest", *arguments]), None)
     seconds = float(given.get("timeout_minutes") or 0.0) * 60 or _COLLECTING_SECONDS
     found = collect(order.launcher, order.arguments, order.cwd, order.environment, seconds, given)
     wanted = request.changed(Request.checked(**found.request), found.changes)
     return api.scheduled_answer(submit(Home.find(os.environ), order, wanted, found), found.nodeids)
+
+
+def _refuse_late(arguments: Sequence[str]) -> None:
+    """Raise InvalidRequestError for an option of ours that pytest would get."""
+    for word in arguments:
+        if word == "--":
+            return
+        if word.partition("=")[0] in _OWN:
+            raise InvalidRequestError(
+                f"{word} is an option of `valor-schedule run`; put it before pytest's arguments."
+            )
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

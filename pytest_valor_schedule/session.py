@@ -147,7 +147,13 @@ def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, A
     hook = session.config.hook.pytest_valor_schedule_submit
     told = {**request, "test_count": len(session.items)}
     found = hook(config=session.config, request=MappingProxyType(told))
-    return {name: value for each in reversed(found) if each for name, value in each.items()}
+    wrong = next((each for each in found if not isinstance(each, Mapping)), None)
+    if wrong is not None:
+        raise InvalidRequestError(
+            f"pytest_valor_schedule_submit returned {wrong!r:.80}, but must return a mapping, or "
+            "None to change nothing."
+        )
+    return {name: value for each in reversed(found) for name, value in each.items()}
 
 
 class Collector:
@@ -172,8 +178,11 @@ class Collector:
         _leave_cache_alone(session.config)
         found = _collection(session, self._limits, self._refusal)
         if self._request:
-            changes = _changes(session, self._request)
-            found = dataclasses.replace(found, request=dict(self._request), changes=changes)
+            try:
+                changes = _changes(session, self._request)
+                found = dataclasses.replace(found, request=dict(self._request), changes=changes)
+            except ScheduleError as error:
+                found = dataclasses.replace(found, refusal=str(error))
         found.write(self._target)
         return True
 
@@ -245,10 +254,12 @@ class Submitter:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what the outcomes of the tests alone do not tell."""
         record = self._record
-        flaky = record is not None and record["summary"].get("flaky")
-        if record is not None and (flaky or record.get("outcome") not in _TOLD_BY_TESTS):
+        if record is None:
+            return
+        more = record["summary"].get("flaky") or record.get("explanation")
+        if more or record.get("outcome") not in _TOLD_BY_TESTS:
             terminalreporter.section("valor-schedule")
-            for line in rendering.status_lines(record):
+            for line in (*rendering.status_lines(record), rendering.log_line(record)):
                 terminalreporter.write_line(line)
 
     @pytest.hookimpl(trylast=True)

@@ -203,6 +203,8 @@ DEFAULTS: Mapping[str, Any] = {
     "order": "longest",
     "confirm_failures": 0,
     "flaky": "fail",
+    "learn": "jobs",
+    "fork_workers": True,
     "slots": None,
     "aging_minutes": policy.AGING_SECONDS / 60,
     "memory_reserve_mb": 512,

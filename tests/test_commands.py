@@ -107,6 +107,10 @@ def test_run_says_what_is_wrong(project: Path) -> None:
     assert done.returncode == 2
     assert "nothing_of_the_kind" in done.stderr + done.stdout
     assert run_tool("run", "--max-workers", "many").returncode == 1
+    late = run_tool("run", "-q", "--wait")
+    assert late.stderr == (
+        "error: --wait is an option of `valor-schedule run`; put it before pytest's arguments.\n"
+    )
     assert list_jobs()["total"] == 0
 
 
@@ -136,8 +140,10 @@ def test_only_what_failed_is_run_again(project: Path) -> None:
     """Rerun --failed schedules the bad tests of a job and no other."""
     first = _run_here(MIXED)
     again = run_tool("rerun", "--failed")
-    results = results_of(scheduled_id(again))["results"]
+    part = scheduled_id(again)
+    results = results_of(part)["results"]
     assert [each["nodeid"] for each in results] == ["test_it.py::test_bad"]
+    assert json.loads(run_tool("diff", part, "--json").stdout)["gone"] == []
     assert len(results_of(scheduled_id(run_tool("rerun", first)))["results"]) == 2
     passed = _run_here("def test_good(): pass\n")
     assert f"Nothing failed in job {passed}" in run_tool("rerun", passed, "--failed").stderr

@@ -59,6 +59,8 @@ def test_a_run_can_be_refused(project: Path, way: str) -> None:
     [
         ("{'priority': 'urgent'}", "priority is 'urgent'"),
         ("{'workers': 3}", "'workers' is in what pytest_valor_schedule_submit returned"),
+        ("'high'", "pytest_valor_schedule_submit returned 'high', but must return a mapping"),
+        ("{'veto': ''}", "it gives no reason"),
     ],
 )
 def test_what_a_hook_returns_is_checked(project: Path, way: str, returned: str, text: str) -> None:
@@ -84,7 +86,9 @@ def test_a_result_can_have_more_in_it(project: Path, home: Home) -> None:
     assert record_of(home, job_id)["results"] == results
 
 
-@pytest.mark.parametrize("body", ["return {'a': object()}", "raise ValueError", "return 3"])
+@pytest.mark.parametrize(
+    "body", ["return {'a': object()}", "return {'a': float('nan')}", "raise ValueError"]
+)
 def test_a_fault_in_a_hook_fails_no_run(project: Path, body: str) -> None:
     """What cannot be recorded is warned of in the log; the results are all there."""
     _conftest(body, "result", "config, report")
@@ -129,6 +133,18 @@ def test_failures_are_confirmed(project: Path) -> None:
     assert results["summary"]["flaky"] == 1
     assert [each.get("flaky") for each in results["results"]] == [True, None, None]
     assert [each["outcome"] for each in results["results"]] == ["failed", "failed", "passed"]
+
+
+def test_a_crash_that_does_not_come_again_is_shown(project: Path) -> None:
+    """What is run again changes nothing of what the run was, in the terminal neither."""
+    Path("test_it.py").write_text(
+        FLAKY.replace("assert not first", "first and __import__('os')._exit(5)")
+    )
+    done = run_pytest("--schedule-wait", "--confirm-failures=1", "-rA", "--max-workers=1")
+    assert "FAILED test_it.py::test_flaky" in done.stdout
+    assert "killed its worker" in done.stdout
+    results = results_of(scheduled_id(done))["results"]
+    assert (results[0]["outcome"], results[0]["flaky"]) == ("crashed", True)
 
 
 def test_flaky_tests_can_pass(project: Path) -> None:

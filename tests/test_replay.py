@@ -100,6 +100,48 @@ def _cases(path: str) -> list[tuple[str | None, ...]]:
     )
 
 
+def test_what_could_not_be_collected_counts_once(project: Path) -> None:
+    """The waiting pytest has shown it already, when the job comes to the same."""
+    Path("test_bad.py").write_text("import nothing_of_the_kind\n")
+    Path("test_good.py").write_text("def test_it(): pass\n")
+    done = run_pytest("--schedule-wait", "--continue-on-collection-errors")
+    assert done.returncode == 1
+    assert "1 passed, 1 error in" in done.stdout
+
+
+def test_tries_are_shown(project: Path) -> None:
+    """The reports of pytest-rerunfailures are replayed too."""
+    Path("test_it.py").write_text(
+        "import pytest\n@pytest.mark.flaky(reruns=2)\ndef test_it(): assert 0\n"
+    )
+    assert "1 failed, 2 rerun in" in run_pytest("--schedule-wait").stdout
+
+
+def test_a_failed_subtest_fails_its_test(project: Path) -> None:
+    """As pytest itself shows it, where it has subtests."""
+    Path("test_it.py").write_text(
+        "def test_it(subtests):\n    with subtests.test('part', i=1):\n        assert 0\n"
+    )
+    direct, waited = run_pytest("--tb=no"), run_pytest("--tb=no", "--schedule-wait")
+    if "fixture 'subtests' not found" in direct.stdout:
+        pytest.skip("this pytest has no subtests")
+    assert _end_of(waited.stdout) == _end_of(direct.stdout)
+
+
+def test_an_exit_code_without_a_failure_is_explained(project: Path) -> None:
+    """A run that a plugin makes fail says where to look."""
+    Path("test_it.py").write_text("def test_it(): pass\n")
+    Path("conftest.py").write_text(
+        "def pytest_sessionfinish(session):\n"
+        "    if hasattr(session.config, 'workerinput') or session.config.option.numprocesses:\n"
+        "        session.exitstatus = 9\n"
+    )
+    done = run_pytest("--schedule-wait")
+    assert done.returncode == 9
+    assert "No test failed, but pytest ended with exit code 9; the log tells why." in done.stdout
+    assert re.search(r"^log: .* logs [0-9a-f]{6}$", done.stdout, re.MULTILINE)
+
+
 def test_enough_is_enough(project: Path) -> None:
     """-x stops the job, and what waits for it, at the first failure."""
     Path("test_it.py").write_text("def test_a(): assert 0\ndef test_b(): assert 0\n")
