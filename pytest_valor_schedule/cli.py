@@ -112,8 +112,22 @@ def _scheduled(options: Options, answer: Answer) -> int:
         _print(rendering.scheduled_lines(answer))
         sys.stdout.flush()
     ended = api.wait_for_job(answer["job_id"])
-    _show(options, {**answer, **ended}, rendering.results_lines)
+    if options.json:
+        _show(options, {**answer, **ended}, lambda _: [])
+    else:
+        _print(_listed({**answer, **ended}, {}))
     return rendering.exit_code(ended)
+
+
+def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
+    """Return the results of a job as lines."""
+    from pytest_valor_schedule import listing, reviewing
+
+    if "error" in answer:
+        return [f"error: {answer['error']}"]
+    brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
+    counted = reviewing.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    return listing.lines(answer, counted, options)
 
 
 def _list(options: Options) -> int:
@@ -164,19 +178,18 @@ def _slots(options: Options) -> int:
 
 
 def _results(options: Options) -> int:
-    from pytest_valor_schedule import junit, listing, reviewing
+    from pytest_valor_schedule import junit, listing
 
     answer = api.get_job_results(_job(options))
     if "error" in answer:
-        return _show(options, answer, rendering.results_lines)
+        return _show(options, answer, lambda _: [])
     if options.junit is not None:
         _write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:
         chosen = listing.chosen(answer["results"], options.failed, options.slowest)
         return _show(options, {**answer, "results": chosen}, lambda _: [])
-    counted = reviewing.count_failures_in_a_row(answer["job_id"])
-    _print(listing.lines(answer, counted, vars(options)))
+    _print(_listed(answer, vars(options)))
     return 0
 
 

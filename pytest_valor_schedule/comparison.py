@@ -19,7 +19,7 @@ class Comparison:
     """What became different, each as node ids in the order of collection.
 
     Attributes:
-        newly_failing: Bad now, and not bad before.
+        newly_failing: Bad now, and not bad before: it passed, was not run, or was not there.
         fixed: Bad before, and not bad now.
         still_failing: Bad both times.
         new: Not there before.
@@ -39,7 +39,7 @@ def compare(before: Iterable[Result], now: Iterable[Result]) -> Comparison:
     """Compare the results of two records.
 
     Args:
-        before: The results of the earlier run; a test that it did not run tells nothing.
+        before: The results of the earlier run.
         now: Those of the later one.
     """
     earlier, later = _by_nodeid(before), _by_nodeid(now)

@@ -14,6 +14,7 @@ from pytest_valor_schedule import processes, runner, slots
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.notifying import NOTIFIER_VARIABLE
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
@@ -121,7 +122,9 @@ class LocalExecutor:
 
         Its orphans are children of this process, or carry the mark of the job.
         """
-        processes.end_children(keep={process.pid for process in self._runners.values()})
+        others = {pid for pid, _ in processes.marked(NOTIFIER_VARIABLE)}
+        others |= {process.pid for process in self._runners.values()}
+        processes.end_children(keep=others)
         processes.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:

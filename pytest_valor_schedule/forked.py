@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +22,7 @@ from pytest_valor_schedule import workers
 from pytest_valor_schedule.forkserver import variables_at_start
 
 _FORK_SECONDS = 10.0
+_WAIT_SECONDS = 0.01
 
 
 class ForkedWorker:
@@ -43,6 +46,7 @@ class ForkedWorker:
         self._lock = threading.Lock()
         pid = self._line(_FORK_SECONDS)
         if not pid:
+            os.close(told)
             raise OSError("The server forked no worker.")
         self.pid = int(pid)
         self._handle: int | None = None
@@ -53,7 +57,8 @@ class ForkedWorker:
         """Return its exit code, negative for a signal, or None while it runs."""
         with self._lock:
             if self.returncode is None:
-                self.returncode = self._code(0.0)
+                self.returncode = self._code()
+                self._close_if_ended()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -62,12 +67,12 @@ class ForkedWorker:
         Raises:
             subprocess.TimeoutExpired: if it has not after so many seconds.
         """
-        with self._lock:
-            if self.returncode is None:
-                self.returncode = self._code(timeout)
-            if self.returncode is None:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while (code := self.poll()) is None:  # others may look, and kill, at the same time
+            if time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a forked worker", timeout or 0.0)
-            return self.returncode
+            time.sleep(_WAIT_SECONDS)
+        return code
 
     def kill(self) -> None:
         """End it."""
@@ -75,14 +80,20 @@ class ForkedWorker:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def _code(self, seconds: float | None) -> int | None:
-        line = self._line(seconds)
+    def _code(self) -> int | None:
+        line = self._line(0.0)
         if line == "":  # the server is dead, and knows no more how its worker ends
-            runs = self._handle is not None and not _readable(self._handle, seconds)
+            runs = self._handle is not None and not _readable(self._handle, 0.0)
             return None if runs else -signal.SIGKILL
         return None if line is None else int(line)
 
-    def _line(self, seconds: float | None) -> str | None:
+    def _close_if_ended(self) -> None:
+        if self.returncode is not None:
+            os.close(self._told)
+            if self._handle is not None:
+                os.close(self._handle)
+
+    def _line(self, seconds: float) -> str | None:
         """Return the next that the server says, "" if it is gone, None if it says nothing yet."""
         while b"\n" not in self._heard:
             if not _readable(self._told, seconds):
@@ -94,8 +105,10 @@ class ForkedWorker:
         return line.decode()
 
 
-def _readable(handle: int, seconds: float | None) -> bool:
-    return bool(select.select([handle], [], [], seconds)[0])
+def _readable(handle: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 class Forks:

@@ -26,7 +26,6 @@ import threading
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in variables.py, which is not imported here
 SERVER_NAME, WORKER_NAME = "valor-forks", "valor-worker"
@@ -54,11 +53,13 @@ class _Server:
     def serve(self) -> list[int] | None:
         """Return the descriptors of a request in each fork, and None when nobody can ask."""
         while True:
-            awaited: list[Any] = [self._requests, *self._workers]
-            ready = select.select(awaited, [], [])[0]
+            poll = select.poll()
+            for handle in (self._requests.fileno(), *self._workers):
+                poll.register(handle, select.POLLIN)
+            ready = {handle for handle, _ in poll.poll()}
             for handle in self._workers.keys() & ready:
                 self._tell_end(handle)
-            if self._requests in ready:
+            if self._requests.fileno() in ready:
                 _, handles, _, _ = socket.recv_fds(self._requests, 1, _HANDLES)
                 if len(handles) != _HANDLES:
                     return None
@@ -66,14 +67,19 @@ class _Server:
                     return handles
 
     def _fork(self, handles: list[int]) -> int:
-        pid = os.fork()
+        *others, pipe = handles
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes; the end of the pipe says so
+            for handle in handles:
+                os.close(handle)
+            return -1
         if not pid:
             self._requests.close()
-            for handle, (_, pipe) in self._workers.items():
+            for handle, (_, other) in self._workers.items():
                 os.close(handle)
-                os.close(pipe)
+                os.close(other)
             return pid
-        *others, pipe = handles
         for handle in others:
             os.close(handle)
         self._workers[os.pidfd_open(pid)] = pid, pipe
@@ -103,8 +109,13 @@ def _import_pytest() -> None:
 
 def _can_fork() -> bool:
     """Whether a fork of this process is like a fresh one, and its end can be waited for."""
-    alone = threading.active_count() == 1 and sys.gettrace() is None and sys.getprofile() is None
-    return alone and sys.platform == "linux" and hasattr(os, "pidfd_open")
+    if sys.platform != "linux" or threading.active_count() > 1 or sys.gettrace() is not None:
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # an old kernel, or one that a sandbox speaks for
+        return False
+    return sys.getprofile() is None
 
 
 def _start_server() -> list[int] | None:
@@ -119,7 +130,9 @@ def _start_server() -> list[int] | None:
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its pytest
     _name(SERVER_NAME)
     gc.freeze()  # what the workers share is not to be searched, which would copy it
-    handles = _Server(theirs).serve()
+    handles = None
+    with contextlib.suppress(Exception):  # whatever it is, this process is no pytest
+        handles = _Server(theirs).serve()
     if handles is None:
         os._exit(0)
     signal.signal(signal.SIGINT, on_interrupt)

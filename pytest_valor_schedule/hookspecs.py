@@ -44,7 +44,10 @@ def pytest_valor_schedule_result(
 
 @pytest.hookspec
 def pytest_valor_schedule_finish(config: pytest.Config, job: Mapping[str, Any]) -> None:
-    """Do something when all tests of a job have run; called in the job's controller.
+    """Do something at the end of a job's session; called in its controller.
+
+    It is called again where tests that a first round did not come to are run in a second one, but
+    not where failures are only confirmed.
 
     Args:
         config: That of the controller.

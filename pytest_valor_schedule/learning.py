@@ -16,14 +16,6 @@ from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 
-def machine_wants(environment: Mapping[str, str]) -> object:
-    """Return what config.toml says about which runs teach; None if nothing, or nothing readable."""
-    try:
-        return Home.find(environment).settings().get("learn")
-    except ScheduleError:
-        return None
-
-
 class Learner:
     """Adds up the phases of each test; under xdist the controller hears of all."""
 

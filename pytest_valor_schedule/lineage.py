@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from pytest_valor_schedule import completion
 from pytest_valor_schedule.entry import job_of, storable
+from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.job import Job, Outcome
 from pytest_valor_schedule.store import JobStore
 
@@ -36,11 +38,12 @@ def _is_alike(other: Job, job: Job) -> bool:
     return same and whole and other.outcome in _OF_TESTS
 
 
-def earlier_records(store: JobStore, job: Job, most: int) -> list[dict[str, Any]]:
-    """Return the records of at most so many runs before a job, the newest first."""
-    records = []
+def earlier_records(store: JobStore, job: Job, most: int) -> Iterator[dict[str, Any]]:
+    """Yield the records of at most so many runs before a job, the newest first."""
+    found = 0
     for other in earlier_jobs(store, job):
-        records.append(completion.published(store, other))
-        if len(records) >= most:
-            break
-    return records
+        if found >= most:
+            return
+        with contextlib.suppress(StoreError):  # it is damaged or gone, and says nothing any more
+            yield completion.published(store, other)
+            found += 1

@@ -74,9 +74,13 @@ def problem(home: Home, chat: str, environment: Mapping[str, str]) -> str | None
 
 def _checked(address: str) -> Any:
     """Return Apprise with the address in it."""
-    with _quiet():
-        sender = _apprise().Apprise()
-        known = sender.add(address)
+    apprise = _apprise()
+    try:
+        with _quiet():
+            sender = apprise.Apprise()
+            known = sender.add(address)
+    except Exception as error:  # whatever a plugin of it does must not end the run
+        raise NotifyError(_without_secrets(f"Apprise failed ({error!r})", address)) from None
     if not known:
         raise NotifyError(f"Apprise cannot use the address {address.partition('://')[0]}://...")
     return sender
@@ -85,7 +89,11 @@ def _checked(address: str) -> Any:
 def _apprise() -> Any:
     if importlib.util.find_spec("apprise") is None:
         raise NotifyError(_MISSING)
-    return importlib.import_module("apprise")
+    try:
+        with _quiet():
+            return importlib.import_module("apprise")
+    except Exception as error:
+        raise NotifyError(f"the package apprise cannot be imported ({error!r})") from None
 
 
 @contextlib.contextmanager
@@ -135,10 +143,13 @@ def send(address: str, title: str, body: str) -> None:
         NotifyError: with what Apprise says about it.
     """
     sender = _checked(address)
-    with _quiet(), _apprise().LogCapture(level=_WARNING) as said:
-        if sender.notify(title=title, body=body):
-            return
-        why = " ".join(said.getvalue().split())
+    try:
+        with _quiet(), _apprise().LogCapture(level=_WARNING) as said:
+            if sender.notify(title=title, body=body):
+                return
+            why = " ".join(said.getvalue().split())
+    except Exception as error:
+        why = repr(error)
     raise NotifyError(_without_secrets(why, address) or "Apprise could not send it")
 
 
@@ -166,7 +177,7 @@ def tell(
         chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
         address = address_of(chat, token_of(store.home, environment))
         now = completion.published(store, job)
-        before = next(iter(lineage.earlier_records(store, job, 1)), None)
+        before = next(lineage.earlier_records(store, job, 1), None)
         title, body = message(now, before)
         for pause in (0.0, *_PAUSES_SECONDS):
             sleep(pause)

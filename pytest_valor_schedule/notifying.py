@@ -19,6 +19,10 @@ ADDRESS_VARIABLE = "VALOR_SCHEDULE_NOTIFY"
 TOKEN_VARIABLE = "VALOR_SCHEDULE_TELEGRAM_TOKEN"  # noqa: S105  # its name, not the token
 
 
+NOTIFIER_VARIABLE = "VALOR_SCHEDULE_NOTIFIER"
+"""Marks the process that tells somebody: it is to outlive the cleaning up after other jobs."""
+
+
 def secrets(store: JobStore, job: Job) -> dict[str, str]:
     """Return what a message needs of the environment of a job that has not ended."""
     if job.notification_chat_id is None:
@@ -54,7 +58,7 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
             [str(home.root), job.job_id],
             home.root,
             home.dispatcher_log,
-            {**os.environ, **known},
+            {**os.environ, **known, NOTIFIER_VARIABLE: job.job_id},
         )
     except OSError as error:
         say(f"{job.job_id}: Nobody could be told of its end: {error}")

@@ -23,6 +23,12 @@ from pytest_valor_schedule.request import (
 )
 from pytest_valor_schedule.settings import Setting
 
+_OPTIONS = (
+    *("schedule", "schedule_wait", "priority", "max_workers", "timeout_minutes", "notify"),
+    "confirm_failures",
+)
+"""The settings that are also options of ours; a project may have its own `--order`."""
+
 
 class Sources:
     """All the places that a setting of this run can come from."""
@@ -36,7 +42,7 @@ class Sources:
 
     def setting(self, name: str) -> Setting:
         """Return the nearest value of a setting, and where it stands."""
-        option = getattr(self._config.option, name, None)
+        option = getattr(self._config.option, name, None) if name in _OPTIONS else None
         ini = self._config.getini(f"valor_schedule_{name}")
         return settings.look_up(name, option, self._environment, ini, self._machine)
 

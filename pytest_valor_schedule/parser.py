@@ -21,10 +21,11 @@ examples:
   valor-schedule diff                               what has changed since the run before
   valor-schedule watch                              the queue as it moves
 
-exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `wait`, `follow`,
-`replay` and `run --wait` return pytest's exit code for the run, 124 if its time limit ended it,
-and 130 if it was cancelled; `wait` returns 75 if its own --timeout is over before the run is;
-`diff` returns 1 if a test fails newly, `doctor` if something is left to mend.
+exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `run` and `rerun`
+return pytest's where it could not collect; `wait`, `follow`, `replay` and `run --wait` return
+pytest's exit code for the run, 124 if its time limit ended it, and 130 if it was cancelled; `wait`
+returns 75 if its own --timeout is over before the run is; `diff` returns 1 if a test fails newly,
+`doctor` if something is left to mend.
 """
 _RUN_EPILOG = """\
 examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -188,6 +189,8 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
         placement = Placement(told.slots, told.threads)
         config.pluginmanager.register(placement, "valor_schedule_placement")
         config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
+        if told.is_repetition:
+            _leave_cache_alone(config)
         _use_forks(config)
         return ControllerRecorder(config, told)
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
@@ -202,15 +205,34 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
     return session.scheduling(config, environment, by_machine=by_machine)
 
 
+def _leave_cache_alone(config: pytest.Config) -> None:
+    """Keep what is only run again from telling --lf that it passed."""
+    for name in ("lfplugin", "nfplugin", "stepwiseplugin"):
+        if config.pluginmanager.has_plugin(name):
+            config.pluginmanager.unregister(name=name)
+
+
 def _use_forks(config: pytest.Config) -> None:
     """Have the workers forked, where there is a server and the project wants it."""
     server, environment = config.stash[_FORKS], config.stash[_ENVIRONMENT]
-    named = environment.get("VALOR_SCHEDULE_FORK_WORKERS")
-    wanted = str(named or config.getini("valor_schedule_fork_workers") or True).strip().lower()
-    if server is not None and wanted not in _OFF:
-        from pytest_valor_schedule.forked import Forks
+    if server is None or str(_nearest(config, "fork_workers")).strip().lower() in _OFF[2:]:
+        return
+    from pytest_valor_schedule.forked import Forks
 
+    with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
         config.pluginmanager.register(Forks(int(server), environment), "valor_schedule_forks")
+
+
+def _nearest(config: pytest.Config, name: str) -> object:
+    """Return what environment, ini file or config.toml say of a setting; None if nothing."""
+    environment = config.stash[_ENVIRONMENT]
+    named = environment.get(f"VALOR_SCHEDULE_{name.upper()}")
+    named = named or config.getini(f"valor_schedule_{name}") or None
+    if named is not None or not _machine_may_care(config):
+        return named
+    from pytest_valor_schedule.settings import machine_value
+
+    return machine_value(name, environment)
 
 
 def _learner(config: pytest.Config) -> object | None:
@@ -218,16 +240,11 @@ def _learner(config: pytest.Config) -> object | None:
     no_run = variables.JOB_ID_VARIABLE in os.environ or config.option.collectonly
     if no_run or _ENVIRONMENT not in config.stash:
         return None
-    environment = config.stash[_ENVIRONMENT]
-    named = environment.get("VALOR_SCHEDULE_LEARN") or config.getini("valor_schedule_learn")
-    if named is None and _machine_may_care(config):
-        from pytest_valor_schedule.learning import machine_wants
-
-        named = machine_wants(environment)
-    if named != "all":
+    if _nearest(config, "learn") != "all":
         return None
     from pytest_valor_schedule.learning import Learner
 
+    environment = config.stash[_ENVIRONMENT]
     return Learner(environment)
 
 

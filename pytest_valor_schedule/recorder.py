@@ -80,8 +80,6 @@ class WorkerRecorder(_Recorder):
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
-        hook = self._config.hook.pytest_valor_schedule_result
-        self._asks_for_more = bool(hook.get_hookimpls())
         folder = Path(self._told.folder)
         self._stacks = stacks.enable(journal.stacks_path(folder, self._told.prefix, self._worker))
 
@@ -91,6 +89,8 @@ class WorkerRecorder(_Recorder):
             item.stash[_NODEID] = item.nodeid
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        hook = self._config.hook.pytest_valor_schedule_result
+        self._asks_for_more = bool(hook.get_hookimpls())  # every conftest.py is there by now
         original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
         self._nodeids = {new: old for new, old in original.items() if new != old}
         changed = collection_digest(set(original.values())) != self._told.digest
@@ -174,6 +174,8 @@ class ControllerRecorder(_Recorder):
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._told.is_repetition:
+            return
         job = {
             "job_id": os.environ.get(JOB_ID_VARIABLE),
             "exit_code": int(exitstatus),

@@ -155,25 +155,6 @@ def status_lines(job: Answer) -> list[str]:
     return [one_line(line) for line in lines]
 
 
-def results_lines(answer: Answer) -> list[str]:
-    """Return the results of an ended job, or its error: one line for each bad test."""
-    if "error" in answer:
-        return [f"error: {plain(answer['error'])}"]
-    lines = status_lines(answer)
-    for error in answer.get("collection_errors", ()):
-        lines.append(f"COLLECTION ERROR {error['nodeid']}")
-    bad = ("failed", "error", "crashed")
-    lines += [_test_line(result) for result in answer["results"] if result["outcome"] in bad]
-    return [one_line(line) for line in lines]
-
-
-def _test_line(result: Answer) -> str:
-    message = (result.get("message") or "").strip().splitlines()
-    parts = [f"{result['outcome'].upper()} {result['nodeid']}"]
-    parts += [result["location"]] if result.get("location") else []
-    return "  ".join([*parts, *message[:1]])
-
-
 def exit_code(answer: Answer) -> int:
     """Return the exit code for whoever waits for a job: pytest's, 124 or 130.
 

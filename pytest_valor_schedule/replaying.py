@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ def replay(job_id: str, options: Sequence[str]) -> int:
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
     plain.append("--assert=plain")  # no test is imported
-    arguments = [*plain, f"--rootdir={job.rootdir}", *options]
+    rootdir = job.rootdir if Path(job.rootdir).is_dir() else str(home.root)
+    arguments = [*plain, f"--rootdir={rootdir}", *options]
     return int(pytest.main(arguments, plugins=[_Replayed(home, record)]))
 
 

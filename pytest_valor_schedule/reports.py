@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import importlib
 import json
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import pytest
 
 _CONTEXT = "_subtest.context"  # where a report of pytest's subtests has their values
-_MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text
+_MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text, and
+# where that does not help either, a replay shows what the record has
 
 
 def serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
@@ -24,6 +24,15 @@ def serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, A
         report: A `TestReport` or one of its kind.
         most_text: Characters that are kept of each captured section.
     """
+    try:
+        serial = _serial_of(config, report, most_text)
+        fits = serial is None or len(json.dumps(serial, default=repr)) <= _MOST_JSON
+    except Exception:  # of a plugin, or of what a test has put into its report
+        return None
+    return serial if fits else None
+
+
+def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
     serial = config.hook.pytest_report_to_serializable(config=config, report=report)
     if serial is None:
         return None
@@ -67,14 +76,22 @@ def report_of(
     """
     nodeid = str(event.get("id"))
     if serial := event.get("serial"):
-        data = {**serial, "nodeid": nodeid}
-        if isinstance(data.get("longrepr"), list):  # path, line and reason of a skip
-            data["longrepr"] = tuple(data["longrepr"])
-        report = config.hook.pytest_report_from_serializable(config=config, data=data)
-        if report is not None:
-            _restore_subtest(report, data)
-            return report  # type: ignore[no-any-return]
+        with contextlib.suppress(Exception):  # of another pytest, or of a plugin that is not here
+            report = _from_serial(config, {**serial, "nodeid": nodeid})
+            if report is not None:
+                return report
     return _plain(nodeid, event, item)
+
+
+def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
+    if isinstance(data.get("longrepr"), list):  # path, line and reason of a skip
+        data["longrepr"] = tuple(data["longrepr"])
+    report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
+        config=config, data=data
+    )
+    if report is not None:
+        _restore_subtest(report, data)
+    return report
 
 
 def _restore_subtest(report: Any, data: Mapping[str, Any]) -> None:
@@ -145,14 +162,9 @@ def warning_of(event: Mapping[str, Any]) -> warnings.WarningMessage:
 
 
 def _category(name: str) -> type[Warning]:
-    """Return a class of warnings by its name; one of that name where it cannot be had."""
+    """Return a class of warnings by its name; one of that name where it is not imported here."""
     module, _, short = name.rpartition(".")
-    try:
-        found = getattr(
-            builtins if module == "builtins" else importlib.import_module(module), short
-        )
-        if isinstance(found, type) and issubclass(found, Warning):
-            return found
-    except (ImportError, AttributeError, ValueError):
-        pass
+    found = getattr(sys.modules.get(module), short, None)
+    if isinstance(found, type) and issubclass(found, Warning):
+        return found
     return type(short or "Warning", (UserWarning,), {})

@@ -68,10 +68,15 @@ def count_failures_in_a_row(job_id: str) -> Answer:
     """
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))
-        runs = [completion.published(store, job)]
-        runs += lineage.earlier_records(store, job, _MOST_RUNS - 1)
-    counted = comparison.streaks([run["results"] for run in runs])
+        runs = [_outcomes(completion.published(store, job))]
+        runs += map(_outcomes, lineage.earlier_records(store, job, _MOST_RUNS - 1))
+    counted = comparison.streaks(runs)
     return {"job_id": job.job_id, "runs": len(runs), "streaks": counted}
+
+
+def _outcomes(record: dict[str, Any]) -> list[dict[str, str]]:
+    """Return of a record, whose texts may be long, only what became of each test."""
+    return [{name: each[name] for name in ("nodeid", "outcome")} for each in record["results"]]
 
 
 @errors_as_answers
@@ -113,6 +118,9 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
     wanted = dataclasses.asdict(request)
     found: Collection = collect(
         order.launcher, order.arguments, order.cwd, order.environment, seconds, wanted
+    )
+    found = dataclasses.replace(
+        found, confirm_failures=job.confirm_failures, flaky_passes=bool(job.flaky_passes)
     )
     if chosen is not None:
         found = _only(found, chosen, job)

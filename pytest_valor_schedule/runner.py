@@ -22,7 +22,6 @@ from pytest_valor_schedule import (
     notifying,
     processes,
     service,
-    settings,
     slots,
     verdict,
 )
@@ -47,6 +46,7 @@ _TELL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
 _SLOT_POLL_SECONDS = 0.02
 _ALL_SLOTS_SECONDS = 2.0
+_MOST_CONFIRMED = 50  # failures; where more fail it is not by chance
 _NICE_OF_LOW = 10
 _END_PATIENCE_SECONDS = 3600.0
 
@@ -163,10 +163,12 @@ class Runner:
             failed = [
                 each.nodeid for each in account.results if each.outcome.bad and not each.flaky
             ]
-            if last.stop is not None or last.stalled or not failed or account.interruption:
+            ended = last.stop is not None or last.stalled or account.interruption is not None
+            if ended or not failed or len(failed) > _MOST_CONFIRMED:
                 break
             again = self._round(f"{CONFIRMING}{number}", failed, held, workers=1)
-            last = again if again.stop is not None else last
+            if again.stop is not None:  # the run has its outcome, unless somebody wants it ended
+                return again if again.stop is Outcome.CANCELLED else last
         return last
 
     def _round(
@@ -179,7 +181,7 @@ class Runner:
             with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
                 json.dump(list(only), file)
         process = processes.start_job(
-            self._command(),
+            forkserver.forking(self._job.command, sys.executable),
             self._job.cwd,
             self._told_environment(prefix, chosen, held, workers or self._job.workers or 1),
             self._output,
@@ -191,7 +193,7 @@ class Runner:
             self._folder,
             prefix,
             self._limits,
-            self._job.test_count,
+            self._job.test_count if only is None else len(only),
             cancelled=self._cancelled,
             tell=self._tell,
         )
@@ -199,17 +201,6 @@ class Runner:
             return execution.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
-
-    def _command(self) -> tuple[str, ...]:
-        """Return what starts the job's pytest, with its workers forked if the machine agrees."""
-        try:
-            machine = self._store.home.settings()
-            named = settings.look_up("fork_workers", None, self._environment, None, machine)
-            forks = settings.is_on(named)
-        except ScheduleError:  # who has submitted the job was told
-            forks = True
-        command = self._job.command
-        return forkserver.forking(command, sys.executable) if forks else command
 
     def _told_environment(
         self, prefix: str, only: Path | None, held: int, workers: int

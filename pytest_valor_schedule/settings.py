@@ -241,6 +241,14 @@ def look_up(
     return next(present, Setting(None, "the default"))
 
 
+def machine_value(name: str, environment: Mapping[str, str]) -> object:
+    """Return what config.toml says of a setting; None if nothing, or nothing that can be read."""
+    try:
+        return Home.find(environment).settings().get(name)
+    except ScheduleError:
+        return None
+
+
 def is_on(setting: Setting) -> bool:
     """Return a yes-or-no setting as a bool.
 

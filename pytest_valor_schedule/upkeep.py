@@ -7,7 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pytest_valor_schedule import clock, settings, slots
+from pytest_valor_schedule import clock, notifying, settings, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.request import check_amount
@@ -90,6 +90,9 @@ def list_settings() -> Answer:
     found = {
         name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
     }
+    notify = found["notify"]
+    shown = notifying.shortened(notify.value and str(notify.value))
+    found["notify"] = dataclasses.replace(notify, value=shown)
     for name, default in dataclasses.asdict(Retention()).items():
         named = Setting(machine[name], f"{name} in config.toml") if name in machine else None
         found[name] = named or Setting(default, "the default")

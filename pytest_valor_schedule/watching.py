@@ -17,8 +17,8 @@ from pytest_valor_schedule.errors import InvalidRequestError
 
 _REFRESH_SECONDS = 0.5
 _FOLLOW_SECONDS = 0.1
-_MOST_JOBS = 50
-_ENDED_SHOWN = 3
+_MOST_JOBS = 10_000
+_ENDED_SHOWN, _ENDED_LOOKED_AT = 3, 20
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
@@ -43,11 +43,24 @@ def watch(*, once: bool) -> None:
 
 
 def _frame() -> list[str]:
-    jobs, slots = _checked(api.list_jobs(limit=_MOST_JOBS)), _checked(upkeep.list_slots())
-    active = [job for job in jobs["jobs"] if job["status"] in ("scheduled", "running")]
-    ended = [job for job in jobs["jobs"] if job not in active][:_ENDED_SHOWN]
+    slots = _checked(upkeep.list_slots())["slots"]
     width = shutil.get_terminal_size().columns
-    return live.frame([*active, *ended], slots["slots"], time.time(), width)
+    return live.frame([*_active(), *_ended(_ENDED_SHOWN)], slots, time.time(), width)
+
+
+def _active() -> list[dict[str, Any]]:
+    """Return all that runs or waits, however many there are."""
+    found = [
+        _checked(api.list_jobs(status, limit=_MOST_JOBS)) for status in ("scheduled", "running")
+    ]
+    return [job for answer in found for job in answer["jobs"]]
+
+
+def _ended(count: int) -> list[dict[str, Any]]:
+    """Return the newest that have ended, the newest first."""
+    found = [_checked(api.list_jobs(status, limit=count)) for status in ("completed", "cancelled")]
+    jobs = [job for answer in found for job in answer["jobs"]]
+    return sorted(jobs, key=lambda job: str(job["completed_at"]), reverse=True)[:count]
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -83,9 +96,8 @@ def _watch_in_lines() -> None:
     """Print a line about each job when something about it has changed."""
     said: dict[str, str] = {}
     while True:
-        jobs = _checked(api.list_jobs(limit=_MOST_JOBS))["jobs"]
-        active = [job for job in jobs if job["status"] in ("scheduled", "running")]
-        for job in reversed(jobs):
+        active = _active()
+        for job in (*reversed(_ended(_ENDED_LOOKED_AT)), *reversed(active)):
             line = _brief(job)
             if job["job_id"] not in said and job not in active:
                 continue  # it had ended before we looked

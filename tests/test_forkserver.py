@@ -10,6 +10,7 @@ import pytest
 from scheduled import results_of, run_pytest, scheduled_id
 
 from pytest_valor_schedule.forkserver import WORKER_NAME, forking, variables_at_start
+from pytest_valor_schedule.settings import Home
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks them")
 
@@ -77,6 +78,34 @@ def test_variables_for_the_start_of_an_interpreter_are_heeded(project: Path) -> 
     )
     Path("test_it.py").write_text(
         "import sys\ndef test_it(): assert sys.warnoptions == ['error']\n"
+    )
+    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
+
+
+def test_a_worker_that_does_not_end_is_ended(project: Path) -> None:
+    """A thread that a test leaves behind holds up its worker, but not the run."""
+    Path("test_it.py").write_text(
+        "import threading, time\ndef test_it(): threading.Thread(target=time.sleep, args=(900,)).start()\n"
+    )
+    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
+
+
+@linux_only
+@pytest.mark.parametrize("where", ["environment", "ini", "machine"])
+def test_forks_can_be_switched_off(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Then xdist starts the workers; the nearest of all that is said about it counts."""
+    home.make()
+    home.config.write_text(f"fork_workers = {'false' if where == 'machine' else 'true'}\n")
+    if where != "machine":
+        said = "true" if where == "environment" else "false"
+        Path("pytest.ini").write_text(f"[pytest]\nvalor_schedule_fork_workers = {said}\n")
+    if where == "environment":
+        monkeypatch.setenv("VALOR_SCHEDULE_FORK_WORKERS", "0")
+    Path("test_it.py").write_text(
+        "import pathlib\ndef test_it():\n"
+        f"    assert pathlib.Path('/proc/self/comm').read_text() != '{WORKER_NAME}\\n'\n"
     )
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 

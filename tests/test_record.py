@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import record, recovery, rendering
+from pytest_valor_schedule import listing, record, recovery, rendering
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.job import (
@@ -139,6 +139,6 @@ def _look_at(path: Path) -> None:
         assert found[0].workers_wanted >= 1
     document = record.read(path)
     if document is not None and record.is_whole(document) and job_in(document) is not None:
-        lines = rendering.results_lines(document)
+        lines = listing.lines(document, {}, {"all": True})
         assert all(line.isprintable() for line in lines)
         rendering.exit_code(document)

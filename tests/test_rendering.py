@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import rendering
+from pytest_valor_schedule import listing, rendering
 from pytest_valor_schedule.history import Estimate
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.outlook import Place
@@ -216,7 +216,7 @@ def test_results_name_each_bad_test_with_its_place_and_message() -> None:
             *({"nodeid": "d", "outcome": good} for good in ("passed", "skipped", "not_run")),
         ],
     }
-    assert rendering.results_lines(answer) == [
+    assert listing.lines(answer, {}, {})[:-1] == [
         f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 58s",
         "pytest stopped early.",
         "COLLECTION ERROR test_c.py",
@@ -226,18 +226,13 @@ def test_results_name_each_bad_test_with_its_place_and_message() -> None:
     ]
 
 
-def test_an_error_is_shown_in_place_of_results() -> None:
-    """Where there are no results, the error says why."""
-    assert rendering.results_lines({"error": "no \x1b job"}) == [r"error: no \x1b job"]
-
-
 @steady
 @given(st.text(), st.text(), st.text())
 def test_a_bad_test_is_one_line_of_plain_text(nodeid: str, place: str, message: str) -> None:
     """Whatever a test says of itself, it cannot fake another line."""
     result = {"nodeid": nodeid, "outcome": "failed", "location": place, "message": message}
-    lines = rendering.results_lines({**ENDED, "results": [result]})
-    assert len(lines) == 2
+    lines = listing.lines({**ENDED, "results": [result]}, {}, {})
+    assert len(lines) == 3
     assert not set("\n\r\x1b").intersection(*lines[1:])
 
 

@@ -142,6 +142,17 @@ def test_an_exit_code_without_a_failure_is_explained(project: Path) -> None:
     assert re.search(r"^log: .* logs [0-9a-f]{6}$", done.stdout, re.MULTILINE)
 
 
+def test_what_cannot_be_written_down_costs_no_result(project: Path) -> None:
+    """A property that no JSON can hold is lost; the test's result and its reports are not."""
+    Path("test_it.py").write_text(
+        "def test_it(record_property): record_property('m', {(0, 1): 'x'})\n"
+        "def test_loop(record_property):\n    loop = []\n    loop.append(loop)\n"
+        "    record_property('m', loop)\n    assert 0\n"
+    )
+    done = run_pytest("--schedule-wait")
+    assert "1 failed, 1 passed in" in done.stdout
+
+
 def test_enough_is_enough(project: Path) -> None:
     """-x stops the job, and what waits for it, at the first failure."""
     Path("test_it.py").write_text("def test_a(): assert 0\ndef test_b(): assert 0\n")
