@@ -223,7 +223,8 @@ def test_settings_are_shown_with_their_source(home: Any, monkeypatch: pytest.Mon
     home.make()
     home.config.write_text('priority = "low"\nwrong = 1\ntelegram_token = "s3cret"\n')
     monkeypatch.setenv("VALOR_SCHEDULE_MAX_WORKERS", "7")
-    shown = run_tool("config").stdout
+    monkeypatch.setenv("VALOR_SCHEDULE_NOTIFY", "slack://A/s3cret/C")
+    shown = run_tool("config").stdout + run_tool("config", "--json").stdout
     assert re.search(r"^priority +low +priority in config.toml$", shown, re.MULTILINE)
     assert re.search(r"^max_workers +7 +the environment variable", shown, re.MULTILINE)
     assert "'wrong', which is no setting" in shown

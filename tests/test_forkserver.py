@@ -85,7 +85,8 @@ def test_variables_for_the_start_of_an_interpreter_are_heeded(project: Path) -> 
 def test_a_worker_that_does_not_end_is_ended(project: Path) -> None:
     """A thread that a test leaves behind holds up its worker, but not the run."""
     Path("test_it.py").write_text(
-        "import threading, time\ndef test_it(): threading.Thread(target=time.sleep, args=(900,)).start()\n"
+        "import threading, time\n"
+        "def test_it(): threading.Thread(target=time.sleep, args=(900,)).start()\n"
     )
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 

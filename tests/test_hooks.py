@@ -86,6 +86,18 @@ def test_a_result_can_have_more_in_it(project: Path, home: Home) -> None:
     assert record_of(home, job_id)["results"] == results
 
 
+def test_a_hook_below_the_root_counts_too(project: Path) -> None:
+    """A conftest.py that is found only by the collection can add to results."""
+    folder = Path("sub", "deep")
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text("def test_a(): pass\n")
+    (folder / "conftest.py").write_text(
+        "def pytest_valor_schedule_result(config, report): return {'here': True}\n"
+    )
+    [result] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+    assert result["extra"] == {"here": True}
+
+
 @pytest.mark.parametrize(
     "body", ["return {'a': object()}", "return {'a': float('nan')}", "raise ValueError"]
 )
