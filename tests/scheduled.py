@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,7 @@ def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.Comple
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `valor-schedule` as from a terminal."""
-    command = [sys.executable, "-m", "pytest_valor_schedule", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS)
+    return warm.run(list(arguments), module="pytest_valor_schedule")
 
 
 def scheduled_id(done: subprocess.CompletedProcess[str]) -> str:

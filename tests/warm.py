@@ -7,7 +7,10 @@ project it imports itself. Tests of the start itself start a real command.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -15,10 +18,14 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import pytest
+_PLUGINS = (
+    *("xdist.plugin", "xdist.looponfail", "xdist.dsession", "pytest_rerunfailures"),
+    *(f"pytest_valor_schedule.{name}" for name in ("plugin", "session", "awaiting", "hookspecs")),
+)
 
 
 @functools.cache
@@ -30,13 +37,16 @@ def _server() -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd="/", env=ours)
 
 
-def run(arguments: list[str], folder: Path | None) -> subprocess.CompletedProcess[str]:
-    """Run `python -m pytest` with these arguments and return what it printed."""
+def run(
+    arguments: list[str], folder: Path | None = None, module: str = "pytest"
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m MODULE` with these arguments and return what it printed."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as outputs:
         wanted = {
+            "module": module,
             "arguments": arguments,
             "folder": str(Path.cwd() / (folder or "")),
             "environment": dict(os.environ),
@@ -46,7 +56,7 @@ def run(arguments: list[str], folder: Path | None) -> subprocess.CompletedProces
         server.stdin.flush()
         code = int(server.stdout.readline())
         texts = [(Path(outputs) / name).read_text() for name in ("1", "2")]
-    command = [sys.executable, "-m", "pytest", *arguments]
+    command = [sys.executable, "-m", module, *arguments]
     return subprocess.CompletedProcess(command, code, *texts)
 
 
@@ -67,17 +77,51 @@ def _become(wanted: dict[str, Any]) -> None:
     os.environ.update(wanted["environment"])
     os.chdir(wanted["folder"])
     sys.path[0] = wanted["folder"]
-    sys.argv = [pytest.__file__, *wanted["arguments"]]
-    sys.orig_argv = [sys.executable, "-m", "pytest", *wanted["arguments"]]
-    runpy.run_module("pytest", run_name="__main__")
+    module = wanted["module"]
+    sys.argv = [module, *wanted["arguments"]]
+    sys.orig_argv = [sys.executable, "-m", module, *wanted["arguments"]]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        _leave(end.code)
+    except BaseException:
+        traceback.print_exc()
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: object) -> NoReturn:
+    """End as an interpreter does, but for taking all modules apart."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _import_plugins() -> None:
+    """Import what every pytest here imports, as a pytest does it: with assertions rewritten.
+
+    Else each of them would warn that it finds modules which it cannot rewrite any more.
+    """
+    from _pytest.assertion import install_importhook
+    from _pytest.config import default_plugins, get_config
+
+    for name in default_plugins:
+        importlib.import_module(f"_pytest.{name}")
+    hook = install_importhook(get_config())
+    hook.mark_rewrite("xdist", "pytest_rerunfailures", "pytest_valor_schedule")
+    for name in _PLUGINS:
+        importlib.import_module(name)
+    sys.meta_path.remove(hook)
 
 
 def main() -> None:
     """Fork a pytest for each line of input, and print its exit code."""
-    from _pytest.config import default_plugins
-
-    for name in default_plugins:
-        importlib.import_module(f"_pytest.{name}")
+    _import_plugins()
+    gc.freeze()
     for line in iter(sys.stdin.readline, ""):
         pid = os.fork()
         if not pid:
