@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from scheduled import outcomes_of, record_of, results_of, run_pytest, scheduled_id
+from scheduled import outcomes_of, record_of, results_of, run_pytest, run_tool, scheduled_id
 
+from pytest_valor_schedule import upkeep
 from pytest_valor_schedule.settings import Home
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +72,39 @@ def test_slot_block_of_the_readme_works(project: Path) -> None:
     )
     assert set(outcomes_of(scheduled_id(run_pytest("--schedule"))).values()) == {"passed"}
     assert "1 passed" in run_pytest().stdout
+
+
+def test_hook_block_of_the_readme_works(project: Path) -> None:
+    """The README's hook is one that pytest takes, and lets a small run through."""
+    Path("conftest.py").write_text(_readme_block("pytest_valor_schedule_submit"))
+    Path("test_it.py").write_text("def test_it(): pass\n")
+    job_id = scheduled_id(run_pytest("--schedule", "--priority", "high"))
+    assert set(outcomes_of(job_id).values()) == {"passed"}
+
+
+def test_recipes_of_the_readme_can_be_typed(project: Path) -> None:
+    """What the recipes schedule is scheduled; test_commands.py parses what looks at it."""
+    folder = Path("tests", "checkout")
+    folder.mkdir(parents=True)
+    (folder / "test_it.py").write_text("def test_it(): assert 0\n")
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    [typed] = [line for line in lines if line.startswith("pytest ")]
+    results_of(scheduled_id(run_pytest(*shlex.split(typed)[1:])))
+    [first, wait, look, again] = [line for line in lines if line.startswith("valor-schedule ")]
+    scheduled_id(run_tool(*shlex.split(first)[1:]))
+    assert run_tool(*shlex.split(wait)[1:]).returncode == 1
+    assert "test_it" in run_tool(*shlex.split(look)[1:]).stdout
+    results_of(scheduled_id(run_tool(*shlex.split(again)[1:])))
+
+
+def test_settings_of_the_readme_are_settings(home: Home) -> None:
+    """Each key of the README's config.toml is known, and has a value that can be used."""
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    home.make()
+    home.config.write_text("".join(blocks))
+    assert len(blocks) == 2
+    assert upkeep.list_settings()["unknown"] == []
 
 
 def _readme_block(word: str) -> str:

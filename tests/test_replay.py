@@ -73,7 +73,7 @@ def _end_of(text: str) -> str:
     return "\n".join(line.strip() for line in lines if not line.startswith("[gw"))
 
 
-@pytest.mark.parametrize("options", [(), ("-q", "--tb=line"), ("-v", "-rA", "--tb=short")])
+@pytest.mark.parametrize("options", [(), ("-q",), ("-rA", "--tb=short"), ("-v", "--tb=line")])
 def test_the_end_of_a_run_is_that_of_a_direct_one(project: Path, options: tuple[str, ...]) -> None:
     """Failures, warnings, summary, last line and exit code do not tell where the tests ran."""
     _write_suite()
