@@ -60,9 +60,16 @@ class _Recorder:
     def pytest_internalerror(self, excrepr: object) -> None:
         self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
 
+    @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
+        """Let the process end at once: others wait for it, and nobody hears it any more.
+
+        What is frozen is not searched for garbage, which pytest does five times at its end, and
+        Python once more; with many modules that takes a third of a second.
+        """
         with contextlib.suppress(OSError):
             self._journal.close()
+        gc.freeze()
 
 
 class WorkerRecorder(_Recorder):
@@ -96,16 +103,6 @@ class WorkerRecorder(_Recorder):
         changed = collection_digest(set(original.values())) != self._told.digest
         if changed and self._told.only is None:
             self._write(lambda: {"kind": "collected", "ids": list(original.values())})
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_unconfigure(self) -> None:
-        """Let the process end at once: xdist waits for it, and nobody hears it any more.
-
-        What is frozen is not searched for garbage, which pytest does five times at its end, and
-        Python once more; with many modules that takes a third of a second.
-        """
-        super().pytest_unconfigure()
-        gc.freeze()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._write(

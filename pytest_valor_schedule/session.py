@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -156,7 +157,16 @@ def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, A
     return {name: value for each in reversed(found) for name, value in each.items()}
 
 
-class Collector:
+class _Guest:
+    """What a pytest has that runs no test itself."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Let somebody have the terminal back: there is no garbage of tests to be searched for."""
+        gc.freeze()
+
+
+class Collector(_Guest):
     """Writes down what was collected."""
 
     def __init__(
@@ -187,7 +197,7 @@ class Collector:
         return True
 
 
-class Submitter:
+class Submitter(_Guest):
     """Hands the collected run over to the queue."""
 
     def __init__(

@@ -22,9 +22,11 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-_PLUGINS = (
-    *("xdist.plugin", "xdist.looponfail", "xdist.dsession", "pytest_rerunfailures"),
-    *(f"pytest_valor_schedule.{name}" for name in ("plugin", "session", "awaiting", "hookspecs")),
+from _pytest.config import _prepareconfig
+
+_MODULES = (
+    *("xdist.dsession", "xdist.looponfail"),
+    *(f"pytest_valor_schedule.{name}" for name in ("cli", "session", "awaiting", "upkeep")),
 )
 
 
@@ -106,16 +108,10 @@ def _import_plugins() -> None:
 
     Else each of them would warn that it finds modules which it cannot rewrite any more.
     """
-    from _pytest.assertion import install_importhook
-    from _pytest.config import default_plugins, get_config
-
-    for name in default_plugins:
-        importlib.import_module(f"_pytest.{name}")
-    hook = install_importhook(get_config())
-    hook.mark_rewrite("xdist", "pytest_rerunfailures", "pytest_valor_schedule")
-    for name in _PLUGINS:
+    config = _prepareconfig(["-p", "no:cacheprovider", "-p", "no:hypothesispytest"])
+    config._ensure_unconfigure()
+    for name in _MODULES:
         importlib.import_module(name)
-    sys.meta_path.remove(hook)
 
 
 def main() -> None:
