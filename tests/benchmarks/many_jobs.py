@@ -13,7 +13,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from measuring import HEAD, Row, home, numbers
@@ -62,69 +62,85 @@ def ended(number: int) -> Job:
     )
 
 
-def milliseconds(operation: Callable[[], object]) -> float:
-    """Return the median of how long an operation takes."""
-    times = []
-    for _ in range(_TIMES):
-        begin = time.perf_counter()
-        operation()
-        times.append((time.perf_counter() - begin) * 1000)
-    return statistics.median(times)
+class Queue:
+    """A home with so many ended jobs, and what is done in it."""
 
-
-def costs(folder: Path, count: int) -> dict[str, float]:
-    """Return what each operation costs with so many jobs in a home."""
-    os.environ["VALOR_HOME"] = str(folder / str(count))
-    with JobStore(Home(Path(os.environ["VALOR_HOME"]))) as store:
-        with store.database.transaction() as connection:
+    def __init__(self, folder: Path, count: int) -> None:
+        self._count = count
+        self._variables = {"VALOR_HOME": str(folder / str(count))}
+        self._new = map(waiting, itertools.count())
+        self._added = list[Job]()
+        self._store = JobStore(Home.find(self._variables))
+        with self._store.database.transaction() as connection:
             for number in range(count):
                 insert(connection, Entry(job=ended(number), tests=["test_it.py::test_it"]))
-        new = map(waiting, itertools.count())
-        added = list[Job]()
 
-        def schedule() -> None:
-            added.append(next(new))
-            assert store.add(added[-1], ["test_it.py::test_it"], {})
-
-        def claim() -> None:
-            job = added.pop()
-            assert store.change(job.job_id, JobStatus.SCHEDULED, status=JobStatus.COMPLETED)
-
+    def operations(self) -> dict[str, Callable[[], object]]:
+        """Return what is measured, by its name."""
         return {
-            "schedule": milliseconds(schedule),
-            "claim": milliseconds(claim),
-            "status": milliseconds(lambda: get_job_status(ended(count // 2).job_id)),
-            "list": milliseconds(list_jobs),
-            "list completed": milliseconds(lambda: list_jobs("completed")),
-            "cancel (of an ended job)": milliseconds(lambda: cancel_job(ended(1).job_id)),
+            "schedule": self._schedule,
+            "claim": self._claim,
+            "status": lambda: get_job_status(ended(self._count // 2).job_id),
+            "list": list_jobs,
+            "list completed": lambda: list_jobs("completed"),
+            "cancel (of an ended job)": lambda: cancel_job(ended(1).job_id),
         }
 
+    def enter(self) -> None:
+        """Make this home the one that the API uses."""
+        os.environ.update(self._variables)
 
-def huey(folder: Path) -> dict[str, float]:
-    """Return what huey takes for the same; nothing where it is not installed."""
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
+
+    def _schedule(self) -> None:
+        self._added.append(next(self._new))
+        assert self._store.add(self._added[-1], ["test_it.py::test_it"], {})
+
+    def _claim(self) -> None:
+        job = self._added.pop()
+        assert self._store.change(job.job_id, JobStatus.SCHEDULED, status=JobStatus.COMPLETED)
+
+
+def huey(folder: Path) -> dict[str, Callable[[], object]]:
+    """Return the same of huey; nothing where it is not installed."""
     try:
         from huey.storage import SqliteStorage  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         return {}
     storage = SqliteStorage(filename=str(folder / "huey.db"), fsync=True)
     document = b"x" * 1500  # about what a job of ours takes
-    return {
-        "schedule": milliseconds(lambda: storage.enqueue(document)),
-        "claim": milliseconds(storage.dequeue),
-    }
+    return {"schedule": lambda: storage.enqueue(document), "claim": storage.dequeue}
 
 
-def measure(count: int) -> list[Row]:
-    """Return the rows."""
+def milliseconds(operation: Callable[[], object], before: Callable[[], object]) -> float:
+    """Return how long an operation takes."""
+    before()
+    begin = time.perf_counter()
+    operation()
+    return (time.perf_counter() - begin) * 1000
+
+
+def medians(*those: tuple[Callable[[], object], Callable[[], object]]) -> list[float]:
+    """Return the median time of each operation, done in turns; each comes with what precedes it."""
+    rounds = [[milliseconds(*one) for one in those] for _ in range(_TIMES)]
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def measure(count: int) -> Iterator[Row]:
+    """Yield the rows."""
     with home() as folder:
-        few, many, peer = costs(folder, 10), costs(folder, count), huey(folder)
-    rows = [
-        Row(f"{name} with {count:,} jobs", "with 10 jobs", many[name], few[name], "ms", 1.25)
-        for name in few
-    ]
-    return rows + [
-        Row(f"{name}", "huey, durable", few[name], peer[name], "ms", 1.0) for name in peer
-    ]
+        few, many, peer = Queue(folder, 10), Queue(folder, count), huey(folder)
+        for name, operation in few.operations().items():
+            same = many.operations()[name]
+            ours, large = medians((operation, few.enter), (same, many.enter))
+            yield Row(f"{name} with {count:,} jobs", "with 10 jobs", large, ours, "ms", 1.25)
+        for name, operation in peer.items():
+            ours, theirs = medians((few.operations()[name], few.enter), (operation, few.enter))
+            yield Row(name, "huey, durable", ours, theirs, "ms", 1.0)
+        few.close()
+        many.close()
 
 
 def main() -> None:
