@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import replay_parity
 from parity import differences, plain_outcomes, scheduled_results
 
 PACKAGE = f"pluggy=={version('pluggy')}"  # comes with pytest; its suite needs nothing else
@@ -33,3 +34,9 @@ def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
     plain = plain_outcomes(unpacked, ["-p", "no:randomly"])
     assert len(plain) > 50
     assert differences(plain, scheduled_results(unpacked, [])) == []
+
+
+def test_a_waiting_pytest_ends_as_a_direct_one(unpacked: Path, tmp_path: Path) -> None:
+    """Sections, last line, exit code and JUnit file, with tests of every kind added to pluggy's."""
+    project = replay_parity.extended(unpacked, tmp_path / "extended")
+    assert replay_parity.differences(project, ["-rA"]) == []

@@ -9,68 +9,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
+from replay_parity import SUITE, cases, end_of
 from scheduled import GATED, QUICK, run_pytest
 from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import get_job_status, list_jobs
 
-SUITE = {
-    "test_a.py": """
-import unittest, warnings
-import pytest
-
-def test_passes(): print("not shown")
-def test_fails():
-    print("shown")
-    assert [1, 2] == [1, 3]
-@pytest.fixture
-def broken(): raise ValueError("at the start")
-@pytest.fixture
-def breaks():
-    yield
-    raise ValueError("at the end")
-def test_setup_error(broken): pass
-def test_teardown_error(breaks): pass
-@pytest.mark.xfail(reason="later")
-def test_expected(): assert 0
-@pytest.mark.xfail
-def test_unexpected(): pass
-@pytest.mark.skip(reason="not now")
-def test_skipped(): pass
-def test_warns():
-    warnings.warn("careful")
-    warnings.warn(DeprecationWarning("old"))
-class TestCase(unittest.TestCase):
-    def test_parts(self):
-        for i in range(3):
-            with self.subTest(i=i):
-                self.assertNotEqual(i, 1)
-""",
-    "test_b.py": """
-import pytest
-@pytest.mark.parametrize("n", range(12))
-def test_number(n): assert n != 7
-""",
-}
-_SECTION = re.compile(
-    r"^(=+ (?:FAILURES|ERRORS|warnings summary|short test summary).*)", re.M | re.S
-)
-
 
 def _write_suite() -> None:
     for name, text in SUITE.items():
         Path(name).write_text(text)
-
-
-def _end_of(text: str) -> str:
-    """Return everything from the first section on, without durations and the worker's line."""
-    found = _SECTION.search(text)
-    assert found, text
-    lines = re.sub(r"in \d+\.\d+s(?: \(.*\))?|=+", "", found[1]).splitlines()
-    return "\n".join(line.strip() for line in lines if not line.startswith("[gw"))
 
 
 @pytest.mark.parametrize("options", [(), ("-q",), ("-rA", "--tb=short"), ("-v", "--tb=line")])
@@ -81,7 +31,7 @@ def test_the_end_of_a_run_is_that_of_a_direct_one(project: Path, options: tuple[
     waited = run_pytest(*options, "--schedule-wait")
     assert waited.returncode == direct.returncode == 1
     # Under -v pytest says something that it does not where it has workers.
-    assert _end_of(waited.stdout) == _end_of(direct.stdout)
+    assert end_of(waited.stdout) == end_of(direct.stdout)
 
 
 def test_a_report_file_has_the_same_test_cases(project: Path) -> None:
@@ -89,15 +39,7 @@ def test_a_report_file_has_the_same_test_cases(project: Path) -> None:
     _write_suite()
     run_pytest("--junit-xml=direct.xml")
     run_pytest("--junit-xml=waited.xml", "--schedule-wait")
-    assert _cases("waited.xml") == _cases("direct.xml")
-
-
-def _cases(path: str) -> list[tuple[str | None, ...]]:
-    found = ET.parse(path).iter("testcase")
-    return sorted(
-        (each.get("classname"), each.get("name"), *(f"{part.tag} {part.text}" for part in each))
-        for each in found
-    )
+    assert cases(Path("waited.xml")) == cases(Path("direct.xml"))
 
 
 def test_what_could_not_be_collected_counts_once(project: Path) -> None:
@@ -125,7 +67,7 @@ def test_a_failed_subtest_fails_its_test(project: Path) -> None:
     direct, waited = run_pytest("--tb=no"), run_pytest("--tb=no", "--schedule-wait")
     if "fixture 'subtests' not found" in direct.stdout:
         pytest.skip("this pytest has no subtests")
-    assert _end_of(waited.stdout) == _end_of(direct.stdout)
+    assert end_of(waited.stdout) == end_of(direct.stdout)
 
 
 def test_an_exit_code_without_a_failure_is_explained(project: Path) -> None:
