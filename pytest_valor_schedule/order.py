@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_valor_schedule import handshake, specification
+from pytest_valor_schedule import handshake, shell, specification
 from pytest_valor_schedule.errors import InvalidRequestError
 
 _OF_ANOTHER_RUN = (
@@ -50,7 +50,7 @@ def order_of(text: str, cwd: str | os.PathLike[str] | None) -> Order:
     folder = checked_folder(cwd)
     parsed = specification.parse(text, lambda word: _is_path(folder / word))
     return Order(
-        specification=text.strip(),
+        specification=shell.without_secrets(text),
         launcher=_own_interpreter(parsed.launcher),
         arguments=parsed.arguments,
         cwd=str(folder),

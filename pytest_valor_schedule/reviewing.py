@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from pytest_valor_schedule import comparison, completion, control, lineage
+from pytest_valor_schedule import comparison, completion, control, lineage, shell
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
 from pytest_valor_schedule.job import Job, short_id
@@ -105,7 +105,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         launcher=job.launcher,
         arguments=job.arguments,
         cwd=job.cwd,
-        environment=current_environment(),
+        environment=_set_by(job, current_environment()),
         umask=current_umask(),
     )
     request = Request(
@@ -126,6 +126,20 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         found = _only(found, chosen, job)
     request = changed(request, found.changes)
     return api.scheduled_answer(submit(Home.find(os.environ), order, request, found), found.nodeids)
+
+
+def _set_by(job: Job, environment: dict[str, str]) -> dict[str, str]:
+    """Return an environment with what the job's specification sets before its command."""
+    text = job.specification
+    # What a terminal's pytest was given begins with its name, and may not be fit for a split.
+    pairs = dict(shell.assignments([] if text.startswith("pytest") else shell.split(text)))
+    lost = [name for name, value in pairs.items() if value == shell.HIDDEN]
+    if absent := [name for name in lost if name not in environment]:
+        raise InvalidRequestError(
+            f"Job {job.job_id} was scheduled with {absent[0]}=..., whose value is not kept, "
+            "because it may be secret; set that variable and try again."
+        )
+    return {**environment, **{n: value for n, value in pairs.items() if n not in lost}}
 
 
 def _chat_of(job: Job) -> str | None:

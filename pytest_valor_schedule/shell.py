@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+from collections.abc import Sequence
 
 from pytest_valor_schedule.errors import InvalidRequestError
+
+HIDDEN = "***"
+"""Stands for a value that may be secret."""
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_SECRET_NAME = re.compile(
+    r"TOKEN|SECRET|PASSW|PASSPHRASE|CREDENTIAL|(^|_)(PASS|PWD|KEY|AUTH|DSN|NOTIFY)($|_)", re.I
+)
+_URL_WITH_USER = re.compile(r"://[^/\s]*@")
 
 
 def split(text: str) -> list[str]:
@@ -27,6 +37,33 @@ def split(text: str) -> list[str]:
             f"The test specification contains a lone surrogate: {excerpt(text)}; remove it."
         ) from None
     return shlex.split(_without_shell_syntax(text.strip()))
+
+
+def assignments(words: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of the NAME=value words that a command begins with."""
+    leading = itertools.takewhile(_ASSIGNMENT.match, words)
+    return tuple((name, value) for name, _, value in (word.partition("=") for word in leading))
+
+
+def without_secrets(text: str) -> str:
+    """Return a command with *** in place of what its NAME=value words may have that is secret.
+
+    Raises:
+        InvalidRequestError: if it is not one that `split` takes.
+    """
+    words = split(text)
+    pairs = assignments(words)
+    if not any(_is_secret(*pair) for pair in pairs):
+        return text.strip()
+    shown = [
+        f"{name}={HIDDEN if _is_secret(name, value) else shlex.quote(value)}"
+        for name, value in pairs
+    ]
+    return " ".join([*shown, shlex.join(words[len(pairs) :])])
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return bool(_SECRET_NAME.search(name) or _URL_WITH_USER.search(value))
 
 
 def _without_shell_syntax(text: str) -> str:

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from pytest_valor_schedule import shell
 from pytest_valor_schedule.errors import InvalidRequestError
 
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*(\.exe)?")
 _PYTEST = re.compile(r"(pytest|py\.test)(\.exe)?")
 _RUNNERS = ("uv", "poetry", "pdm", "hatch", "pipenv")
@@ -82,12 +81,11 @@ def parse(text: str, is_path: Callable[[str], bool]) -> Specification:
         InvalidRequestError: naming the part that cannot be used.
     """
     words = shell.split(text)
-    count = next((i for i, word in enumerate(words) if not _ASSIGNMENT.match(word)), len(words))
-    pairs = tuple(tuple(word.split("=", 1)) for word in words[:count])
-    launcher, arguments = _launcher(words[count:], is_path)
+    environment = shell.assignments(words)
+    launcher, arguments = _launcher(words[len(environment) :], is_path)
     check_arguments(arguments)
     return Specification(
-        environment=tuple((name, value) for name, value in pairs),
+        environment=environment,
         launcher=launcher,
         arguments=without_schedule_flags(arguments),
     )

@@ -17,7 +17,9 @@ from pytest_valor_schedule import (
     get_job_results,
     get_job_status,
     list_jobs,
+    rerun_job,
     schedule_tests,
+    service,
     wait_for_job,
 )
 from pytest_valor_schedule.settings import Home
@@ -218,15 +220,27 @@ def test_priority_beats_age(project: Path) -> None:
     assert sorted(started, key=lambda priority: started[priority]) == ["high", "normal", "low"]
 
 
-def test_specification_may_set_variables_and_quote(project: Path) -> None:
-    """Leading NAME=value pairs reach the tests, and quotes keep words together."""
+def test_specification_may_set_variables_and_quote(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They reach the tests, also in a rerun; what may be secret is nowhere to be read."""
     Path("test_a.py").write_text(
-        "import os\ndef test_one(): assert os.environ['FLAVOUR'] == 'dark chocolate'\n"
+        "import os\ndef test_one():\n    assert os.environ['FLAVOUR'] == 'dark chocolate'\n"
+        "    assert os.environ['A_TOKEN'] == 's3' + 'cret'\n"
         "def test_other(): pass"
     )
-    answer = schedule_tests("FLAVOUR='dark chocolate' python -m pytest -k 'one and not other'")
+    variables = "A_TOKEN=s3cret FLAVOUR='dark chocolate'"
+    answer = schedule_tests(f"{variables} python -m pytest -k 'one and not other'")
     assert answer["tests_to_run"] == ["test_a.py::test_one"]
     assert results_of(answer["job_id"])["outcome"] == "passed"
+    refused = rerun_job(answer["job_id"])
+    assert "scheduled with A_TOKEN=..., whose value is not kept" in refused["error"]
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
+    kept = [path for path in home.root.rglob("*") if path.is_file()]
+    assert [path for path in kept if b"s3cret" in path.read_bytes()] == []
+    monkeypatch.setenv("A_TOKEN", "s3cret")
+    again = rerun_job(answer["job_id"])
+    assert results_of(again["job_id"])["outcome"] == "passed"
 
 
 def test_user_s_own_n_is_superseded(project: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import specification
+from pytest_valor_schedule import shell, specification
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.specification import Specification
 
@@ -104,6 +104,22 @@ def test_words_are_split_as_a_shell_splits_them(text: str, words: Words) -> None
 def test_leading_assignments_are_the_environment(text: str, environment: tuple[Words, ...]) -> None:
     """NAME=value before the command sets a variable, and behind it it is an argument."""
     assert _parse(text).environment == environment
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (" pytest -k 'a b' ", "pytest -k 'a b'"),
+        ("A=1 KEYBOARD=2 pytest  -x", "A=1 KEYBOARD=2 pytest  -x"),
+        ("API_TOKEN=s3cret A='1 2' pytest -k 'a b'", "API_TOKEN=*** A='1 2' pytest -k 'a b'"),
+        ("DB=postgres://me:s3cret@host/db pytest", "DB=*** pytest"),
+        ("DB=postgres://host/db pytest", "DB=postgres://host/db pytest"),
+        ("VALOR_SCHEDULE_NOTIFY=slack://s3cret tests", "VALOR_SCHEDULE_NOTIFY=*** tests"),
+    ],
+)
+def test_what_may_be_secret_is_not_shown(text: str, shown: str) -> None:
+    """A variable that the command sets keeps its value to itself if that looks like a secret."""
+    assert shell.without_secrets(text) == shown
 
 
 @pytest.mark.parametrize(
