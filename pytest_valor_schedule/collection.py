@@ -43,6 +43,7 @@ class Collection:
         order: Which tests go first.
         confirm_failures: How often what failed is run again.
         flaky_passes: Whether a test that then passes does not make the job fail.
+        random_seed: What pytest-randomly shuffled them by, or None.
         request: How the run shall be executed, as far as the one who asked and the settings say.
         changes: What the hooks of the project want to be different in the request.
     """
@@ -58,6 +59,7 @@ class Collection:
     order: str | None = None
     confirm_failures: int | None = None
     flaky_passes: bool = False
+    random_seed: int | None = None
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -218,6 +218,7 @@ class Job:
     order: str | None = None
     confirm_failures: int | None = None
     flaky_passes: bool | None = None
+    random_seed: int | None = None
     useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None
@@ -236,7 +237,8 @@ class Job:
     def command(self) -> tuple[str, ...]:
         """What starts the job's pytest: our plugins are named in case autoloading is off."""
         workers = str(self.workers or self.workers_wanted)
-        return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *self.arguments)
+        seed = () if self.random_seed is None else (f"--randomly-seed={self.random_seed}",)
+        return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *seed, *self.arguments)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""

@@ -120,7 +120,10 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         order.launcher, order.arguments, order.cwd, order.environment, seconds, wanted
     )
     found = dataclasses.replace(
-        found, confirm_failures=job.confirm_failures, flaky_passes=bool(job.flaky_passes)
+        found,
+        confirm_failures=job.confirm_failures,
+        flaky_passes=bool(job.flaky_passes),
+        random_seed=None if found.random_seed is None else job.random_seed,
     )
     if chosen is not None:
         found = _only(found, chosen, job)

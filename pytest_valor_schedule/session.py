@@ -133,10 +133,17 @@ def _collection(
         **limits,
         chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
         nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
+        random_seed=_random_seed(option),
         rootdir=str(session.config.rootpath),
         interpreter=executable,
         refusal=refusal,
     )
+
+
+def _random_seed(option: object) -> int | None:
+    """Return the seed of pytest-randomly, so that each run of the job has the one shown here."""
+    seed = getattr(option, "randomly_seed", None)
+    return seed if isinstance(seed, int) else None
 
 
 def _collection_failed(session: pytest.Session) -> bool:

@@ -106,6 +106,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         order=collection.order,
         confirm_failures=collection.confirm_failures,
         flaky_passes=collection.flaky_passes or None,
+        random_seed=collection.random_seed,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from scheduled import (
     record_of,
     results_of,
     run_pytest,
+    run_tool,
     scheduled_id,
 )
 
@@ -251,6 +253,35 @@ def test_job_needs_no_plugin_autoload(project: Path, monkeypatch: pytest.MonkeyP
     Path("test_a.py").write_text("def test_one(): pass")
     done = run_pytest("-p", "xdist", "-p", "valor_schedule", "--schedule")
     assert results_of(scheduled_id(done))["outcome"] == "passed"
+
+
+def test_a_job_has_the_seed_that_the_terminal_shows(project: Path, home: Home) -> None:
+    """What pytest-randomly draws once for a run is the same in terminal, job and rerun."""
+    Path("conftest.py").write_text(DRAWS_A_SEED)
+    Path("test_a.py").write_text(
+        "def test_one(request): print(request.config.option.randomly_seed)"
+    )
+    done = run_pytest("--schedule", "-s")
+    first = scheduled_id(done)
+    seed = re.search(r"Using --randomly-seed=\d+", done.stdout)
+    assert seed
+    for job_id in (first, scheduled_id(run_tool("rerun", first))):
+        assert results_of(job_id)["outcome"] == "passed"
+        assert seed[0].split()[1] in record_of(home, job_id)["command"]
+        assert seed[0] in run_tool("logs", job_id).stdout
+
+
+DRAWS_A_SEED = """
+import random
+def pytest_addoption(parser):
+    parser.addoption("--randomly-seed", type=int)
+def pytest_configure(config):
+    if config.option.randomly_seed is None:
+        config.option.randomly_seed = random.getrandbits(32)
+def pytest_report_header(config):
+    return f"Using --randomly-seed={config.option.randomly_seed}"
+"""
+"""As pytest-randomly does."""
 
 
 def test_pytest_inside_a_job_runs_directly(project: Path) -> None:
