@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,16 +60,19 @@ class _Recorder:
     def pytest_internalerror(self, excrepr: object) -> None:
         self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_unconfigure(self) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_unconfigure(self) -> Iterator[None]:
         """Let the process end at once: others wait for it, and nobody hears it any more.
 
-        What is frozen is not searched for garbage, which pytest does five times at its end, and
-        Python once more; with many modules that takes a third of a second.
+        What is frozen is not searched for garbage, which pytest does up to five times from here
+        on, and Python once more; with many modules that takes a third of a second.
         """
-        with contextlib.suppress(OSError):
-            self._journal.close()
         gc.freeze()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._journal.close()
 
 
 class WorkerRecorder(_Recorder):

@@ -167,7 +167,7 @@ def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, A
 class _Guest:
     """What a pytest has that runs no test itself."""
 
-    @pytest.hookimpl(trylast=True)
+    @pytest.hookimpl(tryfirst=True)
     def pytest_unconfigure(self) -> None:
         """Let somebody have the terminal back: there is no garbage of tests to be searched for."""
         gc.freeze()

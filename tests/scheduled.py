@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -11,7 +13,7 @@ from typing import Any
 import warm
 from waiting import DEADLINE_SECONDS
 
-from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
+from pytest_valor_schedule import cli, get_job_results, get_job_status, list_jobs, wait_for_job
 from pytest_valor_schedule.settings import Home
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
@@ -38,8 +40,16 @@ def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.Comple
 
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `valor-schedule` as from a terminal."""
-    return warm.run(list(arguments), module="pytest_valor_schedule")
+    """Run `valor-schedule`; in this process, but for what is a pytest of its own."""
+    if arguments[:1] == ("replay",):
+        return warm.run(list(arguments), module="pytest_valor_schedule")
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 def scheduled_id(done: subprocess.CompletedProcess[str]) -> str:
