@@ -32,6 +32,7 @@ class Account:
         missing: The node ids of tests that could be run, but were not.
         changes: How the job's tests differ from those that were scheduled, if they do.
         deaths: What is known of each worker that died.
+        exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
     """
 
     results: tuple[TestResult, ...]
@@ -41,6 +42,7 @@ class Account:
     missing: tuple[str, ...] = ()
     changes: str | None = None
     deaths: tuple[str, ...] = ()
+    exit_code: int | None = None
 
 
 class _Ledger:
@@ -54,6 +56,7 @@ class _Ledger:
         self.downs: dict[Source, Event] = {}
         self.hung: dict[tuple[Source, str], Event] = {}
         self.interrupted: dict[Source, str] = {}
+        self.exit_code: int | None = None
         self.collection_errors: dict[str, dict[str, str]] = {}
         self.internal_error: str | None = None
         self._budget = _TEXT_BUDGET
@@ -100,6 +103,7 @@ class _Ledger:
             self.collected.update(dict.fromkeys(map(str, event.get("ids", ()))))
         elif kind == "interrupted":
             self.interrupted[source] = text
+            self.exit_code = event.get("code", self.exit_code)
         elif kind == "collection_error":
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
         elif kind == "internal_error":
@@ -142,6 +146,8 @@ class _Ledger:
 
     def _unfinished(self, attempt: Attempt) -> TestResult:
         outcome, message, longrepr = self._verdict(attempt)
+        if outcome is TestOutcome.NOT_RUN and attempt.failed:
+            return finished_result(attempt)
         return TestResult(
             nodeid=attempt.nodeid,
             outcome=outcome,
@@ -184,7 +190,8 @@ class _Ledger:
 
     def interruption(self) -> str | None:
         """Return why pytest stopped: what a worker said, or else the controller."""
-        if not any(name == _CONTROLLER for _, name in self.interrupted):
+        stopped = any(name == _CONTROLLER for _, name in self.interrupted)
+        if not stopped and self.exit_code is None:  # a worker ended by itself
             return None
         return next(iter(sorted(self.interrupted.items(), key=_controller_last)))[1]
 
@@ -261,4 +268,5 @@ def unite(
         missing=tuple(ledger.missing(results)),
         changes=ledger.changes(tests),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
+        exit_code=ledger.exit_code,
     )

@@ -36,6 +36,11 @@ class Attempt:
         return ran and "teardown" in self.phases
 
     @property
+    def failed(self) -> bool:
+        """Whether any phase failed, and is not to be tried again."""
+        return any(report.get("outcome") == "failed" for report in self.phases.values())
+
+    @property
     def to_rerun(self) -> bool:
         """Whether it failed and is to be tried again, as pytest-rerunfailures reports it."""
         return any(report.get("outcome") == "rerun" for report in self.phases.values())

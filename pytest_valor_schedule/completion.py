@@ -140,10 +140,9 @@ _CHANGED = (
 
 def _ended(job: Job, ending: Ending, found: Account) -> Job:
     outcome, explanation = ending.outcome, ending.explanation
+    exit_code = ending.exit_code if found.exit_code is None else found.exit_code
     if outcome is None:
-        outcome, text = verdict.conclude(
-            found, ending.exit_code, flaky_passes=bool(job.flaky_passes)
-        )
+        outcome, text = verdict.conclude(found, exit_code, flaky_passes=bool(job.flaky_passes))
         explanation = " ".join(filter(None, [explanation, text])) or None
     cancelled = outcome is Outcome.CANCELLED
     started_at = job.started_at or ending.completed_at
@@ -157,7 +156,7 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         outcome=outcome,
         explanation=explanation,
         completed_at=completed_at,
-        exit_code=ending.exit_code,
+        exit_code=exit_code,
         peak_memory_bytes=ending.peak_memory_bytes,
         summary=Summary.of(found.results, seconds),
         test_count=len(found.results),

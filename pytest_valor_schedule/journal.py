@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from os import getpid, write  # as they were, because tests replace those of the modules
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_valor_schedule import files
 
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
+_to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
 class Journal:
@@ -19,7 +21,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._file = files.open_to_append(path)
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._torn = False
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -32,9 +34,9 @@ class Journal:
         Raises:
             OSError: if the disk took less than the whole line; the next line starts afresh.
         """
-        if os.getpid() != self._pid:
+        if getpid() != self._pid:
             return  # a test forked, and the child came back into pytest
-        line = json.dumps(event, separators=(",", ":"), default=repr).encode() + b"\n"
+        line = _to_text(event).encode() + b"\n"
         if self._pending_bytes <= _MOST_PENDING_BYTES:
             self._pending.append(line)
             self._pending_bytes += len(line)
@@ -47,7 +49,7 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         line = b"\n" + line if self._torn else line
-        written = os.write(self._file, line)
+        written = write(self._file, line)
         self._torn = 0 < written < len(line) or (self._torn and not written)
         if written < len(line):
             raise OSError(f"Only {written} of {len(line)} bytes could be written.")
@@ -55,7 +57,7 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         try:
-            if os.getpid() == self._pid:
+            if getpid() == self._pid:
                 self._flush()
         finally:
             os.close(self._file)

@@ -116,6 +116,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_valor_schedule.lifeline import hold_on_to
 
         hold_on_to(told.lifeline)
+    if variables.JOB_ID_VARIABLE in os.environ and (told or "PYTEST_XDIST_WORKER" in os.environ):
+        from pytest_valor_schedule import recorder  # noqa: F401  # while all that it needs is whole
 
 
 def _told() -> Handshake | CollectOrder | None:
@@ -170,8 +172,10 @@ def _worker_plugin(config: pytest.Config) -> object | None:
 
     told = Handshake.from_json(workerinput["valor_schedule"])
     if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
-        for name in ("lf", "failedfirst", "stepwise"):
-            setattr(config.option, name, False)
+        config.option.lf = config.option.failedfirst = False
+        config.option.stepwise_reset = True  # it still has to stop at a failure
+        if told.is_repetition:
+            config.option.stepwise = False
         from pytest_valor_schedule.selection import Selection
 
         config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
+import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +32,8 @@ _PLAIN_KEYS = 5  # of the event for a phase that passed
 _MOST_WARNINGS = 10_000  # of one worker
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 _NODEID = pytest.StashKey[str]()
+# As they were: a test may replace or freeze those of the module, and whatever has its name here.
+_CLOCK = types.SimpleNamespace(time=time.time, monotonic=time.monotonic)
 
 
 class _Recorder:
@@ -55,7 +58,9 @@ class _Recorder:
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         text = str(excinfo.value) or excinfo.typename
-        self._write(lambda: {"kind": "interrupted", "text": text})
+        code = getattr(excinfo.value, "returncode", None)  # of pytest.exit, of which xdist does
+        more = {"code": int(code)} if isinstance(code, int) else {}  # not know what to make
+        self._write(lambda: {"kind": "interrupted", "text": text, **more})
 
     def pytest_internalerror(self, excrepr: object) -> None:
         self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
@@ -112,8 +117,8 @@ class WorkerRecorder(_Recorder):
             lambda: {
                 "kind": "start",
                 "id": self._nodeids.get(nodeid, nodeid),
-                "at": time.time(),
-                "moment": time.monotonic(),
+                "at": _CLOCK.time(),
+                "moment": _CLOCK.monotonic(),
             }
         )
 
@@ -121,8 +126,12 @@ class WorkerRecorder(_Recorder):
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
         self._write(lambda: self._event(nodeid, report))
-        if report.user_properties:
-            report.user_properties = [(name, _sendable(v)) for name, v in report.user_properties]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self, report: object) -> Generator[None, Any, Any]:
+        """Let xdist send every report: over one that it cannot send it ends the whole run."""
+        serial = yield
+        return serial if reports.is_plain(report) else reports.sendable(serial)
 
     def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
         """Return one report as an event, with all of it where there is more than a pass."""
@@ -218,7 +227,7 @@ class ControllerRecorder(_Recorder):
             "kind": "down",
             "worker": worker,
             "text": bounded(str(error)),
-            "moment": time.monotonic(),
+            "moment": _CLOCK.monotonic(),
             "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
             "stacks": bounded(stacks.read(where)),
             "sections": captured.sections() if captured else [],
@@ -231,7 +240,7 @@ class ControllerRecorder(_Recorder):
                     "kind": "crash",
                     "id": report.nodeid,
                     "text": bounded(report.longreprtext),
-                    "moment": time.monotonic(),
+                    "moment": _CLOCK.monotonic(),
                 }
             )
 
@@ -239,11 +248,6 @@ class ControllerRecorder(_Recorder):
         if report.failed:
             text = bounded(report.longreprtext)
             self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
-
-
-def _sendable(value: object) -> object:
-    """Return a value that xdist can send; it ends the whole run over any other."""
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:

@@ -168,8 +168,9 @@ def exit_code(answer: Answer) -> int:
         return _FIXED_EXIT_CODES[outcome]
     code = int(answer.get("exit_code") or 1)
     # 5 would say that there are no tests; a signal is no exit code; and 2 is xdist's for -x.
-    misleading = code < 0 or code == 5 or (code == 2 and outcome is Outcome.FAILED)
-    return 1 if misleading else code
+    stopped = answer.get("explanation") or "stopping after"
+    for_x = code == 2 and outcome is Outcome.FAILED and "stopping after" in stopped
+    return 1 if code < 0 or code == 5 or for_x else code
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -47,6 +47,40 @@ def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, 
     return serial
 
 
+_USUAL = frozenset(vars(pytest.TestReport("", ("", 0, ""), {}, "passed", None, "call")))
+"""The attributes of a report that no plugin has added to."""
+
+
+def is_plain(report: object) -> bool:
+    """Whether a report is a pass of which there is no more to say; those are the most."""
+    return (
+        getattr(report, "outcome", None) == "passed"
+        and not getattr(report, "sections", True)
+        and not getattr(report, "user_properties", True)
+        and vars(report).keys() <= _USUAL
+    )
+
+
+def sendable(value: object) -> object:
+    """Return a value of which all is of the types that execnet sends; the rest becomes text."""
+    if isinstance(value, str):
+        text = str(value)
+        return text if text.isascii() else text.encode(errors="backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {sendable(name): sendable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        every = [sendable(each) for each in value]
+        return every if isinstance(value, list) else tuple(every)
+    if value is None or type(value) in (bool, int, float, bytes):
+        return value
+    if isinstance(value, int | float):  # numpy's floats, or members of an enumeration
+        return (int if isinstance(value, int) else float)(value)
+    try:
+        return sendable(str(value))
+    except Exception:  # whatever it is
+        return f"<{type(value).__name__} that cannot be shown>"
+
+
 def _failed_subtests(config: pytest.Config, report: Any) -> int:
     """Return how many subtests of a test failed that make it fail; only pytest 9 has any."""
     if report.when != "call" or hasattr(report, "context"):

@@ -19,10 +19,13 @@ class Selection:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, None, None]:
-        """Choose by the ids that tests have before xdist adds "@group" to some, after all else."""
-        chosen = {item for item in items if item.nodeid in self._wanted}
+        """Choose by the ids that tests have before xdist adds "@group" to some, after all else.
+
+        What another plugin leaves out by what it remembers is put back.
+        """
+        chosen = {item: None for item in items if item.nodeid in self._wanted}
         yield
         others = [item for item in items if item not in chosen]
-        items[:] = [item for item in items if item in chosen]
+        items[:] = dict.fromkeys([*(item for item in items if item in chosen), *chosen])
         if others:
             config.hook.pytest_deselected(items=others)

@@ -129,6 +129,8 @@ def _collection(
     session: pytest.Session, limits: Mapping[str, Any], refusal: str | None = None
 ) -> Collection:
     option = session.config.option
+    if getattr(option, "stepwise", False):  # which takes what comes before a failure as passed
+        limits = {**limits, "order": "collected"}
     return Collection(
         **limits,
         chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),

@@ -73,6 +73,13 @@ def _crash(name: str, test: str, message: str, **more: object) -> Row:
 
 
 NOT_RUN = frozenset({"passed", "not_run"})
+REPLACE = """if {'VALOR_SCHEDULE_JOB_ID', 'PYTEST_XDIST_WORKER'} <= os.environ.keys():
+    patch = pytest.MonkeyPatch()
+    patch.setattr('os.getpid', lambda: 4711)
+    patch.setattr('os.write', lambda file, data: len(data))
+    patch.setattr('json.dumps', lambda *_, **__: '{}')
+    patch.setattr('time.time', lambda: 'now')
+"""
 KILL_SELF = "os.kill(os.getpid(), signal.SIGKILL)"
 ROWS = [
     _crash("segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
@@ -115,6 +122,7 @@ ROWS = [
         others=NOT_RUN,
         outcome="incomplete",
         message="enough",
+        explanation="pytest stopped (enough)",
     ),
     Row(
         name="pytest-exit-with-0",
@@ -177,6 +185,20 @@ ROWS = [
         "SIGKILL",
         conftest="def pytest_collection_modifyitems(config, items):\n"
         "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw2': items.pop(0)",
+    ),
+    Row(name="test-replaces-what-we-use", test=REPLACE.replace("\n", "\n    ")),
+    Row(name="conftest-replaces-what-we-use", conftest=REPLACE),
+    Row(
+        name="text-that-cannot-be-sent",
+        test=r"assert 'a\ud800' == 'b'",
+        bad="failed",
+        outcome="failed",
+        message="assert 'a",
+    ),
+    Row(
+        name="attribute-that-cannot-be-sent",
+        conftest="@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport():\n"
+        "    report = yield\n    report.more = {'of': object}\n    return report",
     ),
     Row(
         name="property-that-cannot-be-sent",

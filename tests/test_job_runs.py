@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from parity import differences, plain_outcomes, scheduled_results
 from scheduled import (
     GATED,
@@ -172,6 +173,24 @@ def test_stop_at_first_failure_is_no_loss(project: Path) -> None:
     assert results["outcome"] == "failed"
     assert results["summary"]["not_run"] > 0
     assert "stopping after 1 failures" in results["explanation"]
+
+
+def test_stepwise_goes_on_where_it_stopped(project: Path) -> None:
+    """--sw stops at the first failure in the order of collection, and the next run begins there."""
+    Path("test_a.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('number', range(6))\n"
+        "def test_n(number): assert number not in (2, 4)"
+    )
+    options = ("--sw", "--schedule-wait", "--max-workers", "1")
+    done = warm.run([*options])
+    assert done.returncode == 2
+    assert "pytest stopped (Test failed, continuing from this test next run.)" in done.stdout
+    summary = results_of(scheduled_id(done))["summary"]
+    assert (summary["passed"], summary["failed"], summary["not_run"]) == (2, 1, 3)
+    Path("test_a.py").write_text(Path("test_a.py").read_text().replace("(2, 4)", "(4,)"))
+    again = results_of(scheduled_id(warm.run([*options])))
+    assert [each["nodeid"][-2] for each in again["results"]] == ["2", "3", "4", "5"]
+    assert again["summary"]["not_run"] == 1
 
 
 @pytest.mark.usefixtures("one_slot")
