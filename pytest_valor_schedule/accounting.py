@@ -55,6 +55,7 @@ class _Ledger:
         self.crashes: dict[str, str] = {}
         self.downs: dict[Source, Event] = {}
         self.hung: dict[tuple[Source, str], Event] = {}
+        self.cut_off: dict[tuple[Source, str], Event] = {}
         self.interrupted: dict[Source, str] = {}
         self.exit_code: int | None = None
         self.collection_errors: dict[str, dict[str, str]] = {}
@@ -110,6 +111,8 @@ class _Ledger:
             self.internal_error = text
         elif kind == "hung":
             self.hung[(source[0], str(event.get("worker"))), nodeid] = event
+        elif kind == "cut_off":
+            self.cut_off[(source[0], str(event.get("worker"))), nodeid] = event
         elif self.stopped_at is None or float(event.get("moment") or 0.0) < self.stopped_at:
             self._take_death(kind, source, nodeid, event)
 
@@ -174,6 +177,8 @@ class _Ledger:
             return TestOutcome.NOT_RUN, "failed, and the run ended before it was tried again", None
         if hung := self.hung.get((source, attempt.nodeid)):
             return TestOutcome.FAILED, str(hung.get("text")), hung.get("stacks") or None
+        if cut_off := self.cut_off.get((source, attempt.nodeid)):
+            return TestOutcome.NOT_RUN, str(cut_off.get("text")), cut_off.get("stacks") or None
         if source in self.interrupted:
             return TestOutcome.NOT_RUN, self.interrupted[source], None
         down = self.downs.get(source)

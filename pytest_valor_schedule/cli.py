@@ -197,7 +197,9 @@ def _diff(options: Options) -> int:
     from pytest_valor_schedule import listing, reviewing
 
     answer = reviewing.compare_jobs(_job(options), options.earlier)
-    return _show(options, answer, listing.diff_lines) or int(bool(answer["newly_failing"]))
+    return _show(options, answer, listing.diff_lines) or int(
+        bool(answer["newly_failing"] or answer["not_run"])
+    )
 
 
 def _replay(options: Options) -> int:

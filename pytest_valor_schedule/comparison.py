@@ -24,6 +24,7 @@ class Comparison:
         still_failing: Bad both times.
         new: Not there before.
         gone: Not there any more.
+        not_run: Not run now, but before, or not there before.
         slower: Of tests that took at least twice as long: the seconds before and now.
     """
 
@@ -32,6 +33,7 @@ class Comparison:
     still_failing: tuple[str, ...]
     new: tuple[str, ...]
     gone: tuple[str, ...]
+    not_run: tuple[str, ...]
     slower: Mapping[str, tuple[float, float]]
 
 
@@ -55,6 +57,11 @@ def compare(before: Iterable[Result], now: Iterable[Result]) -> Comparison:
         still_failing=tuple(each for each in both if _bad(earlier[each]) and _bad(later[each])),
         new=tuple(nodeid for nodeid in later if nodeid not in earlier),
         gone=tuple(nodeid for nodeid in earlier if nodeid not in later),
+        not_run=tuple(
+            nodeid
+            for nodeid, result in later.items()
+            if not _ran(result) and (nodeid not in earlier or _ran(earlier[nodeid]))
+        ),
         slower={
             each: (_seconds(earlier[each]), _seconds(later[each]))
             for each in ran

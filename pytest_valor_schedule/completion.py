@@ -144,6 +144,8 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
     if outcome is None:
         outcome, text = verdict.conclude(found, exit_code, flaky_passes=bool(job.flaky_passes))
         explanation = " ".join(filter(None, [explanation, text])) or None
+    elif outcome is Outcome.TIMED_OUT and (running := verdict.cut_off(found)):
+        explanation = f"{explanation} {running}"
     cancelled = outcome is Outcome.CANCELLED
     started_at = job.started_at or ending.completed_at
     completed_at = max(ending.completed_at, started_at)  # the clock may have been set back

@@ -171,7 +171,8 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             if is_damage(error):
                 self._recover()
-            raise StoreError(f"The queue {self.path} cannot be used: {reason(error)}.") from error
+            why = reason(error) if self.path.parent.is_dir() else "its folder is gone"
+            raise StoreError(f"The queue {self.path} cannot be used: {why}.") from error
 
     def _recover(self) -> None:
         """Replace the damaged file.

@@ -135,9 +135,9 @@ class Execution:
             processes.await_end(process, _POLL_SECONDS)
         return Exit(code=process.returncode)
 
-    @staticmethod
-    def _stop(process: subprocess.Popen[bytes], why: Outcome, now: float) -> Exit:
+    def _stop(self, process: subprocess.Popen[bytes], why: Outcome, now: float) -> Exit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""
+        self._note_cut_off(why, now)
         processes.interrupt(process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
@@ -151,9 +151,8 @@ class Execution:
             processes.signal_member(test.pid, signal.SIGSTOP, session=process.pid)
             self.progress.look(now)
             if test in self.progress.current:
-                self._note_hung(
-                    test, f"ran longer than its limit of {self._limits.test:g} s", found
-                )
+                text = f"ran longer than its limit of {self._limits.test:g} s"
+                self._note("hung", test, text, found)
                 self.progress.forget(test)
                 processes.signal_member(test.pid, signal.SIGKILL, session=process.pid)
             processes.signal_member(test.pid, signal.SIGCONT, session=process.pid)
@@ -162,17 +161,26 @@ class Execution:
         minutes = (self._limits.stall or 0.0) / 60
         text = f"hung: nothing happened in the run for {minutes:g} minutes"
         for test in self.progress.current:
-            self._note_hung(test, text, self._stacks_of(test))
+            self._note("hung", test, text, self._stacks_of(test))
+
+    def _note_cut_off(self, why: Outcome, now: float) -> None:
+        self.progress.look(now)
+        for test in self.progress.current:
+            if why is Outcome.TIMED_OUT:
+                text = "was running when the time limit ended the run"
+                self._note("cut_off", test, text, self._stacks_of(test))
+            else:
+                self._note("cut_off", test, "was running when the run was cancelled", "")
 
     def _stacks_of(self, test: Current) -> str:
         worker = test.writer.rpartition("-")[2]
         where = journal.stacks_path(self._folder, self._prefix, worker)
         return stacks.ask(test.pid, where) or _state_of(test.pid)
 
-    def _note_hung(self, test: Current, text: str, found: str) -> None:
-        """Write down, before anything is ended, what hangs and where."""
+    def _note(self, kind: str, test: Current, text: str, found: str) -> None:
+        """Write down, before anything is ended, what is to be and where it was."""
         event = {
-            "kind": "hung",
+            "kind": kind,
             "worker": test.writer.rpartition("-")[2],
             "id": test.nodeid,
             "text": text,

@@ -21,7 +21,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._file = files.open_to_append(path)
-        self._pid = getpid()
+        self.pid = getpid()
         self._torn = False
         self._pending: list[bytes] = []
         self._pending_bytes = 0
@@ -34,7 +34,7 @@ class Journal:
         Raises:
             OSError: if the disk took less than the whole line; the next line starts afresh.
         """
-        if getpid() != self._pid:
+        if getpid() != self.pid:
             return  # a test forked, and the child came back into pytest
         line = _to_text(event).encode() + b"\n"
         if self._pending_bytes <= _MOST_PENDING_BYTES:
@@ -57,7 +57,7 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         try:
-            if getpid() == self._pid:
+            if getpid() == self.pid:
                 self._flush()
         finally:
             os.close(self._file)

@@ -20,8 +20,14 @@ _MOST_IN_DIFF = 10  # of each kind
 def chosen(results: Sequence[Answer], failed: bool, slowest_count: int | None) -> list[Answer]:
     """Return the results that were asked for."""
     if failed:
-        results = [result for result in results if result["outcome"] in BAD]
+        results = [result for result in results if _needs_a_look(result)]
     return list(results) if slowest_count is None else slowest(results, slowest_count)
+
+
+def _needs_a_look(result: Answer) -> bool:
+    """Whether a test is bad, or was running when the run was ended."""
+    cut_off = result["outcome"] == "not_run" and result.get("started_at") is not None
+    return cut_off or result["outcome"] in BAD
 
 
 def lines(answer: Answer, counted: Answer, options: Mapping[str, Any]) -> list[str]:
@@ -50,7 +56,7 @@ def _brief(answer: Answer, counted: Answer) -> list[str]:
         rendering.one_line(f"COLLECTION ERROR {error['nodeid']}")
         for error in answer.get("collection_errors", ())
     ]
-    bad = [result for result in answer["results"] if result["outcome"] in BAD]
+    bad = [result for result in answer["results"] if _needs_a_look(result)]
     room = _MOST_LINES - min(len(head), _MOST_LINES // 2) - 2
     shown = [_line(each, _since(each, counted)) for each in bad[:room]]
     return [*head[: _MOST_LINES // 2], *shown, *_hints(answer, len(bad), len(bad) - len(shown))]
@@ -105,6 +111,7 @@ def diff_lines(answer: Answer) -> list[str]:
         ("still_failing", "STILL FAILING"),
         ("new", "NEW"),
         ("gone", "GONE"),
+        ("not_run", "NOT RUN"),
     ):
         found += _some([f"{word} {nodeid}" for nodeid in answer[name]])
     found += _some(

@@ -24,8 +24,8 @@ examples:
 exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `run` and `rerun`
 return pytest's where it could not collect; `wait`, `follow`, `replay` and `run --wait` return
 pytest's exit code for the run, 124 if its time limit ended it, and 130 if it was cancelled; `wait`
-returns 75 if its own --timeout is over before the run is; `diff` returns 1 if a test fails newly,
-`doctor` if something is left to mend.
+returns 75 if its own --timeout is over before the run is; `diff` returns 1 if a test fails newly or
+was not run, `doctor` if something is left to mend.
 """
 _RUN_EPILOG = """\
 examples:

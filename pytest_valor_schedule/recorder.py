@@ -42,7 +42,7 @@ class _Recorder:
     def __init__(self, told: Handshake, writer: str) -> None:
         self._journal = Journal(journal.path(Path(told.folder), told.prefix, writer))
         self._warned = False
-        self._write(lambda: {"kind": "open", "version": journal.VERSION, "pid": os.getpid()})
+        self._write(lambda: {"kind": "open", "version": journal.VERSION, "pid": self._journal.pid})
 
     def _write(self, make: Callable[[], dict[str, Any]]) -> None:
         try:

@@ -26,8 +26,8 @@ def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> Answer:
 
     Returns:
         `job_id`, `earlier_job_id`, the node ids `newly_failing`, `fixed`, `still_failing`, `new`,
-        `gone`, and `slower`: for each test that took twice as long or more `before` and `now`,
-        in seconds; or `error`.
+        `gone`, `not_run`, and `slower`: for each test that took twice as long or more `before` and
+        `now`, in seconds; or `error`.
     """
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))

@@ -27,7 +27,8 @@ from pytest_valor_schedule import (
 )
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.completion import Ending
-from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.entry import Entry
+from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import CONFIRMING, Handshake
 from pytest_valor_schedule.history import History
@@ -83,6 +84,8 @@ class Runner:
                 ending = self._rounds(held)
         except OSError as error:
             ending = self._failure(self._why_not_started(error))
+        except UnknownJobError:
+            ending = self._failure("The home was thrown away while the job ran.")
         except ScheduleError as error:
             ending = self._failure(str(error))
         self._end(ending)
@@ -105,6 +108,8 @@ class Runner:
             try:
                 completion.complete(self._store, self._job, ending)
                 return
+            except UnknownJobError:  # the home was thrown away; the job still gets its record
+                self._store.adopt(Entry(job=self._job, tests=self._tests))
             except ScheduleError as error:
                 say(f"{self._job.job_id}: {error}")
                 if time.monotonic() >= deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.job import Outcome, TestOutcome
 
+_MOST_NAMED = 3
 OTHER_COLLECTION = "another collection in worker "
 """How the report begins of a worker that collected something else than the others."""
 
@@ -56,6 +57,19 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
     if exit_code < 0:
         return f"pytest was ended by signal {-exit_code}"
     return f"pytest ended with exit code {exit_code}"
+
+
+def cut_off(account: Account) -> str | None:
+    """Return a sentence about the tests that were running when the run was ended, if any were."""
+    found = [
+        result.nodeid
+        for result in account.results
+        if result.outcome is TestOutcome.NOT_RUN and result.started_at is not None
+    ]
+    if not found:
+        return None
+    named = found if len(found) <= _MOST_NAMED else [*found[: _MOST_NAMED - 1], "others"]
+    return f"{', '.join(named)} {'was' if len(found) == 1 else 'were'} running then."
 
 
 def _not_collected(what: str) -> str:

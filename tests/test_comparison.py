@@ -31,13 +31,16 @@ def test_every_bad_test_is_either_new_or_old(before: Run, now: Run) -> None:
     assert all(now[name][0] != "not_run" for name in found.fixed)
     assert set(found.new) == now.keys() - before.keys()
     assert set(found.gone) == before.keys() - now.keys()
+    ran_before = {name for name, (outcome, _) in before.items() if outcome != "not_run"}
+    not_run = {name for name, (outcome, _) in now.items() if outcome == "not_run"}
+    assert set(found.not_run) == {n for n in not_run if n in ran_before or n not in before}
 
 
 @given(runs)
 def test_a_run_does_not_differ_from_itself(run: Run) -> None:
     """Nothing is new, gone, fixed or slower, unless it took no time at all."""
     found = compare(_results(run), _results(run))
-    assert found.newly_failing == found.fixed == found.new == found.gone == ()
+    assert found.newly_failing == found.fixed == found.new == found.gone == found.not_run == ()
     assert found.slower == {}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from scheduled import GATED, is_running, open_gate, results_of, run_pytest, run_tool, scheduled_id
-from waiting import wait_until
+from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import (
     get_job_results,
@@ -140,6 +140,20 @@ def test_environment_of_a_waiting_job_is_salvaged(
 
 
 @pytest.mark.usefixtures("one_slot")
+def test_a_job_whose_home_is_thrown_away_ends_with_a_record(project: Path, home: Home) -> None:
+    """It says that there is no result, and its runner has gone."""
+    Path("test_gated.py").write_text(GATED)
+    job_id = scheduled_id(run_pytest("--schedule"))
+    wait_until(lambda: is_running(job_id), "the job runs")
+    home.root.rename(home.root.with_name("away"))  # at once, unlike a removal
+    open_gate()
+    wait_until(home.record(job_id).exists, "the record is there")
+    results = results_of(job_id)
+    assert (results["outcome"], results["summary"]["not_run"]) == ("error", 1)
+    assert results["explanation"] == "The home was thrown away while the job ran."
+    wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "its runner has gone")
+
+
 def test_a_job_whose_environment_is_lost_ends_with_a_reason(project: Path, home: Home) -> None:
     """What cannot run any more says so, with every test in its record."""
     project.joinpath("test_gated.py").write_text(GATED)

@@ -20,6 +20,7 @@ from scheduled import (
     record_of,
     results_of,
     run_pytest,
+    run_tool,
     scheduled_id,
 )
 from waiting import processes_marked, wait_until
@@ -136,7 +137,7 @@ def test_crashed_test_shows_its_last_words(project: Path) -> None:
 
 
 def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
-    """At its time limit a job is completed as timed_out; what had finished keeps its result."""
+    """What had finished keeps its result; what was running is named, with its stacks."""
     Path("test_a.py").write_text(
         "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
         "def test_last(): pass"
@@ -144,7 +145,12 @@ def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
     done = run_pytest("--schedule", "--timeout-minutes", "0.05", "--max-workers", "1")
     results = results_of(scheduled_id(done))
     assert results["outcome"] == "timed_out"
-    assert results["explanation"] == "The time limit of 0.05 minutes ended the run."
+    assert results["explanation"] == (
+        "The time limit of 0.05 minutes ended the run. test_a.py::test_slow was running then."
+    )
+    assert results["results"][1]["message"] == "was running when the time limit ended the run"
+    assert "in test_slow" in results["results"][1]["longrepr"]
+    assert "NOT_RUN test_a.py::test_slow" in run_tool("results").stdout
     assert [each["outcome"] for each in results["results"]] == ["passed", "not_run", "not_run"]
     assert get_job_status(results["job_id"])["status"] == "completed"
 
