@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_valor_schedule.attempt import Attempt, Event, Source, finished_result
-from pytest_valor_schedule.handshake import CONFIRMING
+from pytest_valor_schedule.handshake import ALONE, CONFIRMING
 from pytest_valor_schedule.job import TestOutcome, TestResult
 
 _CONTROLLER = "controller"
@@ -30,6 +30,7 @@ class Account:
         interruption: Why pytest stopped before its end, if it did.
         internal_error: The traceback of pytest's own failure, if there was one.
         missing: The node ids of tests that could be run, but were not.
+        cut_off: Those of tests that began, and were cut off by the end of the run.
         changes: How the job's tests differ from those that were scheduled, if they do.
         deaths: What is known of each worker that died.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
@@ -40,6 +41,7 @@ class Account:
     interruption: str | None = None
     internal_error: str | None = None
     missing: tuple[str, ...] = ()
+    cut_off: tuple[str, ...] = ()
     changes: str | None = None
     deaths: tuple[str, ...] = ()
     exit_code: int | None = None
@@ -136,7 +138,8 @@ class _Ledger:
         ended = [each for each in attempts if each.finished and not each.to_rerun]
         results = [finished_result(each) for each in reversed(ended)]
         if not results:
-            results = [self._unfinished(max(attempts, key=lambda attempt: attempt.moment))]
+            last = self._unfinished(max(attempts, key=lambda attempt: attempt.moment))
+            results = [_blamed(last) if _died_alone(attempts) else last]
         # A node id can be collected twice; then the worse result counts.
         gravest = max(results, key=lambda result: result.outcome.bad)
         reruns = sum(each.reruns + each.to_rerun for each in attempts) or None
@@ -212,6 +215,22 @@ class _Ledger:
         return " and ".join(parts)
 
 
+def _died_alone(attempts: Sequence[Attempt]) -> bool:
+    """Whether the run died again in a test when that was run by itself."""
+    return len(attempts) > 1 and attempts[-1].source[0].endswith(f".{ALONE}")
+
+
+def _blamed(result: TestResult) -> TestResult:
+    if result.message != _UNFINISHED:  # it is known what became of it
+        return result
+    message = "killed the run, and once more when it was run alone"
+    return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
+
+
+def _is_cut_off(result: TestResult) -> bool:
+    return result.outcome is TestOutcome.NOT_RUN and result.started_at is not None
+
+
 def _confirms(attempt: Attempt) -> bool:
     """Whether it was made only to see whether a failure comes again."""
     return CONFIRMING in attempt.source[0]
@@ -271,6 +290,7 @@ def unite(
         interruption=ledger.interruption(),
         internal_error=ledger.internal_error,
         missing=tuple(ledger.missing(results)),
+        cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
         changes=ledger.changes(tests),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
         exit_code=ledger.exit_code,

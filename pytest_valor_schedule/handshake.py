@@ -17,6 +17,8 @@ from pytest_valor_schedule.variables import JOB_ID_VARIABLE as JOB_ID_VARIABLE
 from pytest_valor_schedule.variables import SLOT_VARIABLE as SLOT_VARIABLE
 from pytest_valor_schedule.variables import VARIABLE as VARIABLE
 
+ALONE = "alone"
+"""The round in which the tests that were running when the run was killed follow one another."""
 CONFIRMING = "confirm"
 """Part of the name of a round in which only what failed is run, to see whether it fails again."""
 

@@ -17,6 +17,10 @@ def project_of(rootdir: str) -> str:
     It is the address of the git remote "origin" with the place of the directory in the
     repository, and the directory itself where there is none.
     """
+    return _name_of(rootdir).encode(errors="backslashreplace").decode()  # no lone surrogates
+
+
+def _name_of(rootdir: str) -> str:
     root = Path(rootdir)
     for folder in (root, *root.parents):
         try:

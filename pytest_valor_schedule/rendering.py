@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -33,7 +34,9 @@ def command_name() -> str:
         return "valor-schedule"
     script = Path(sys.executable).with_name("valor-schedule")
     if script.exists():
-        return min(str(script), os.path.relpath(script), key=len)
+        with contextlib.suppress(OSError):  # the working directory may be gone
+            return min(str(script), os.path.relpath(script), key=len)
+        return str(script)
     return f"{sys.executable} -m {__package__}"
 
 

@@ -30,7 +30,7 @@ from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.entry import Entry
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
-from pytest_valor_schedule.handshake import CONFIRMING, Handshake
+from pytest_valor_schedule.handshake import ALONE, CONFIRMING, Handshake
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
@@ -129,7 +129,7 @@ class Runner:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
                 why = self._why_again(account, first)
-                last = self._round("2", account.missing, held)
+                last = self._again(account, first, held)
             last = self._confirm(last, held)
         return Ending(
             completed_at=time.time(),
@@ -140,6 +140,17 @@ class Runner:
             stopped_at=last.stopped_at,
             peak_memory_bytes=self._peak_memory or None,
         )
+
+    def _again(self, account: Account, first: Exit, held: int) -> Exit:
+        """Run what is missing once more; what may have killed the run last, and one by one."""
+        killed = first.code is not None and first.code < 0
+        suspects = set(account.cut_off) if killed else set()
+        last = first
+        if others := [each for each in account.missing if each not in suspects]:
+            last = self._round("2", others, held)
+        if suspects and last.stop is None:
+            last = self._round(ALONE, list(suspects), held, workers=1)
+        return last
 
     def _why_again(self, account: Account, first: Exit) -> str:
         count = len(account.missing)

@@ -7,10 +7,11 @@ import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from sys import getfilesystemencoding
 
 from pytest_valor_schedule import notifying, outlook, service, slots
 from pytest_valor_schedule.collection import Collection
-from pytest_valor_schedule.errors import again_if_rebuilt
+from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History, selection
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
@@ -45,8 +46,11 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
     """Put a run into the queue and make sure that a dispatcher serves it.
 
     Raises:
+        InvalidRequestError: if pytest-xdist cannot run it.
         StoreError: if the queue cannot be used; nothing is scheduled then.
     """
+    for path in (order.cwd, collection.rootdir):
+        _check_sendable(path)
     with JobStore(home) as store:
         most = max(1, min(request.max_workers, len(collection.nodeids), slots.total(home)))
         history = History(store.database)
@@ -61,6 +65,17 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
     warnings = _warnings(home, order, request)
     workers = min(most, job.workers_wanted)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
+
+
+def _check_sendable(path: str) -> None:
+    """Raise InvalidRequestError for a path that execnet would end the run over."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequestError(
+            f"pytest-xdist cannot send the path {path!r}, which is no {getfilesystemencoding()} "
+            "text; rename the folder, or set a locale of UTF-8 such as LC_ALL=C.UTF-8."
+        ) from None
 
 
 def _environment(order: Order, request: Request) -> Mapping[str, str]:

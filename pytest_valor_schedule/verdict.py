@@ -61,11 +61,7 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
 
 def cut_off(account: Account) -> str | None:
     """Return a sentence about the tests that were running when the run was ended, if any were."""
-    found = [
-        result.nodeid
-        for result in account.results
-        if result.outcome is TestOutcome.NOT_RUN and result.started_at is not None
-    ]
+    found = account.cut_off
     if not found:
         return None
     named = found if len(found) <= _MOST_NAMED else [*found[: _MOST_NAMED - 1], "others"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -260,6 +261,16 @@ def test_cwd_is_where_the_job_runs(project: Path) -> None:
     answer = schedule_tests("test_a.py", cwd="other")
     assert answer["tests_to_run"] == ["test_a.py::test_one"]
     assert results_of(answer["job_id"])["outcome"] == "passed"
+
+
+def test_a_path_that_cannot_be_sent_is_refused(project: Path) -> None:
+    """In a sentence, instead of xdist's end when it sends the path to a worker."""
+    folder = Path(os.fsdecode(b"not-\xff-utf8"))
+    folder.mkdir()
+    folder.joinpath("test_a.py").write_text(ONE_TEST)
+    error = schedule_tests("test_a.py", cwd=folder)["error"]
+    assert error.startswith("pytest-xdist cannot send the path ")
+    assert nothing_scheduled()
 
 
 def test_interpreter_without_pytest_is_told_what_to_install(project: Path, tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ ROWS = [
     ),
     Row(name="fork-server-killed", test=f"os.kill({FORK_SERVER}, 9)"),
     _crash("fork-server-and-worker-killed", f"os.kill({FORK_SERVER}, 9); {KILL_SELF}", "SIGKILL"),
+    _crash(
+        "group-killed", "os.killpg(0, signal.SIGKILL); time.sleep(60)", "killed the run, and once"
+    ),
     Row(
         name="worker-killed-in-bootstrap",
         conftest="def pytest_configure_node(node):\n"
