@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -23,6 +24,9 @@ _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # as pytest shows what the terminal cannot
+            stream.reconfigure(errors="backslashreplace")
     words, handed_on = parser.split_own(sys.argv[1:] if arguments is None else arguments)
     built = parser.build(_job_ids)
     _complete(built)
@@ -168,7 +172,10 @@ def _follow(options: Options) -> int:
 
 
 def _logs(options: Options) -> int:
-    return _show(options, api.read_output(_job(options)), lambda a: a["output"].splitlines())
+    answer = api.read_output(_job(options))
+    if not options.json and answer.get("output") == "":
+        print(f"There is no output of job {answer['job_id']}.", file=sys.stderr)
+    return _show(options, answer, lambda a: a["output"].splitlines())
 
 
 def _slots(options: Options) -> int:

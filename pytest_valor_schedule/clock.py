@@ -16,6 +16,11 @@ def from_text(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
+def measured_text(seconds: float) -> str:
+    """Return a duration that was measured, as pytest does: such as "3.05s" or "1m 30s"."""
+    return f"{seconds:.2f}s" if seconds < 60 else duration_text(seconds)
+
+
 def duration_text(seconds: float) -> str:
     """Return a duration in seconds as short text such as "42s", "1m 30s" or "2h 5m"."""
     whole = max(1, math.ceil(seconds))

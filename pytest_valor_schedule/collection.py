@@ -147,7 +147,7 @@ def _run(
 
 def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:
     if found is not None and found.refusal:
-        raise CollectionError(found.refusal, exit_code, output)
+        raise CollectionError(found.refusal, exit_code)
     if found is not None and found.nodeids:
         return found
     if exit_code == 5:

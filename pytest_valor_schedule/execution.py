@@ -73,7 +73,8 @@ class Execution:
             `running`, at every look.
 
     Attributes:
-        peak_memory: The most bytes that this process' descendants were seen to use.
+        peak_memory: The most bytes that this process' descendants were seen to use together, or
+            that one of them had.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Execution:
             return self._follow(process)
         finally:
             processes.end_tree(process)
+            self.peak_memory = max(self.peak_memory, memory.peak_of_ended_children())
             bound_log(self._output, self._limits.log_bytes)
             if self._journal is not None:
                 with contextlib.suppress(OSError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def _within(limit: Path, usage: Path, folder: Path, cache: str) -> float:
 def used_by_children(pid: int, proc: Path = _PROC) -> int:
     """Return how many bytes the descendants of a process use that only swapping could free."""
     return sum(_used(each, proc) for each in _descendants(pid, proc))
+
+
+def peak_of_ended_children() -> int:
+    """Return the most bytes that one of this process' ended descendants had; 0 if not known.
+
+    It tells of what was too short to be seen while it ran.
+    """
+    if sys.platform != "linux":  # where it has another unit, or does not count grandchildren
+        return 0
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
 def _descendants(pid: int, proc: Path) -> Iterator[int]:

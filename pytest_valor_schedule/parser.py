@@ -33,7 +33,9 @@ examples:
   valor-schedule run --max-workers 4 tests -k fast  pytest tests -k fast, on 4 workers
   valor-schedule run -- --lf                        what follows -- is pytest's
 """
-OWN_OPTIONS = {"run": ("--priority", "--max-workers", "--timeout-minutes", "--notify")}
+OWN_OPTIONS = {
+    "run": ("--priority", "--max-workers", "--timeout-minutes", "--notify", "--confirm-failures")
+}
 """The options with a value that come before pytest's own."""
 
 Completer = Callable[..., Sequence[str]]
@@ -96,7 +98,9 @@ class _Adder:
         self._commands = commands
         self._job_ids = job_ids
 
-    def plain(self, name: str, text: str, **more: Any) -> argparse.ArgumentParser:
+    def plain(
+        self, name: str, text: str, *, json: bool = True, **more: Any
+    ) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = self._commands.add_parser(
             name,
             help=text,
@@ -104,7 +108,8 @@ class _Adder:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **more,
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON document")
+        if json:
+            parser.add_argument("--json", action="store_true", help="print one JSON document")
         return parser
 
     def of_job(
@@ -137,17 +142,21 @@ def _scheduling(add: _Adder) -> None:
     run.add_argument("--max-workers", metavar="N", help="the most pytest-xdist workers")
     run.add_argument("--timeout-minutes", metavar="N", help="minutes after which it is ended")
     run.add_argument("--notify", metavar="CHAT", help="whom to tell about the end")
+    run.add_argument("--confirm-failures", metavar="N", help="run what failed again, N times")
     run.add_argument("--wait", action="store_true", help="wait for the end, and show the results")
     rerun = add.of_job("rerun", "schedule a job once more", optional=True)
     rerun.add_argument(
         "--failed", action="store_true", help="only the tests that failed or were not run"
     )
+    rerun.description = "Schedule a job once more, in the environment of this shell."
 
 
 def _looking(add: _Adder) -> None:
     listing = add.plain("list", "show the newest jobs")
     listing.add_argument("--status", choices=list(map(str, JobStatus)), help="only these")
-    listing.add_argument("--limit", type=int, default=10, metavar="N", help="at most N jobs (10)")
+    listing.add_argument(
+        "--limit", type=_number, default=10, metavar="N", help="at most N jobs (10)"
+    )
     add.of_job("status", "show how a job stands", optional=True)
     watch = add.plain("watch", "show the queue, the slots and what runs, as it changes")
     watch.add_argument("--once", action="store_true", help="show it once and end")
@@ -162,13 +171,14 @@ def _looking_back(add: _Adder) -> None:
     results = add.of_job("results", "show what became of a job's tests", optional=True)
     results.add_argument("--failed", action="store_true", help="the failures, in full")
     results.add_argument("--all", action="store_true", help="a line for each test")
-    results.add_argument("--slowest", type=int, metavar="N", help="the N slowest tests")
+    results.add_argument("--slowest", type=_number, metavar="N", help="the N slowest tests")
     results.add_argument("--junit", metavar="FILE", help="write them to FILE as JUnit XML")
     diff = add.of_job("diff", "show what changed between two runs", optional=True)
     add.job(diff, "earlier", "EARLIER", optional=True)
     add.of_job(
         "replay",
         "show a job as pytest would have shown it",
+        json=False,
         usage="valor-schedule replay JOB [PYTEST OPTIONS]",
         epilog="Tracebacks are in the style of the run.\n\n"
         "example: valor-schedule replay 4f9a2c -v -rA --junit-xml=report.xml",
@@ -176,6 +186,13 @@ def _looking_back(add: _Adder) -> None:
     timeline = add.of_job("timeline", "draw a job's workers over time", optional=True)
     timeline.add_argument("-o", "--output", metavar="FILE", help="write a page for a browser")
     timeline.add_argument("--perfetto", metavar="FILE", help="write a trace for ui.perfetto.dev")
+
+
+def _number(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or more")
+    return number
 
 
 def _steering(add: _Adder) -> None:

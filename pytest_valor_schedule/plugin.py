@@ -21,6 +21,8 @@ _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
 _FORKS = pytest.StashKey[str | None]()
 
 _OFF = ("", "none", "0", "false", "no", "off")
+_INI_TYPE: Any = str | bool | int | float if pytest.version_tuple >= (9, 2) else None
+"""Text, and in TOML what TOML has for it."""
 _INI = {
     "schedule": "hand every run of this project over to the background queue: true or false",
     "schedule_wait": "wait for the end of a scheduled run: true or false",
@@ -87,7 +89,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run what failed again at the end, alone, up to N times, to find what is flaky",
     )
     for name, text in _INI.items():
-        parser.addini(f"valor_schedule_{name}", f"valor-schedule: {text}", default=None)
+        help_text = f"valor-schedule: {text}"
+        parser.addini(f"valor_schedule_{name}", help_text, type=_INI_TYPE, default=None)
 
 
 @pytest.fixture(scope="session")
@@ -230,10 +233,12 @@ def _use_forks(config: pytest.Config) -> None:
 def _nearest(config: pytest.Config, name: str) -> object:
     """Return what environment, ini file or config.toml say of a setting; None if nothing."""
     environment = config.stash[_ENVIRONMENT]
-    named = environment.get(f"VALOR_SCHEDULE_{name.upper()}")
-    named = named or config.getini(f"valor_schedule_{name}") or None
-    if named is not None or not _machine_may_care(config):
-        return named
+    by_project: object = config.getini(f"valor_schedule_{name}")
+    for named in (environment.get(f"VALOR_SCHEDULE_{name.upper()}"), by_project):
+        if named not in (None, ""):
+            return named
+    if not _machine_may_care(config):
+        return None
     from pytest_valor_schedule.settings import machine_value
 
     return machine_value(name, environment)

@@ -280,7 +280,7 @@ def _details(report: pytest.TestReport) -> dict[str, Any]:
     message, location = _message_and_location(report)
     details: dict[str, Any] = {"message": bounded(message), "location": location}
     if report.outcome == "failed":
-        details["longrepr"] = bounded(report.longreprtext)
+        details["longrepr"] = bounded(reports.text_of(report))
     if report.sections:
         details["sections"] = [[name, bounded(text)] for name, text in report.sections]
     return details

@@ -84,13 +84,27 @@ def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
     ]
 
 
+def told(receipt: Receipt) -> dict[str, Any]:
+    """Return what else a command tells of a new job than `schedule_tests` does."""
+    return {
+        "workers": receipt.workers,
+        "estimated_from": receipt.estimate.basis,
+        "place": place_line(receipt.place, receipt.job.created_at),
+    }
+
+
 def scheduled_lines(answer: Answer) -> list[str]:
     """Return what somebody is told who scheduled a job by `valor-schedule`."""
     command, short = command_name(), short_id(answer["job_id"])
-    first = f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')}, "
+    first = (
+        f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')} on "
+        f"{counted(answer['workers'], 'worker')}, about {answer['estimated_duration']} "
+        f"({answer['estimated_from']})"
+    )
     return [
-        f"{first}about {answer['estimated_duration']}",
+        first,
         *(f"warning: {warning}" for warning in answer.get("warnings", ())),
+        answer["place"],
         f"results: {command} results {short}",
         f"wait:    {command} wait {short}",
         f"cancel:  {command} cancel {short}",
@@ -142,8 +156,9 @@ def job_line(job: Answer) -> str:
     """Return one line about a job, ended or not."""
     ended = job.get("summary")
     if ended:
-        duration = clock.duration_text(ended["duration_seconds"])
-        return f"{job['job_id']} {job['outcome']}: {counts_text(ended)} in {duration}"
+        line = f"{job['job_id']} {job['outcome']}: {counts_text(ended)}"
+        seconds = ended["duration_seconds"]
+        return f"{line} in {clock.measured_text(seconds)}" if job.get("started_at") else line
     parts = [f"{job['job_id']} {job['status']}: {counted(job['test_count'], 'test')}"]
     if progress := job.get("progress"):
         parts.append(f"{progress['finished']} finished, {progress['failed']} failed so far")

@@ -32,7 +32,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
         record, home = completion.published(store, job), store.home
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
-    plain.append("--assert=plain")  # no test is imported
+    plain += ["--assert=plain", "--no-header"]  # no test is imported, and no ini file read
     rootdir = job.rootdir if Path(job.rootdir).is_dir() else str(home.root)
     arguments = [*plain, f"--rootdir={rootdir}", *options]
     return int(pytest.main(arguments, plugins=[_Replayed(home, record)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 import warnings
@@ -43,8 +44,23 @@ def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, 
         serial |= {"outcome": "failed", "longrepr": f"contains {count} failed {noun}"}
     serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
-        serial["longrepr"] = str(report.longreprtext)[-most_text:]
+        serial["longrepr"] = text_of(report)[-most_text:]
     return serial
+
+
+def text_of(report: Any) -> str:
+    """Return the traceback of a report as it is printed.
+
+    `longreprtext` is the same without the indentation of its first line.
+    """
+    try:
+        from _pytest._io import TerminalWriter
+
+        text = io.StringIO()
+        report.toterminal(TerminalWriter(text))
+        return text.getvalue().strip("\n").rstrip()
+    except (ImportError, AttributeError, TypeError):  # of another pytest
+        return str(report.longreprtext)
 
 
 _USUAL = frozenset(vars(pytest.TestReport("", ("", 0, ""), {}, "passed", None, "call")))

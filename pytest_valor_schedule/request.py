@@ -12,6 +12,7 @@ from pytest_valor_schedule.units import Order
 
 _LONGEST_MINUTES = 366 * 24 * 60
 _MOST_TRIES = 10
+_LONGEST = 4096  # characters of an address
 _MOST = 2**63 - 1  # what SQLite can count to
 
 
@@ -108,10 +109,13 @@ def check_flaky(value: Any, source: str) -> str:
 
 def check_notification_chat_id(value: Any, source: str = "notification_chat_id") -> str | None:
     """Return value as the address of whoever wants to be told, or raise InvalidRequestError."""
-    if value is None or (isinstance(value, str) and value.strip() and value.isprintable()):
+    if value is None:
+        return value
+    if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _LONGEST:
         return value
     raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be the text of a chat id, or None for no message."
+        f"{source} is {_shown(value)}, but must be the text of a chat id or address of at most "
+        f"{_LONGEST} characters, or None for no message."
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from pytest_valor_schedule import comparison, completion, control, lineage, shell
+from pytest_valor_schedule import comparison, completion, control, lineage, rendering, shell
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
 from pytest_valor_schedule.job import Job, short_id
@@ -88,7 +88,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         failed: Run only the tests that were bad or that the run did not come to.
 
     Returns:
-        What `schedule_tests` returns.
+        What `schedule_tests` returns, and `workers`, `estimated_from` and `place`, as text.
     """
     from pytest_valor_schedule import api
     from pytest_valor_schedule.collection import Collection, collect
@@ -128,7 +128,8 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
     if chosen is not None:
         found = _only(found, chosen, job)
     request = changed(request, found.changes)
-    return api.scheduled_answer(submit(Home.find(os.environ), order, request, found), found.nodeids)
+    receipt = submit(Home.find(os.environ), order, request, found)
+    return {**api.scheduled_answer(receipt, found.nodeids), **rendering.told(receipt)}
 
 
 def _set_by(job: Job, environment: dict[str, str]) -> dict[str, str]:

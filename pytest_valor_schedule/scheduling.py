@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, request
+from pytest_valor_schedule import api, rendering, request
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.order import order_of
+from pytest_valor_schedule.parser import OWN_OPTIONS
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.submission import submit
@@ -23,7 +25,7 @@ _CHECKS = {
     "notify": request.check_notification_chat_id,
 }
 _FIELDS = {"notify": "notification_chat_id"}
-_OWN = ("--priority", "--max-workers", "--timeout-minutes", "--notify", "--wait", "--json")
+_OWN = (*OWN_OPTIONS["run"], "--wait", "--json")
 _COLLECTING_SECONDS = 600.0
 
 
@@ -33,11 +35,12 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
 
     Args:
         arguments: pytest's.
-        options: `priority`, `max_workers`, `timeout_minutes` and `notify` as they were given, or
-            None: then the environment, the project's ini file, config.toml or the default says it.
+        options: `priority`, `max_workers`, `timeout_minutes`, `notify` and `confirm_failures` as
+            they were given, or None: then the environment, the project's ini file, config.toml or
+            the default says it.
 
     Returns:
-        What `schedule_tests` returns.
+        What `schedule_tests` returns, and `workers`, `estimated_from` and `place`, as text.
     """
     _refuse_late(arguments)
     given = _given(options)
@@ -45,7 +48,12 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
     seconds = float(given.get("timeout_minutes") or 0.0) * 60 or _COLLECTING_SECONDS
     found = collect(order.launcher, order.arguments, order.cwd, order.environment, seconds, given)
     wanted = request.changed(Request.checked(**found.request), found.changes)
-    return api.scheduled_answer(submit(Home.find(os.environ), order, wanted, found), found.nodeids)
+    if options.get("confirm_failures") is not None:
+        tries = request.number(options["confirm_failures"])
+        checked = request.check_confirm_failures(tries, "--confirm-failures")
+        found = dataclasses.replace(found, confirm_failures=checked)
+    receipt = submit(Home.find(os.environ), order, wanted, found)
+    return {**api.scheduled_answer(receipt, found.nodeids), **rendering.told(receipt)}
 
 
 def _refuse_late(arguments: Sequence[str]) -> None:

@@ -86,8 +86,8 @@ def _refusal(config: pytest.Config) -> str | None:
         "trace": "--trace opens a debugger",
         "looponfail": "--looponfail never ends",
         "collectonly": "--collect-only runs no test",
-        "setuponly": "--setup-only runs no test",
         "setupplan": "--setup-plan runs no test",
+        "setuponly": "--setup-only runs no test",  # which --setup-plan means too
     }
     for name, reason in reasons.items():
         if getattr(config.option, name, False):

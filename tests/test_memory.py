@@ -83,6 +83,14 @@ def test_the_peak_of_a_job_is_recorded_and_expected_the_next_time(
     assert again["estimated_memory_bytes"] > 100 * MIB
 
 
+def test_the_peak_of_a_short_job_is_known_too(project: Path, home: Home) -> None:
+    """Also of a test that is over before anybody looks."""
+    Path("test_short.py").write_text("def test_short(): b'x' * 2**20 * 200")
+    job_id = scheduled_id(run_pytest("--schedule"))
+    results_of(job_id)
+    assert record_of(home, job_id)["peak_memory_bytes"] > 200 * MIB
+
+
 def test_a_job_waits_for_memory_and_says_so(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that do not fit together run one after the other; the first may always start."""
     monkeypatch.setenv("VALOR_SCHEDULE_MEMORY_RESERVE_MB", str(2**40))

@@ -26,12 +26,13 @@ SUMMARY = {
     "failed": 2,
     "passed": 409,
     "skipped": 1,
-    "duration_seconds": 58.0,
+    "duration_seconds": 57.3,
 }
 ENDED: dict[str, Any] = {
     "job_id": JOB_ID,
     "status": "completed",
     "outcome": "failed",
+    "started_at": "2026-11-22T20:30:15+00:00",
     "test_count": 412,
     "summary": SUMMARY,
     "results": [],
@@ -187,7 +188,7 @@ def test_the_command_is_one_that_this_terminal_has(
 @pytest.mark.parametrize(
     ("answer", "line"),
     [
-        (ENDED, f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 58s"),
+        (ENDED, f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 57.30s"),
         (
             {"status": "running", "progress": {"finished": 7, "failed": 1, "total": 412}},
             f"{JOB_ID} running: 412 tests, 7 finished, 1 failed so far",
@@ -217,7 +218,7 @@ def test_results_name_each_bad_test_with_its_place_and_message() -> None:
         ],
     }
     assert listing.lines(answer, {}, {})[:-1] == [
-        f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 58s",
+        f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 57.30s",
         "pytest stopped early.",
         "COLLECTION ERROR test_c.py",
         "FAILED a  a.py:4  assert 0",

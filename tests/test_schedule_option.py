@@ -174,6 +174,18 @@ def test_ini_leaves_other_runs_alone(project: Path, argument: str) -> None:
     assert nothing_scheduled()
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest takes only text")
+def test_settings_of_toml_have_its_types(project: Path, home: Home) -> None:
+    """In pytest's own table true, numbers and text mean what they mean in an ini file."""
+    Path("pyproject.toml").write_text(
+        "[tool.pytest]\nvalor_schedule_schedule = true\nvalor_schedule_max_workers = 1\n"
+        "valor_schedule_timeout_minutes = 0.5\nvalor_schedule_fork_workers = false\n"
+    )
+    Path("test_a.py").write_text(TWO_TESTS)
+    record = record_of(home, scheduled_id(run_pytest()))
+    assert (record["max_workers"], record["timeout_minutes"]) == (1, 0.5)
+
+
 def test_environment_wins_over_ini(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """VALOR_SCHEDULE_SCHEDULE=0 runs here what the ini file would schedule."""
     Path("pytest.ini").write_text("[pytest]\nvalor_schedule_schedule = true\n")
