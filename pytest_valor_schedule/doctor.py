@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pytest_valor_schedule import completion, processes, record, recovery, replacement, service
+from pytest_valor_schedule import (
+    completion,
+    processes,
+    record,
+    recovery,
+    replacement,
+    service,
+    validation,
+)
 from pytest_valor_schedule.control import wait
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError
@@ -119,7 +127,8 @@ def _locks(home: Home) -> Iterator[Finding]:
 
 def _configuration(home: Home) -> Iterator[Finding]:
     try:
-        home.settings()
+        for problem in validation.problems(home, os.environ):
+            yield Finding(problem)
     except ScheduleError as error:
         yield Finding(str(error))
 

@@ -219,6 +219,7 @@ class Job:
     confirm_failures: int | None = None
     flaky_passes: bool | None = None
     random_seed: int | None = None
+    rerun_of: str | None = None
     useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_valor_schedule import clock, comparison, completion, lineage, record, rendering
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.job import Job, Outcome
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.notifying import ADDRESS_VARIABLE, TOKEN_VARIABLE
 from pytest_valor_schedule.settings import Home
@@ -26,6 +26,11 @@ _CHAT = re.compile(r"-?\d+|@\w+")
 _PAUSES_SECONDS = (1.0, 4.0, 15.0)  # before each further try
 _MOST_NAMED = 5  # tests of each kind in a message
 _WARNING = 30  # as in the module logging, whose import few runs need
+_KINDS: Mapping[Outcome | None, str] = {
+    Outcome.PASSED: "success",
+    Outcome.CANCELLED: "warning",
+    Outcome.NO_TESTS: "warning",
+}
 _MISSING = "the package apprise is not installed; run: pip install 'pytest-valor-schedule[notify]'"
 
 
@@ -136,16 +141,22 @@ def _first_line(result: Mapping[str, Any]) -> str:
     return (text.strip().splitlines() or [""])[0][:200]
 
 
-def send(address: str, title: str, body: str) -> None:
+def send(address: str, title: str, body: str, kind: str) -> None:
     """Send one message.
+
+    Args:
+        address: Where to.
+        title: In one line.
+        body: In lines.
+        kind: What Apprise shows it as: "success", "failure" or "warning".
 
     Raises:
         NotifyError: with what Apprise says about it.
     """
     sender = _checked(address)
     try:
-        with _quiet(), _apprise().LogCapture(level=_WARNING) as said:
-            if sender.notify(title=title, body=body):
+        with _quiet(), _apprise().LogCapture(level=_WARNING, fmt="%(message)s") as said:
+            if sender.notify(title=title, body=body, notify_type=kind):
                 return
             why = " ".join(said.getvalue().split())
     except Exception as error:
@@ -176,14 +187,16 @@ def tell(
     try:
         chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
         address = address_of(chat, token_of(store.home, environment))
+        _checked(address)
         now = completion.published(store, job)
         before = next(lineage.earlier_records(store, job, 1), None)
         title, body = message(now, before)
+        kind = _KINDS.get(job.outcome, "failure")
         for pause in (0.0, *_PAUSES_SECONDS):
             sleep(pause)
             attempts += 1
             try:
-                send(address, title, body)
+                send(address, title, body, kind)
                 return {"sent": True, "at": clock.to_text(time.time()), "attempts": attempts}
             except NotifyError as error:
                 reason = str(error)

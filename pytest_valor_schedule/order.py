@@ -35,6 +35,7 @@ class Order:
     cwd: str
     environment: Mapping[str, str]
     umask: int | None = None
+    rerun_of: str | None = None
 
 
 def order_of(text: str, cwd: str | os.PathLike[str] | None) -> Order:

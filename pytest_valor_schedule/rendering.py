@@ -118,9 +118,8 @@ def config_lines(answer: Answer) -> list[str]:
         (name, "-" if each["value"] is None else str(each["value"]), each["source"])
         for name, each in answer["settings"].items()
     ]
-    unknown = [f"{answer['file']} has {name!r}, which is no setting" for name in answer["unknown"]]
     note = "The command line and a project's ini file come before these."
-    return [one_line(line) for line in (*table(rows), *unknown, note)]
+    return [one_line(line) for line in (*table(rows), *answer["problems"], note)]
 
 
 def place_line(place: Place, now: float) -> str:
@@ -170,7 +169,13 @@ def job_line(job: Answer) -> str:
 def status_lines(job: Answer) -> list[str]:
     """Return how a job stands, and why where its outcome alone does not tell."""
     lines = [job_line(job), *([job["explanation"]] if job.get("explanation") else [])]
+    lines += [f"This is {_again(job)}."] if "rerun_of" in job else []
     return [one_line(line) for line in lines]
+
+
+def _again(job: Answer) -> str:
+    what = "what failed in" if job.get("chosen_by_cache") else "a rerun of"
+    return f"{what} {short_id(job['rerun_of'])}"
 
 
 def exit_code(answer: Answer) -> int:
@@ -208,7 +213,8 @@ def list_lines(jobs: Iterable[Answer], total: int) -> list[str]:
 
 
 def _row(job: Answer) -> tuple[str, ...]:
-    what = one_line(job["specification"])
+    again = f"{_again(job)}: " if "rerun_of" in job else ""
+    what = one_line(again + job["specification"])
     counts = counts_text(job["summary"]) if job.get("summary") else str(job["test_count"])
     outcome = job.get("outcome", "-")
     return (job["job_id"], job["status"], outcome, job["priority"], counts, what[:60])

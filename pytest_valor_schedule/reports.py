@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 _CONTEXT = "_subtest.context"  # where a report of pytest's subtests has their values
+_SHOWN = "_valor_schedule.shown"  # of a failure such as a doctest's, which is sent as text
 _MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text, and
 # where that does not help either, a replay shows what the record has
 
@@ -42,6 +43,8 @@ def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, 
         # As pytest's terminal reporter does it, and the record counts it.
         noun = "subtest" if count == 1 else "subtests"
         serial |= {"outcome": "failed", "longrepr": f"contains {count} failed {noun}"}
+    elif isinstance(serial.get("longrepr"), str) and not isinstance(report.longrepr, str):
+        serial[_SHOWN] = True
     serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
         serial["longrepr"] = text_of(report)[-most_text:]
@@ -134,6 +137,7 @@ def report_of(
 
 
 def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
+    shown = data.pop(_SHOWN, False)
     if isinstance(data.get("longrepr"), list):  # path, line and reason of a skip
         data["longrepr"] = tuple(data["longrepr"])
     report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
@@ -141,7 +145,24 @@ def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestRepo
     )
     if report is not None:
         _restore_subtest(report, data)
+        if shown:
+            report.longrepr = _Shown(str(report.longrepr))  # type: ignore[assignment]
     return report
+
+
+class _Shown:
+    """A failure that is no Python traceback, of which pytest's summary names no message."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+    def toterminal(self, terminal: Any) -> None:
+        """Print it; `reprcrash` is what it does not have."""
+        for line in self._text.splitlines():
+            terminal.line(line)
 
 
 def _restore_subtest(report: Any, data: Mapping[str, Any]) -> None:

@@ -107,6 +107,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         cwd=job.cwd,
         environment=_set_by(job, current_environment()),
         umask=current_umask(),
+        rerun_of=job.job_id,
     )
     request = Request(
         priority=job.priority,

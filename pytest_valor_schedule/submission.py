@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from sys import getfilesystemencoding
 
-from pytest_valor_schedule import notifying, outlook, service, slots
+from pytest_valor_schedule import notifying, outlook, service, slots, validation
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History, selection
@@ -86,12 +86,13 @@ def _environment(order: Order, request: Request) -> Mapping[str, str]:
 
 
 def _warnings(home: Home, order: Order, request: Request) -> tuple[str, ...]:
-    if request.notification_chat_id is None:
-        return ()
-    from pytest_valor_schedule import notify  # here, because few ask for it
+    found = list(validation.misspelt(home, order.environment))
+    if request.notification_chat_id is not None:
+        from pytest_valor_schedule import notify  # here, because few ask for it
 
-    found = notify.problem(home, request.notification_chat_id, order.environment)
-    return () if found is None else (found,)
+        problem = notify.problem(home, request.notification_chat_id, order.environment)
+        found += [] if problem is None else [problem]
+    return tuple(found)
 
 
 def _new_job(order: Order, request: Request, collection: Collection, estimate: Estimate) -> Job:
@@ -122,6 +123,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         confirm_failures=collection.confirm_failures,
         flaky_passes=collection.flaky_passes or None,
         random_seed=collection.random_seed,
+        rerun_of=order.rerun_of,
     )
 
 

@@ -19,8 +19,6 @@ from pytest_valor_schedule.store import JobStore
 if TYPE_CHECKING:
     from pytest_valor_schedule.doctor import Finding
 
-_OTHERS = {"idle_seconds", "telegram_token"}  # in config.toml, and not to be shown
-
 
 @errors_as_answers
 def examine_home(*, repair: bool = False) -> Answer:
@@ -83,13 +81,18 @@ def list_settings() -> Answer:
 
     Returns:
         `file` (that of the machine-wide settings), `settings`: of each by its name `value` and
-        `source`, and `unknown`: what the file has that is no setting; or `error`.
+        `source`, `unknown`: what the file has that is no setting, and `problems`: a sentence for
+        each that cannot be used; or `error`.
     """
+    from pytest_valor_schedule import validation
+
     home = Home.find(os.environ)
     machine = home.settings()
     found = {
         name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
     }
+    if found["slots"].value is None:
+        found["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
     notify = found["notify"]
     shown = notifying.shortened(notify.value and str(notify.value))
     found["notify"] = dataclasses.replace(notify, value=shown)
@@ -99,7 +102,8 @@ def list_settings() -> Answer:
     return {
         "file": str(home.config),
         "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
-        "unknown": sorted(machine.keys() - found.keys() - _OTHERS),
+        "unknown": validation.strangers(machine),
+        "problems": list(validation.problems(home, os.environ)),
     }
 
 

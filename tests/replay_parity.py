@@ -1,6 +1,6 @@
 """Compare what a waiting pytest shows with a direct run: `python tests/replay_parity.py PATH`.
 
-Runs pytest in a copy of the project at PATH, to which two modules with tests of every kind are
+Runs pytest in a copy of the project at PATH, to which some files with tests of every kind are
 added, directly and with `--schedule-wait`, with several options each; prints the lines that differ.
 The exit code is 0 if there are none. VALOR_HOME is a temporary folder unless it is set.
 """
@@ -54,7 +54,9 @@ class TestCase(unittest.TestCase):
 import pytest
 @pytest.mark.parametrize("n", range(12))
 def test_number(n): assert n != 7
+def test_says_why(): pytest.fail("because", pytrace=False)
 """,
+    "test_c.txt": ">>> 1 + 1\n3\n",
 }
 OPTIONS = (
     (),

@@ -141,6 +141,7 @@ def test_only_what_failed_is_run_again(project: Path) -> None:
     first = _run_here(MIXED)
     again = run_tool("rerun", "--failed")
     part = scheduled_id(again)
+    assert f"what failed in {first[-6:]}: pytest" in run_tool("list").stdout
     results = results_of(part)["results"]
     assert [each["nodeid"] for each in results] == ["test_it.py::test_bad"]
     assert json.loads(run_tool("diff", part, "--json").stdout)["gone"] == []

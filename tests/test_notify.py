@@ -87,6 +87,7 @@ def test_the_end_is_told(project: Path, home: Home, server: _Server) -> None:
     results_of(job_id)
     assert _told(home, job_id)["sent"] is True
     [(_, got)] = server.got
+    assert got["type"] == "failure"
     assert got["title"].startswith("failed: 1 failed, 1 passed in ")
     assert "newly failing: test_it.py::test_bad" in got["message"]
     assert "test_it.py::test_bad: AssertionError: because" in got["message"]
@@ -135,6 +136,7 @@ def test_a_server_that_refuses_is_asked_four_times(ended: str, home: Home, serve
     assert (told["sent"], told["attempts"], len(server.got)) == (False, 4, 4)
     assert pauses == sorted(pauses)
     assert "500" in told["reason"]
+    assert "WARNING" not in told["reason"]
     assert SECRET not in told["reason"]
 
 
@@ -154,6 +156,14 @@ def test_an_address_that_cannot_work_is_warned_of(
     answer = schedule_tests("pytest", chat)
     assert answer["status"] == "scheduled"
     assert reason in answer["warnings"][0]
+
+
+def test_an_address_that_cannot_work_is_not_tried(ended: str, home: Home) -> None:
+    """The record says why at once."""
+    with JobStore(home) as store:
+        told = notify.tell(store, store.get(ended), {"VALOR_SCHEDULE_NOTIFY": "nosuchservice://x"})
+    assert (told["sent"], told["attempts"]) == (False, 0)
+    assert "Apprise cannot use the address" in told["reason"]
 
 
 def test_without_the_extra_a_warning_says_what_to_install(

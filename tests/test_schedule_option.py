@@ -195,6 +195,19 @@ def test_environment_wins_over_ini(project: Path, monkeypatch: pytest.MonkeyPatc
     assert nothing_scheduled()
 
 
+@pytest.mark.usefixtures("no_dispatcher")
+def test_a_misspelt_setting_is_warned_of(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is scheduled, and whoever asked is told what was not heeded."""
+    monkeypatch.setenv("VALOR_SCHEDULE_PRIORTY", "high")
+    Path("test_a.py").write_text(TWO_TESTS)
+    done = run_pytest("--schedule")
+    assert scheduled_id(done)
+    assert (
+        "warning: The environment has VALOR_SCHEDULE_PRIORTY, which is no setting; "
+        "VALOR_SCHEDULE_PRIORITY is one." in done.stdout
+    )
+
+
 def test_bad_setting_names_its_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that cannot be used is blamed on the place that it came from."""
     Path("test_a.py").write_text("def test_one(): pass")

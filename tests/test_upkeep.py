@@ -207,6 +207,28 @@ def test_links_and_a_broken_configuration_are_told(ended: str, home: Home) -> No
     assert any("config.toml cannot be read" in text for text in texts)
 
 
+def test_settings_that_cannot_be_used_are_told(
+    ended: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the doctor and by `config`, with what may have been meant."""
+    home.config.write_text('priorty = "low"\nslots = 0\nkeep_logs_days = -1\nmax_workers = "two"\n')
+    monkeypatch.setenv("VALOR_SCHEDULE_TIMEOUT_MINUTE", "5")
+    monkeypatch.setenv("VALOR_SCHEDULE_ORDER", "shortest")
+    monkeypatch.delenv("VALOR_SCHEDULE_SLOTS")
+    texts = [each["text"] for each in json.loads(run_tool("doctor", "--json").stdout)["findings"]]
+    assert [text.partition(",")[0] for text in texts] == [
+        "config.toml has 'priorty'",
+        "The environment has VALOR_SCHEDULE_TIMEOUT_MINUTE",
+        "keep_logs_days in config.toml is -1",
+        "max_workers in config.toml is 'two'",
+        "the environment variable VALOR_SCHEDULE_ORDER is 'shortest'",
+        "slots in config.toml is 0",
+    ]
+    assert "; VALOR_SCHEDULE_TIMEOUT_MINUTES is one" in texts[1]
+    shown = run_tool("config").stdout
+    assert all(text in shown for text in texts)
+
+
 def test_processes_of_ended_jobs_are_found_and_ended(ended: str) -> None:
     """A leftover is known by the mark in its environment, never by its name."""
     mark = {JOB_ID_VARIABLE: ended}
