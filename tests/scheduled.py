@@ -59,6 +59,11 @@ def scheduled_id(done: subprocess.CompletedProcess[str]) -> str:
     return found[0]
 
 
+def schedule(*arguments: str, folder: Path | None = None) -> str:
+    """Schedule a run by `pytest --schedule` and return the id of its job."""
+    return scheduled_id(run_pytest("--schedule", *arguments, folder=folder))
+
+
 def results_of(job_id: str) -> dict[str, Any]:
     """Wait for a job's end and return its results; its summary must add up."""
     status = wait_for_job(job_id, DEADLINE_SECONDS)

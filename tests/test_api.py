@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduled import GATED, is_running, nothing_scheduled, open_gate, record_of, results_of
+from scheduled import (
+    GATED,
+    is_running,
+    nothing_scheduled,
+    open_gate,
+    record_of,
+    results_of,
+    schedule,
+)
 from waiting import wait_until
 
 from pytest_valor_schedule import (
@@ -140,7 +148,7 @@ def test_what_is_no_id_is_unknown(job_id: Any) -> None:
 def test_ambiguous_prefix_names_the_jobs(project: Path) -> None:
     """A prefix of two jobs is refused and both are named."""
     Path("test_a.py").write_text(ONE_TEST)
-    ids = {schedule_tests("pytest")["job_id"] for _ in range(2)}
+    ids = {schedule() for _ in range(2)}
     answer = get_job_status("20")
     assert "fits more than one job" in answer["error"]
     assert all(job_id in answer["error"] for job_id in ids)
@@ -150,7 +158,7 @@ def test_ambiguous_prefix_names_the_jobs(project: Path) -> None:
 def test_list_jobs_filters_and_limits(ended: str, project: Path) -> None:
     """The newest come first, no more than the limit, and total counts all that match."""
     Path("test_a.py").write_text(ONE_TEST)
-    ids = [ended, *(schedule_tests("pytest")["job_id"] for _ in range(2))]
+    ids = [ended, *(schedule() for _ in range(2))]
     assert [job["job_id"] for job in list_jobs()["jobs"]] == ids[::-1]
     answer = list_jobs("scheduled", 1)
     assert [job["job_id"] for job in answer["jobs"]] == ids[2:]
@@ -167,8 +175,8 @@ def test_list_jobs_filters_and_limits(ended: str, project: Path) -> None:
 def test_cancel_takes_a_job_out_of_the_queue(project: Path, home: Home) -> None:
     """A cancelled job that had not started has a record in which no test was run."""
     Path("test_a.py").write_text(SLOW)
-    schedule_tests("pytest")
-    waiting = schedule_tests("pytest")["job_id"]
+    schedule()
+    waiting = schedule()
     status = get_job_status(waiting)
     assert status["status"] == "scheduled"
     assert status["reason"].startswith("waits for")
@@ -182,7 +190,7 @@ def test_cancel_takes_a_job_out_of_the_queue(project: Path, home: Home) -> None:
 def test_cancel_ends_a_running_job_and_keeps_its_results(project: Path) -> None:
     """When cancel_job returns, the partial results are there and it cannot be cancelled again."""
     Path("test_a.py").write_text(SLOW)
-    job_id = schedule_tests("pytest", max_workers=1)["job_id"]
+    job_id = schedule("--max-workers", "1")
     assert "has not ended: it is" in get_job_results(job_id)["error"]
     wait_until(
         lambda: get_job_status(job_id).get("progress", {}).get("finished") == 1,
@@ -198,7 +206,7 @@ def test_cancel_ends_a_running_job_and_keeps_its_results(project: Path) -> None:
 def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
     """With a timeout the status comes back although the job has not ended."""
     Path("test_a.py").write_text(SLOW)
-    job_id = schedule_tests("pytest")["job_id"]
+    job_id = schedule()
     assert wait_for_job(job_id, 0.1)["status"] == "scheduled"
     assert "timeout_seconds is -1" in wait_for_job(job_id, -1)["error"]
 
@@ -208,10 +216,10 @@ def test_priority_beats_age(project: Path) -> None:
     """Of the waiting jobs the high one starts first, then normal, then low."""
     Path("test_gated.py").write_text(GATED)
     Path("test_a.py").write_text(ONE_TEST)
-    first = schedule_tests("pytest test_gated.py")["job_id"]
+    first = schedule("test_gated.py")
     wait_until(lambda: is_running(first), "the first job runs")
     ids = {
-        priority: schedule_tests("pytest test_a.py", priority=priority)["job_id"]
+        priority: schedule("test_a.py", "--priority", priority)
         for priority in ("low", "normal", "high")
     }
     open_gate()

@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, scheduled_id
+from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import api, cli, colour, get_job_status, list_jobs, live, parser
@@ -68,11 +68,12 @@ def test_each_documented_example_is_a_command(example: str) -> None:
     assert parser.build().parse_args(words).command == words[0]
 
 
-def _run_here(text: str, *options: str) -> str:
-    """Run a suite by `valor-schedule run --wait` and return the job's id."""
+def _run_here(text: str) -> str:
+    """Run a suite and return the job's id."""
     Path("test_it.py").write_text(text)
-    done = run_tool("run", "--wait", *options)
-    return scheduled_id(done)
+    job_id = schedule()
+    results_of(job_id)
+    return job_id
 
 
 def test_run_hands_over_and_waits(project: Path) -> None:
@@ -145,9 +146,10 @@ def test_only_what_failed_is_run_again(project: Path) -> None:
     results = results_of(part)["results"]
     assert [each["nodeid"] for each in results] == ["test_it.py::test_bad"]
     assert json.loads(run_tool("diff", part, "--json").stdout)["gone"] == []
-    assert len(results_of(scheduled_id(run_tool("rerun", first)))["results"]) == 2
-    passed = _run_here("def test_good(): pass\n")
-    assert f"Nothing failed in job {passed}" in run_tool("rerun", passed, "--failed").stderr
+    Path("test_it.py").write_text(MIXED.replace("1 == 2", "1 == 1"))
+    whole = scheduled_id(run_tool("rerun", first))
+    assert [each["outcome"] for each in results_of(whole)["results"]] == ["passed", "passed"]
+    assert f"Nothing failed in job {whole}" in run_tool("rerun", whole, "--failed").stderr
 
 
 def test_results_in_every_form(ended: str, tmp_path: Path) -> None:

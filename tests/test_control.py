@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scheduled import outcomes_of, record_of, run_pytest, run_tool, scheduled_id
+from scheduled import outcomes_of, record_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import wait_until
 
 from pytest_valor_schedule import (
@@ -16,7 +16,6 @@ from pytest_valor_schedule import (
     pause_queue,
     release_job,
     resume_queue,
-    schedule_tests,
     service,
     set_priority,
 )
@@ -48,7 +47,7 @@ def test_a_paused_queue_starts_nothing_until_it_is_resumed(paused: Home) -> None
 
 def test_a_held_job_lets_others_go_ahead(paused: Home) -> None:
     """It keeps its place, says why it waits, and starts when it is released."""
-    first, second = (schedule_tests("pytest")["job_id"] for _ in range(2))
+    first, second = (schedule() for _ in range(2))
     assert run_tool("hold", first).stdout == f"{first} held\n"
     assert record_of(paused, first)["held"] is True
     assert resume_queue() == {"paused": False}
@@ -65,7 +64,7 @@ def test_a_held_job_lets_others_go_ahead(paused: Home) -> None:
 @pytest.mark.usefixtures("one_slot")
 def test_priority_can_be_changed_while_a_job_waits(paused: Home) -> None:
     """The queue and the record follow at once."""
-    first, second = (schedule_tests("pytest")["job_id"] for _ in range(2))
+    first, second = (schedule() for _ in range(2))
     assert run_tool("priority", second, "high").stdout == f"{second} high\n"
     assert record_of(paused, second)["priority"] == "high"
     assert [get_job_status(each)["queue_position"] for each in (first, second)] == [2, 1]

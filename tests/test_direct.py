@@ -149,7 +149,9 @@ def test_what_is_no_run_for_the_machine_is_left_alone(
     assert nothing_scheduled()
 
 
-def test_a_run_inside_of_a_run_takes_no_further_slot(project: Path, sharing: Home) -> None:
+def test_a_run_inside_of_a_run_takes_no_further_slot(
+    project: Path, sharing: Home, one_slot: None
+) -> None:
     """A test that starts pytest does not wait for what its own run holds."""
     Path("test_it.py").write_text(
         "import subprocess, sys\n"
@@ -159,7 +161,6 @@ def test_a_run_inside_of_a_run_takes_no_further_slot(project: Path, sharing: Hom
     )
     Path("inner.py").write_text("def test_inner(): pass")
     assert run_pytest("-n", "auto").returncode == 0
-    assert run_pytest("-n", "2").returncode == 0
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
 

@@ -83,9 +83,9 @@ REPLACE = """if {'VALOR_SCHEDULE_JOB_ID', 'PYTEST_XDIST_WORKER'} <= os.environ.k
 KILL_SELF = "os.kill(os.getpid(), signal.SIGKILL)"
 ROWS = [
     _crash("segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
-    _crash("os-exit", "os._exit(7)", "exit code 7"),
-    _crash("os-exit-0", "os._exit(0)", "exit code 0"),
-    _crash("killed", KILL_SELF, "probably out of memory"),
+    _crash("os-exit", "os._exit(7)", "exit code 7", workers=1),
+    _crash("os-exit-0", "os._exit(0)", "exit code 0", workers=1),
+    _crash("killed", KILL_SELF, "probably out of memory", workers=1),
     _crash("pipe-held-by-child", f"if os.fork() == 0: time.sleep(60)\n    {KILL_SELF}", "SIGKILL"),
     _crash("no-restart", KILL_SELF, "SIGKILL", arguments=("--max-worker-restart=0",)),
     *(
@@ -190,22 +190,25 @@ ROWS = [
         "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw2': items.pop(0)",
     ),
     Row(name="test-replaces-what-we-use", test=REPLACE.replace("\n", "\n    ")),
-    Row(name="conftest-replaces-what-we-use", conftest=REPLACE),
+    Row(name="conftest-replaces-what-we-use", conftest=REPLACE, workers=1),
     Row(
         name="text-that-cannot-be-sent",
         test=r"assert 'a\ud800' == 'b'",
         bad="failed",
         outcome="failed",
         message="assert 'a",
+        workers=1,
     ),
     Row(
         name="attribute-that-cannot-be-sent",
         conftest="@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport():\n"
         "    report = yield\n    report.more = {'of': object}\n    return report",
+        workers=1,
     ),
     Row(
         name="property-that-cannot-be-sent",
         test="request.node.user_properties.append(('x', object()))",
+        workers=1,
     ),
     Row(
         name="test-limit",
@@ -214,6 +217,7 @@ ROWS = [
         bad="failed",
         outcome="failed",
         message="ran longer than its limit of 2 s",
+        workers=1,
     ),
     Row(
         name="test-limit-holding-the-gil",
@@ -222,6 +226,7 @@ ROWS = [
         bad="failed",
         outcome="failed",
         message="ran longer than its limit of 2 s",
+        workers=1,
     ),
     Row(
         name="hang",

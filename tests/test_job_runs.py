@@ -21,11 +21,12 @@ from scheduled import (
     results_of,
     run_pytest,
     run_tool,
+    schedule,
     scheduled_id,
 )
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, get_job_status, schedule_tests
+from pytest_valor_schedule import cancel_job, get_job_status
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.settings import Home
@@ -42,9 +43,7 @@ def around():
 """
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["--dist", "loadgroup"], ["--dist", "loadfile"], ["--dist", "worksteal"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["--dist", "loadgroup"]])
 def test_every_outcome_is_counted_as_pytest_counts_it(project: Path, arguments: list[str]) -> None:
     """A module with everything pytest knows ends as a plain run does, test by test."""
     shutil.copy(OUTCOMES, "test_every_outcome.py")
@@ -235,8 +234,8 @@ def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     Path("test_gated.py").write_text(GATED)
     Path("gone").mkdir()
     Path("gone/test_a.py").write_text("def test_one(): pass")
-    schedule_tests("pytest test_gated.py")
-    job_id = schedule_tests("pytest", cwd="gone")["job_id"]
+    schedule("test_gated.py")
+    job_id = schedule(folder=Path("gone"))
     shutil.rmtree("gone")
     open_gate()
     results = results_of(job_id)
