@@ -16,6 +16,8 @@ from pytest_valor_schedule.job import TestOutcome, TestResult
 
 _CONTROLLER = "controller"
 _UNFINISHED = "was running when the run ended"
+_HUNG, _CUT_OFF = "hung", "cut_off"
+_SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
 _TEXT_BUDGET = 24 * 1024 * 1024  # characters of tracebacks and output that one record holds
 _TEXT_WITHOUT_BUDGET = 400  # characters of each that are kept when it is used up
 
@@ -31,6 +33,7 @@ class Account:
         internal_error: The traceback of pytest's own failure, if there was one.
         missing: The node ids of tests that could be run, but were not.
         cut_off: Those of tests that began, and were cut off by the end of the run.
+        silent: Those of tests that the project ran, or left out, without a report.
         changes: How the job's tests differ from those that were scheduled, if they do.
         deaths: What is known of each worker that died.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
@@ -42,6 +45,7 @@ class Account:
     internal_error: str | None = None
     missing: tuple[str, ...] = ()
     cut_off: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
     changes: str | None = None
     deaths: tuple[str, ...] = ()
     exit_code: int | None = None
@@ -56,8 +60,8 @@ class _Ledger:
         self.collected: dict[str, None] = {}
         self.crashes: dict[str, str] = {}
         self.downs: dict[Source, Event] = {}
-        self.hung: dict[tuple[Source, str], Event] = {}
-        self.cut_off: dict[tuple[Source, str], Event] = {}
+        self.ended: dict[tuple[str, Source, str], Event] = {}  # by the runner
+        self.silent: set[str] = set()
         self.interrupted: dict[Source, str] = {}
         self.exit_code: int | None = None
         self.collection_errors: dict[str, dict[str, str]] = {}
@@ -111,10 +115,10 @@ class _Ledger:
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
         elif kind == "internal_error":
             self.internal_error = text
-        elif kind == "hung":
-            self.hung[(source[0], str(event.get("worker"))), nodeid] = event
-        elif kind == "cut_off":
-            self.cut_off[(source[0], str(event.get("worker"))), nodeid] = event
+        elif kind == "silent":
+            self.silent.add(nodeid)
+        elif kind in (_HUNG, _CUT_OFF):
+            self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
         elif self.stopped_at is None or float(event.get("moment") or 0.0) < self.stopped_at:
             self._take_death(kind, source, nodeid, event)
 
@@ -133,6 +137,8 @@ class _Ledger:
         return dataclasses.replace(result, flaky=True) if passed else result
 
     def _first_result(self, nodeid: str, attempts: Sequence[Attempt]) -> TestResult:
+        if not any(attempt.phases for attempt in attempts) and nodeid in self.silent:
+            return TestResult(nodeid=nodeid, outcome=TestOutcome.NOT_RUN, message=_SILENT)
         if not attempts:
             return self._never_started(nodeid)
         ended = [each for each in attempts if each.finished and not each.to_rerun]
@@ -178,9 +184,9 @@ class _Ledger:
         source = attempt.source
         if attempt.finished:
             return TestOutcome.NOT_RUN, "failed, and the run ended before it was tried again", None
-        if hung := self.hung.get((source, attempt.nodeid)):
+        if hung := self.ended.get((_HUNG, source, attempt.nodeid)):
             return TestOutcome.FAILED, str(hung.get("text")), hung.get("stacks") or None
-        if cut_off := self.cut_off.get((source, attempt.nodeid)):
+        if cut_off := self.ended.get((_CUT_OFF, source, attempt.nodeid)):
             return TestOutcome.NOT_RUN, str(cut_off.get("text")), cut_off.get("stacks") or None
         if source in self.interrupted:
             return TestOutcome.NOT_RUN, self.interrupted[source], None
@@ -193,7 +199,7 @@ class _Ledger:
     def missing(self, results: Iterable[TestResult]) -> Iterator[str]:
         for result in results:
             known = not self.collected or result.nodeid in self.collected
-            if result.outcome is TestOutcome.NOT_RUN and known:
+            if result.outcome is TestOutcome.NOT_RUN and known and result.message != _SILENT:
                 yield result.nodeid
 
     def interruption(self) -> str | None:
@@ -291,6 +297,7 @@ def unite(
         internal_error=ledger.internal_error,
         missing=tuple(ledger.missing(results)),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
+        silent=tuple(each.nodeid for each in results if each.message == _SILENT),
         changes=ledger.changes(tests),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
         exit_code=ledger.exit_code,

@@ -92,6 +92,7 @@ class WorkerRecorder(_Recorder):
         self._stacks: IO[bytes] | None = None
         self._warnings = 0
         self._asks_for_more = False
+        self._reported = False
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
@@ -125,7 +126,18 @@ class WorkerRecorder(_Recorder):
     @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
+        self._reported = True
         self._write(lambda: self._event(nodeid, report))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell of a test that the project's own protocol was done with and said nothing of."""
+        self._reported = False
+        done = yield
+        if not self._reported:
+            nodeid = item.stash.get(_NODEID, item.nodeid)
+            self._write(lambda: {"kind": "silent", "id": nodeid})
+        return done
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(self, report: object) -> Generator[None, Any, Any]:

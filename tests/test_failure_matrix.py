@@ -255,6 +255,13 @@ ROWS = [
         explanation="nothing happened",
     ),
     Row(
+        name="protocol-without-a-report",
+        conftest="def pytest_runtest_protocol(item):\n    return item.name == 'test_bad' or None",
+        bad="not_run",
+        message="nothing was reported of it",
+        workers=1,
+    ),
+    Row(
         name="daemons",
         test="import daemons; daemons.start_all()",
     ),
