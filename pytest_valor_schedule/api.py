@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_valor_schedule import clock, control, files, outlook
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import again_if_rebuilt
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import (
@@ -25,7 +26,6 @@ from pytest_valor_schedule.request import (
     check_limit,
     check_status_filter,
 )
-from pytest_valor_schedule.settings import Home
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.store import JobStore

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_valor_schedule import api, completion, outlook, rendering, service
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.replay import Replay
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _POLL_SECONDS = 0.05

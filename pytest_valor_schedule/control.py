@@ -10,8 +10,8 @@ from typing import Any
 
 from pytest_valor_schedule import bell, service
 from pytest_valor_schedule.errors import JobStatusError, StoreError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _POLL_SECONDS = 0.05

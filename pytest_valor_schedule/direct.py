@@ -15,8 +15,9 @@ import pytest
 from pytest_valor_schedule import slots
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.handshake import DIRECT_VARIABLE, SLOT_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.placement import Placement
-from pytest_valor_schedule.settings import Home, look_up
+from pytest_valor_schedule.settings import look_up
 from pytest_valor_schedule.slots import Held, Holder
 
 _POLL_SECONDS = 0.05

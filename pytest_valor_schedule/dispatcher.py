@@ -14,9 +14,10 @@ from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.log import say
-from pytest_valor_schedule.settings import Home, aging_seconds, idle_seconds
+from pytest_valor_schedule.settings import aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
 _LOOK_SECONDS = 0.25  # at the latest, if nobody rings

@@ -25,9 +25,9 @@ from pytest_valor_schedule.control import wait
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _LITTLE_BYTES = 100 * 1024 * 1024

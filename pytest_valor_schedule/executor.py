@@ -12,10 +12,10 @@ from typing import Protocol
 
 from pytest_valor_schedule import processes, runner, slots
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.notifying import NOTIFIER_VARIABLE
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 LOCAL = "local"

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.history import History
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 

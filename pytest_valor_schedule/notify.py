@@ -16,10 +16,10 @@ from typing import Any
 
 from pytest_valor_schedule import clock, comparison, completion, lineage, record, rendering
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, Outcome
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.notifying import ADDRESS_VARIABLE, TOKEN_VARIABLE
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _CHAT = re.compile(r"-?\d+|@\w+")

@@ -120,7 +120,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
         hold_on_to(told.lifeline)
     if variables.JOB_ID_VARIABLE in os.environ and (told or "PYTEST_XDIST_WORKER" in os.environ):
-        from pytest_valor_schedule import recorder  # noqa: F401  # while all that it needs is whole
+        from pytest_valor_schedule import overseer  # noqa: F401  # while all that it needs is whole
 
 
 def _told() -> Handshake | CollectOrder | None:
@@ -189,8 +189,8 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
     if told is not None and told.is_job:
         from pytest_valor_schedule.balancer import Balancer
         from pytest_valor_schedule.guard import Guard
+        from pytest_valor_schedule.overseer import Overseer
         from pytest_valor_schedule.placement import Placement
-        from pytest_valor_schedule.recorder import ControllerRecorder
 
         config.pluginmanager.register(Guard(), "valor_schedule_guard")
         placement = Placement(told.slots, told.threads)
@@ -199,7 +199,7 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
         if told.is_repetition:
             _leave_cache_alone(config)
         _use_forks(config)
-        return ControllerRecorder(config, told)
+        return Overseer(config, told)
     by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
     if told is None and not asked_for and not by_machine:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.log import bound_log, say
 from pytest_valor_schedule.retention import (
@@ -18,7 +19,6 @@ from pytest_valor_schedule.retention import (
     logs_to_prune,
     records_to_prune,
 )
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 _MOST_BYTES_OF_DISPATCHER = 10 * 1024 * 1024

@@ -1,7 +1,7 @@
-"""Inside a job: report hooks that write journals.
+"""Inside a job's worker: report hooks that write its journal.
 
-Every worker writes its own journal, because a report that a worker has made can be lost on its
-way to the controller. The controller writes what only it can know: crashes, and its own end.
+Every worker has a journal of its own, because a report that a worker has made can be lost on its
+way to the controller.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import os
 import sys
 import time
 import types
@@ -20,23 +19,19 @@ from typing import IO, Any
 
 import pytest
 
-from pytest_valor_schedule import journal, reports, stacks, workers
-from pytest_valor_schedule.captured import Captured
+from pytest_valor_schedule import journal, reports, stacks
+from pytest_valor_schedule.events import MOST_TEXT, bounded, report_event
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.variables import JOB_ID_VARIABLE
-
-_MOST_TEXT = 64 * 1024  # characters of one section or traceback
 
 _PLAIN_KEYS = 5  # of the event for a phase that passed
 _MOST_WARNINGS = 10_000  # of one worker
-_DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 _NODEID = pytest.StashKey[str]()
 # As they were: a test may replace or freeze those of the module, and whatever has its name here.
-_CLOCK = types.SimpleNamespace(time=time.time, monotonic=time.monotonic)
+CLOCK = types.SimpleNamespace(time=time.time, monotonic=time.monotonic)
 
 
-class _Recorder:
+class Recorder:
     """Writes events; a fault in it warns once and never fails the run."""
 
     def __init__(self, told: Handshake, writer: str) -> None:
@@ -80,7 +75,7 @@ class _Recorder:
                 self._journal.close()
 
 
-class WorkerRecorder(_Recorder):
+class WorkerRecorder(Recorder):
     """Records the tests that one xdist worker runs."""
 
     def __init__(self, config: pytest.Config, told: Handshake, worker: str) -> None:
@@ -118,8 +113,8 @@ class WorkerRecorder(_Recorder):
             lambda: {
                 "kind": "start",
                 "id": self._nodeids.get(nodeid, nodeid),
-                "at": _CLOCK.time(),
-                "moment": _CLOCK.monotonic(),
+                "at": CLOCK.time(),
+                "moment": CLOCK.monotonic(),
             }
         )
 
@@ -150,7 +145,7 @@ class WorkerRecorder(_Recorder):
         event = report_event(nodeid, report)
         more = report.sections or report.user_properties
         if len(event) > _PLAIN_KEYS or more or reports.has_failed_subtests(self._config, report):
-            event["serial"] = reports.serial_of(self._config, report, _MOST_TEXT)
+            event["serial"] = reports.serial_of(self._config, report, MOST_TEXT)
         extra = self._extra(report) if self._asks_for_more else {}
         return {**event, "extra": extra} if extra else event
 
@@ -160,9 +155,9 @@ class WorkerRecorder(_Recorder):
         try:
             found = hook(config=self._config, report=report)
             merged = {str(k): v for each in reversed(found) if each for k, v in each.items()}
-            if len(json.dumps(merged, allow_nan=False)) <= _MOST_TEXT:
+            if len(json.dumps(merged, allow_nan=False)) <= MOST_TEXT:
                 return merged
-            raise ValueError(f"more than {_MOST_TEXT} characters of JSON")
+            raise ValueError(f"more than {MOST_TEXT} characters of JSON")
         except Exception as error:
             self._warn(f"What pytest_valor_schedule_result returned was not recorded: {error!r}")
             return {}
@@ -178,150 +173,3 @@ class WorkerRecorder(_Recorder):
             self._warnings += 1
             nodeid = self._nodeids.get(nodeid, nodeid)
             self._write(lambda: reports.warning_event(warning_message, nodeid, location))
-
-
-class ControllerRecorder(_Recorder):
-    """Records what happens to the workers, and hands the handshake on to them."""
-
-    def __init__(self, config: pytest.Config, told: Handshake) -> None:
-        super().__init__(told, "controller")
-        self._config = config
-        self._told = told
-        self._captured: dict[str, Captured] = {}
-
-    def pytest_report_header(self) -> str:
-        slots = ", ".join(map(str, self._told.slots))
-        return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if self._told.is_repetition:
-            return
-        job = {
-            "job_id": os.environ.get(JOB_ID_VARIABLE),
-            "exit_code": int(exitstatus),
-            "test_count": session.testscollected,
-            "failed": session.testsfailed,
-            "slots": list(self._told.slots),
-        }
-        try:
-            self._config.hook.pytest_valor_schedule_finish(config=self._config, job=job)
-        except Exception as error:
-            self._warn(f"pytest_valor_schedule_finish failed: {error!r}")
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
-        os.chdir(config.invocation_params.dir)  # which a conftest.py may have left
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["valor_schedule"] = self._told.to_json()
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
-        pid = workers.pid_of(node)
-        if pid is not None:
-            self._captured[str(node.gateway.id)] = Captured(pid)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any, error: object) -> None:
-        if error:
-            self._write(lambda: self._death_of(node, error))
-        captured = self._captured.pop(str(node.gateway.id), None)
-        if captured is not None:
-            captured.close()
-
-    def _death_of(self, node: Any, error: object) -> dict[str, Any]:
-        worker = str(node.gateway.id)
-        where = journal.stacks_path(Path(self._told.folder), self._told.prefix, worker)
-        captured = self._captured.get(worker)
-        return {
-            "kind": "down",
-            "worker": worker,
-            "text": bounded(str(error)),
-            "moment": _CLOCK.monotonic(),
-            "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
-            "stacks": bounded(stacks.read(where)),
-            "sections": captured.sections() if captured else [],
-        }
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker
-            self._write(
-                lambda: {
-                    "kind": "crash",
-                    "id": report.nodeid,
-                    "text": bounded(report.longreprtext),
-                    "moment": _CLOCK.monotonic(),
-                }
-            )
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        if report.failed:
-            text = bounded(report.longreprtext)
-            self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
-
-
-def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
-    """Return one report as a journal event; a pass is kept short."""
-    event: dict[str, Any] = {
-        "kind": "report",
-        "id": nodeid,
-        "phase": report.when,
-        "outcome": report.outcome,
-        "duration": round(report.duration, 6),
-    }
-    if hasattr(report, "wasxfail"):
-        event["xfail"] = True
-    if context := getattr(report, "context", None):  # pytest's own subtests, and pytest-subtests
-        event["subtest"] = _subtest_text(context)
-    if report.outcome != "passed" or "xfail" in event:
-        event |= _details(report)
-    return event
-
-
-def _subtest_text(context: Any) -> str:
-    message, values = getattr(context, "msg", None), dict(getattr(context, "kwargs", None) or {})
-    parts = [f"[{message}]"] if message else []
-    if values:
-        parts.append("(" + ", ".join(f"{name}={value}" for name, value in values.items()) + ")")
-    return " ".join(parts) or "(<subtest>)"
-
-
-def _details(report: pytest.TestReport) -> dict[str, Any]:
-    message, location = _message_and_location(report)
-    details: dict[str, Any] = {"message": bounded(message), "location": location}
-    if report.outcome == "failed":
-        details["longrepr"] = bounded(reports.text_of(report))
-    if report.sections:
-        details["sections"] = [[name, bounded(text)] for name, text in report.sections]
-    return details
-
-
-def _message_and_location(report: pytest.TestReport) -> tuple[str, str]:
-    path, line, _ = report.location
-    place = f"{path}:{line + 1}" if line is not None else path
-    if wasxfail := getattr(report, "wasxfail", ""):
-        return str(wasxfail).removeprefix("reason: "), place
-    longrepr = report.longrepr
-    if isinstance(longrepr, tuple):
-        skipped_at = _own_place(report, longrepr[0], longrepr[1])
-        return str(longrepr[2]).removeprefix("Skipped: "), skipped_at or place
-    crash = getattr(longrepr, "reprcrash", None)
-    if crash is not None:
-        return str(crash.message), _own_place(report, crash.path, crash.lineno) or place
-    return (report.longreprtext.strip().splitlines() or [""])[-1], place
-
-
-def _own_place(report: pytest.TestReport, path: str, line: int) -> str | None:
-    """Return a line of the test's own file as `path:line`, and None for another file."""
-    own = Path(report.location[0])
-    return f"{own}:{line}" if Path(path).parts[-len(own.parts) :] == own.parts else None
-
-
-def bounded(text: str) -> str:
-    """Return a text of at most about 64 KiB: the head and the tail, and how much was cut out."""
-    if len(text) <= _MOST_TEXT:
-        return text
-    half = _MOST_TEXT // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut out ...]\n{text[-half:]}"

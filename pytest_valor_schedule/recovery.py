@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_valor_schedule import journal, record
 from pytest_valor_schedule.entry import Entry, insert, job_in
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import (
     Job,
     JobStatus,
@@ -25,7 +26,6 @@ from pytest_valor_schedule.job import (
     TestResult,
     job_record,
 )
-from pytest_valor_schedule.settings import Home
 
 _LOST = (
     "The database of the queue was damaged before this job could start, and the environment that "

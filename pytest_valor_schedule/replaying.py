@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule import completion, control, rendering
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.replay import Replay
-from pytest_valor_schedule.settings import Home
 
 
 def replay(job_id: str, options: Sequence[str]) -> int:

@@ -92,9 +92,9 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
     """
     from pytest_valor_schedule import api
     from pytest_valor_schedule.collection import Collection, collect
+    from pytest_valor_schedule.home import Home
     from pytest_valor_schedule.order import Order, current_environment, current_umask
     from pytest_valor_schedule.request import Request, changed
-    from pytest_valor_schedule.settings import Home
     from pytest_valor_schedule.submission import submit
 
     with control.open_queue() as store:

@@ -32,13 +32,13 @@ from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import ALONE, CONFIRMING, Handshake
 from pytest_valor_schedule.history import History
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.slots import Held, Holder
 from pytest_valor_schedule.store import JobStore
 

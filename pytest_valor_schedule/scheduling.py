@@ -12,10 +12,10 @@ from pytest_valor_schedule import api, rendering, request
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.order import order_of
 from pytest_valor_schedule.parser import OWN_OPTIONS
 from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.submission import submit
 
 _CHECKS = {

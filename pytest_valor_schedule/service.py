@@ -6,7 +6,7 @@ import os
 
 from pytest_valor_schedule import bell, locks, processes
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.store import JobStore
 
 

@@ -18,11 +18,11 @@ from pytest_valor_schedule import rendering, settings, specification, submission
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.handshake import CollectOrder
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.options import Sources
 from pytest_valor_schedule.order import Order, current_umask, job_environment
 from pytest_valor_schedule.request import Request, changed
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.submission import Receipt
 
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")

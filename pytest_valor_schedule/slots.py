@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pytest_valor_schedule import locks
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.settings import Home, look_up
+from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.settings import look_up
 
 _LOOK_SECONDS = 0.001
 

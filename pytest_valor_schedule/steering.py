@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pytest_valor_schedule import bell, control, service
 from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.request import check_priority
-from pytest_valor_schedule.settings import Home
 
 
 @errors_as_answers

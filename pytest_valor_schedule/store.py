@@ -17,8 +17,8 @@ from pytest_valor_schedule import record, recovery
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, storable, unpacked
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, job_record
-from pytest_valor_schedule.settings import Home
 
 _MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1

@@ -13,12 +13,12 @@ from pytest_valor_schedule import notifying, outlook, service, slots, validation
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History, selection
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from pytest_valor_schedule import clock, notifying, settings, slots
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.request import check_amount
 from pytest_valor_schedule.retention import Retention
-from pytest_valor_schedule.settings import Home, Setting
+from pytest_valor_schedule.settings import Setting
 from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
 

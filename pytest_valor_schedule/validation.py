@@ -9,8 +9,9 @@ from typing import Any
 
 from pytest_valor_schedule import notifying, request, settings, slots, variables
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.retention import Retention
-from pytest_valor_schedule.settings import Home, Setting
+from pytest_valor_schedule.settings import Setting
 
 _PREFIX = "VALOR_SCHEDULE_"
 _RETENTION = tuple(field.name for field in dataclasses.fields(Retention))

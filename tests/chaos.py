@@ -25,8 +25,8 @@ from typing import Any
 from pytest_valor_schedule import get_job_results, journal, list_jobs
 from pytest_valor_schedule.forkserver import SERVER_NAME, WORKER_NAME
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.runner import PROCESS_NAME
-from pytest_valor_schedule.settings import Home
 
 KINDS = ("worker", "forks", "controller", "runner", "dispatcher", "submitter")
 SUITE = """

@@ -16,7 +16,7 @@ from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, list_jobs, locks, processes, service
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 pytest_plugins = ["pytester"]
 

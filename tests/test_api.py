@@ -31,7 +31,7 @@ from pytest_valor_schedule import (
     service,
     wait_for_job,
 )
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 ONE_TEST = "def test_one(): pass"
 SLOW = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"

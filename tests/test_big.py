@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import get_job_results
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 MOST_MEGABYTES = 150
 COMPLETE = """
@@ -22,7 +22,7 @@ from pytest_valor_schedule import completion, journal
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.store import JobStore
 
 count, text = int(sys.argv[1]), "y" * int(sys.argv[2])

@@ -19,7 +19,7 @@ from pytest_valor_schedule import (
     service,
     set_priority,
 )
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 ONE_TEST = "def test_one(): pass"
 

@@ -21,8 +21,8 @@ from pytest_valor_schedule import (
     wait_for_job,
 )
 from pytest_valor_schedule.errors import StoreError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.replacement import is_whole
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 SUITE = """

@@ -22,7 +22,7 @@ from scheduled import (
 from waiting import wait_until
 
 from pytest_valor_schedule import get_job_status, slots
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.slots import Holder
 
 SLOTS = """

@@ -36,7 +36,7 @@ from pytest_valor_schedule import (
 )
 from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.store import JobStore
 
 
@@ -188,7 +188,7 @@ from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.order import order_of
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 home = Home.find(os.environ)
 order = order_of("pytest", None)

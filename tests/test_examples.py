@@ -14,7 +14,7 @@ import pytest
 from scheduled import outcomes_of, record_of, results_of, run_pytest, run_tool, scheduled_id
 
 from pytest_valor_schedule import upkeep
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 ROOT = Path(__file__).parent.parent
 

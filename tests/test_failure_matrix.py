@@ -18,8 +18,8 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import get_job_status, list_jobs, runner, service
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 ONCE = """

@@ -10,7 +10,7 @@ import pytest
 from scheduled import results_of, run_pytest, scheduled_id
 
 from pytest_valor_schedule.forkserver import WORKER_NAME, forking, variables_at_start
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks them")
 

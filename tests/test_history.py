@@ -11,7 +11,7 @@ from properties import steady
 
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.history import History, Run, makespan
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 
 @pytest.fixture

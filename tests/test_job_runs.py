@@ -28,8 +28,8 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, get_job_status
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 OUTCOMES = Path(__file__).with_name("every_outcome.py")

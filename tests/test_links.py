@@ -8,7 +8,7 @@ import pytest
 from scheduled import results_of, run_pytest, run_tool, scheduled_id
 
 from pytest_valor_schedule import get_job_results, journal, list_jobs, schedule_tests, service
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 
 @pytest.fixture

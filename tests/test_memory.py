@@ -14,7 +14,7 @@ from waiting import wait_until
 
 from pytest_valor_schedule import get_job_status, memory
 from pytest_valor_schedule.history import History, Run
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.store import JobStore
 
 MIB = 2**20

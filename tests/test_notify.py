@@ -15,8 +15,8 @@ from scheduled import results_of, run_pytest, scheduled_id
 from waiting import wait_until
 
 from pytest_valor_schedule import cancel_job, notify, record, schedule_tests
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.notifying import TOKEN_VARIABLE, shortened
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2, 'because'\n"

@@ -20,7 +20,7 @@ from scheduled import (
 )
 
 from pytest_valor_schedule import list_jobs
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 

@@ -11,7 +11,8 @@ import pytest
 
 from pytest_valor_schedule import settings
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
-from pytest_valor_schedule.settings import Home, Setting
+from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.settings import Setting
 
 SOURCES = {
     "option": "--max-workers",

@@ -25,10 +25,10 @@ from waiting import wait_until
 from pytest_valor_schedule import executor, get_job_status, schedule_tests, service, slots
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.executor import LOCAL, LocalExecutor, RunnerState
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import JobStatus
 from pytest_valor_schedule.placement import worker_environment
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.slots import Holder
 from pytest_valor_schedule.store import JobStore
 
@@ -61,7 +61,7 @@ def test_a_slot_is_free_when_all_who_inherited_it_are_gone(made: Home) -> None:
     """The death of whoever took it is not enough while its children live, and then it is."""
     program = (
         "import sys, subprocess; from pathlib import Path; from pytest_valor_schedule import slots;"
-        "from pytest_valor_schedule.settings import Home;"
+        "from pytest_valor_schedule.home import Home;"
         "held = slots.take(Home(Path(sys.argv[1])), 1, 1, slots.Holder());"
         "child = subprocess.Popen(['sleep', '600'], pass_fds=held.handles);"
         "print(child.pid, flush=True)"

@@ -12,8 +12,8 @@ import pytest
 from jobs import a_job
 
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Priority
-from pytest_valor_schedule.settings import Home
 from pytest_valor_schedule.store import JobStore
 
 FIRST, SECOND, THIRD = (

@@ -15,7 +15,7 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, service, upkeep
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.store import JobStore
 
 ENDED_FIELDS = ("results", "summary", "outcome", "started_at", "completed_at", "exit_code")

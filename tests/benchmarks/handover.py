@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_valor_schedule import cancel_job, list_jobs, service
-from pytest_valor_schedule.settings import Home
+from pytest_valor_schedule.home import Home
 
 COLLECT = ("--collect-only", "-q")
 SCHEDULE = ("--schedule",)

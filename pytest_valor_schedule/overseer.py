@@ -1,0 +1,103 @@
+"""Inside a job's controller: writes down what only it can know, and tells the workers.
+
+That is the crashes of workers, the errors of their collections, and its own end.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule import journal, stacks, workers
+from pytest_valor_schedule.captured import Captured
+from pytest_valor_schedule.events import bounded
+from pytest_valor_schedule.handshake import Handshake
+from pytest_valor_schedule.recorder import CLOCK, Recorder
+from pytest_valor_schedule.variables import JOB_ID_VARIABLE
+
+_DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
+
+
+class Overseer(Recorder):
+    """Records what happens to the workers, and hands the handshake on to them."""
+
+    def __init__(self, config: pytest.Config, told: Handshake) -> None:
+        super().__init__(told, "controller")
+        self._config = config
+        self._told = told
+        self._captured: dict[str, Captured] = {}
+
+    def pytest_report_header(self) -> str:
+        slots = ", ".join(map(str, self._told.slots))
+        return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._told.is_repetition:
+            return
+        job = {
+            "job_id": os.environ.get(JOB_ID_VARIABLE),
+            "exit_code": int(exitstatus),
+            "test_count": session.testscollected,
+            "failed": session.testsfailed,
+            "slots": list(self._told.slots),
+        }
+        try:
+            self._config.hook.pytest_valor_schedule_finish(config=self._config, job=job)
+        except Exception as error:
+            self._warn(f"pytest_valor_schedule_finish failed: {error!r}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
+        os.chdir(config.invocation_params.dir)  # which a conftest.py may have left
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["valor_schedule"] = self._told.to_json()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        pid = workers.pid_of(node)
+        if pid is not None:
+            self._captured[str(node.gateway.id)] = Captured(pid)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        if error:
+            self._write(lambda: self._death_of(node, error))
+        captured = self._captured.pop(str(node.gateway.id), None)
+        if captured is not None:
+            captured.close()
+
+    def _death_of(self, node: Any, error: object) -> dict[str, Any]:
+        worker = str(node.gateway.id)
+        where = journal.stacks_path(Path(self._told.folder), self._told.prefix, worker)
+        captured = self._captured.get(worker)
+        return {
+            "kind": "down",
+            "worker": worker,
+            "text": bounded(str(error)),
+            "moment": CLOCK.monotonic(),
+            "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
+            "stacks": bounded(stacks.read(where)),
+            "sections": captured.sections() if captured else [],
+        }
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker
+            self._write(
+                lambda: {
+                    "kind": "crash",
+                    "id": report.nodeid,
+                    "text": bounded(report.longreprtext),
+                    "moment": CLOCK.monotonic(),
+                }
+            )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            text = bounded(report.longreprtext)
+            self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
