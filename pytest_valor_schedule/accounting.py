@@ -31,6 +31,7 @@ class Account:
         changes: How the job's tests differ from those that were scheduled, if they do.
         deaths: What is known of each worker that died.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
+        failed_otherwise: Whether a plugin found the run to have failed, apart from its tests.
     """
 
     results: tuple[TestResult, ...]
@@ -43,6 +44,7 @@ class Account:
     changes: str | None = None
     deaths: tuple[str, ...] = ()
     exit_code: int | None = None
+    failed_otherwise: bool = False
 
 
 def unite(
@@ -74,6 +76,7 @@ def unite(
         changes=_changes(ledger, tests),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
         exit_code=ledger.exit_code,
+        failed_otherwise=ledger.failed_otherwise,
     )
 
 

@@ -44,6 +44,8 @@ class Collection:
         confirm_failures: How often what failed is run again.
         flaky_passes: Whether a test that then passes does not make the job fail.
         random_seed: What pytest-randomly shuffled them by, or None.
+        junit_path: Where the run is to be reported as JUnit XML, or None.
+        measures_coverage: Whether pytest-cov is at work.
         request: How the run shall be executed, as far as the one who asked and the settings say.
         changes: What the hooks of the project want to be different in the request.
     """
@@ -60,6 +62,8 @@ class Collection:
     confirm_failures: int | None = None
     flaky_passes: bool = False
     random_seed: int | None = None
+    junit_path: str | None = None
+    measures_coverage: bool = False
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

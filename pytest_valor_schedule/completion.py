@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from pytest_valor_schedule import accounting, journal, notifying, record, verdict
+from pytest_valor_schedule import accounting, files, journal, notifying, record, verdict
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
@@ -38,6 +38,7 @@ class Ending:
         exit_code: That of the job's pytest, if it is known.
         stopped_at: When the run was told to stop, by the monotonic clock.
         peak_memory_bytes: The most that the job's processes were seen to use together.
+        junit_path: Where to write the user's JUnit file, if no pytest has seen the whole run.
     """
 
     completed_at: float
@@ -47,6 +48,7 @@ class Ending:
     exit_code: int | None = None
     stopped_at: float | None = None
     peak_memory_bytes: int | None = None
+    junit_path: str | None = None
 
 
 def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
@@ -72,6 +74,8 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
         return changed
     # The record first: whoever sees the status `completed` finds the results.
     _publish(store, ended, found)
+    if ending.junit_path is not None:
+        _report(store, ended, ending.junit_path)
     changed = _end_in_queue(store, job, ended)
     _learn(store, ended, found.results)
     if changed is not None:
@@ -112,6 +116,16 @@ def _publish(store: JobStore, ended: Job, found: Account) -> None:
     document = job_record(ended, store.tests(ended.job_id), collection_errors=errors)
     results = (result.to_json() for result in found.results)
     record.write(store.home.record(ended.job_id), document, results)
+
+
+def _report(store: JobStore, ended: Job, path: str) -> None:
+    from pytest_valor_schedule import junit  # here, because few need it
+
+    document = record.read(store.home.record(ended.job_id)) or {}
+    try:
+        files.write_public(path, junit.junit_xml(document))
+    except (ScheduleError, KeyError) as error:
+        say(f"{ended.job_id}: The JUnit file was not written: {error}")
 
 
 def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:

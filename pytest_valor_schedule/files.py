@@ -30,6 +30,16 @@ def read(path: Path) -> bytes:
         return file.read()
 
 
+def tail(path: Path, count: int) -> str:
+    """Return the last bytes of a file as text, "" where there is none."""
+    try:
+        with open(path, "rb", opener=opener) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - count))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def write_public(path: str, text: str) -> None:
     """Write a file that a user asked for, where and with the rights that they chose.
 

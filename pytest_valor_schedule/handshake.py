@@ -17,6 +17,8 @@ from pytest_valor_schedule.variables import JOB_ID_VARIABLE as JOB_ID_VARIABLE
 from pytest_valor_schedule.variables import SLOT_VARIABLE as SLOT_VARIABLE
 from pytest_valor_schedule.variables import VARIABLE as VARIABLE
 
+FIRST, AGAIN = "1", "2"
+"""The round in which a job runs, and the one for the tests that it did not come to."""
 ALONE = "alone"
 """The round in which the tests that were running when the run was killed follow one another."""
 CONFIRMING = "confirm"
@@ -64,6 +66,11 @@ class Handshake:
     def is_job(self) -> Literal[True]:
         """That this pytest is a job."""
         return True
+
+    @property
+    def is_further(self) -> bool:
+        """Whether another round of the job has been before."""
+        return self.prefix.rpartition(".")[2] != FIRST
 
     @property
     def is_repetition(self) -> bool:

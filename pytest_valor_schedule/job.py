@@ -220,6 +220,8 @@ class Job:
     flaky_passes: bool | None = None
     random_seed: int | None = None
     rerun_of: str | None = None
+    junit_path: str | None = None
+    measures_coverage: bool | None = None
     useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None
@@ -236,10 +238,14 @@ class Job:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What starts the job's pytest: our plugins are named in case autoloading is off."""
+        """What starts the job's pytest."""
+        return self.command_with()
+
+    def command_with(self, *more: str) -> tuple[str, ...]:
+        """Return it with more options: our plugins are named in case autoloading is off."""
         workers = str(self.workers or self.workers_wanted)
         seed = () if self.random_seed is None else (f"--randomly-seed={self.random_seed}",)
-        return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *seed, *self.arguments)
+        return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *seed, *more, *self.arguments)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""

@@ -30,6 +30,7 @@ class Ledger:
         self.silent: set[str] = set()
         self.interrupted: dict[Source, str] = {}
         self.exit_code: int | None = None
+        self.failed_otherwise = False
         self.collection_errors: dict[str, dict[str, str]] = {}
         self.internal_error: str | None = None
         self._budget = _TEXT_BUDGET
@@ -72,28 +73,36 @@ class Ledger:
         }
 
     def _take_other(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
-        text = str(event.get("text", ""))
+        if kind == "silent":
+            self.silent.add(nodeid)
+        elif kind in (_HUNG, _CUT_OFF):
+            self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
+        elif kind in ("crash", "down"):
+            self._take_death(kind, source, nodeid, event)
+        else:
+            self._take_of_the_run(kind, source, nodeid, event)
+
+    def _take_of_the_run(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
+        text, code = str(event.get("text", "")), event.get("code")
         if kind == "collected":
             self.collected.update(dict.fromkeys(map(str, event.get("ids", ()))))
         elif kind == "interrupted":
             self.interrupted[source] = text
-            self.exit_code = event.get("code", self.exit_code)
+            self.exit_code = code if isinstance(code, int) else self.exit_code
         elif kind == "collection_error":
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
         elif kind == "internal_error":
             self.internal_error = text
-        elif kind == "silent":
-            self.silent.add(nodeid)
-        elif kind in (_HUNG, _CUT_OFF):
-            self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
-        elif self.stopped_at is None or float(event.get("moment") or 0.0) < self.stopped_at:
-            self._take_death(kind, source, nodeid, event)
+        elif kind == "failed_otherwise":
+            self.failed_otherwise = True
 
     def _take_death(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         """Note a worker's death; one after the run was told to stop is no crash."""
+        if self.stopped_at is not None and float(event.get("moment") or 0.0) >= self.stopped_at:
+            return
         if kind == "crash":
             self.crashes[nodeid] = str(event.get("text", ""))
-        elif kind == "down":
+        else:
             self.downs[source[0], str(event.get("worker"))] = event
 
     def result(self, nodeid: str) -> TestResult:

@@ -19,7 +19,9 @@ _POLL_SECONDS = 0.01
 
 
 def is_held(path: Path) -> bool:
-    """Return whether somebody holds a file's exclusive lock."""
+    """Return whether somebody holds a file's exclusive lock; one that is not there is not made."""
+    if not path.exists():
+        return False
     handle = _open(path)
     try:
         return not _try(handle, fcntl.LOCK_SH, path)

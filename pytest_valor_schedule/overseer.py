@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import journal, stacks, workers
+from pytest_valor_schedule import bystanders, journal, stacks, workers
 from pytest_valor_schedule.captured import Captured
 from pytest_valor_schedule.events import bounded
 from pytest_valor_schedule.handshake import Handshake
@@ -29,6 +29,12 @@ class Overseer(Recorder):
         self._config = config
         self._told = told
         self._captured: dict[str, Captured] = {}
+        self._failures = 0  # as pytest.Session counts them
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        if self._told.is_further:  # the reports of the whole run are to stay
+            bystanders.excuse(self._config)
 
     def pytest_report_header(self) -> str:
         slots = ", ".join(map(str, self._told.slots))
@@ -36,6 +42,8 @@ class Overseer(Recorder):
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if session.testsfailed > self._failures:  # a plugin counts, such as one for the coverage
+            self._write(lambda: {"kind": "failed_otherwise"})
         if self._told.is_repetition:
             return
         job = {
@@ -87,6 +95,7 @@ class Overseer(Recorder):
         }
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failures += report.failed and not hasattr(report, "wasxfail")
         if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker
             self._write(
                 lambda: {
@@ -99,5 +108,6 @@ class Overseer(Recorder):
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
+            self._failures += 1
             text = bounded(report.longreprtext)
             self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})

@@ -137,10 +137,13 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     """Set what xdist and others read before the session begins."""
     told = config.stash.get(_TOLD, None)
     if told is not None and told.is_job:
-        if told.is_repetition:
-            config.option.xmlpath = None  # the report of the whole run is to stay
+        if told.is_further:
+            config.option.xmlpath = None  # the record is written there at the end
+            _leave_streams(config)
         config.option.numprocesses = told.workers
         config.option.maxprocesses = None
+    elif (own := _told_as_worker(config)) is not None and own.is_further:
+        _leave_streams(config)
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
         # Here already, because xdist starts its loop from this hook.
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
@@ -153,6 +156,10 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
         if mode is direct.DirectRuns.SHARE:
             with direct.sharing(config, environment):
                 return (yield)
+    if _goes_elsewhere(config, told):  # before others open their reports in pytest_configure
+        from pytest_valor_schedule import session
+
+        session.leave_streams(config)
     return (yield)
 
 
@@ -166,14 +173,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin, "valor_schedule_session")
 
 
-def _worker_plugin(config: pytest.Config) -> object | None:
-    workerinput: dict[str, Any] = config.workerinput  # type: ignore[attr-defined]
+def _leave_streams(config: pytest.Config) -> None:
+    from pytest_valor_schedule import bystanders
+
+    bystanders.leave_streams(config)
+
+
+def _told_as_worker(config: pytest.Config) -> Handshake | None:
+    """Return what a worker of a job was told by its controller; None in any other process."""
+    workerinput: dict[str, Any] = getattr(config, "workerinput", {})
     if "valor_schedule" not in workerinput:
         return None
     from pytest_valor_schedule.handshake import Handshake
+
+    return Handshake.from_json(workerinput["valor_schedule"])
+
+
+def _worker_plugin(config: pytest.Config) -> object | None:
+    told = _told_as_worker(config)
+    if told is None:
+        return None
     from pytest_valor_schedule.recorder import WorkerRecorder
 
-    told = Handshake.from_json(workerinput["valor_schedule"])
     if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
         config.option.lf = config.option.failedfirst = False
         config.option.stepwise_reset = True  # it still has to stop at a failure
@@ -182,7 +203,7 @@ def _worker_plugin(config: pytest.Config) -> object | None:
         from pytest_valor_schedule.selection import Selection
 
         config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
-    return WorkerRecorder(config, told, workerinput["workerid"])
+    return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]
 
 
 def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) -> object | None:
@@ -200,16 +221,23 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
             _leave_cache_alone(config)
         _use_forks(config)
         return Overseer(config, told)
-    by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
-    asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
-    if told is None and not asked_for and not by_machine:
+    if not _goes_elsewhere(config, told):
         return _learner(config)  # None as almost always, and without an import
     from pytest_valor_schedule import session
 
     environment = config.stash[_ENVIRONMENT]
     if told is not None:
         return session.collecting(config, told, environment)
+    by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
     return session.scheduling(config, environment, by_machine=by_machine)
+
+
+def _goes_elsewhere(config: pytest.Config, told: Handshake | CollectOrder | None) -> bool:
+    """Whether this pytest collects for a job, or is asked to."""
+    if told is not None:
+        return not told.is_job
+    asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
+    return asked_for or config.stash.get(_QUEUED_BY_MACHINE, False)
 
 
 def _leave_cache_alone(config: pytest.Config) -> None:

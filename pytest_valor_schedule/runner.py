@@ -30,7 +30,7 @@ from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.entry import Entry
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
-from pytest_valor_schedule.handshake import ALONE, CONFIRMING, Handshake
+from pytest_valor_schedule.handshake import AGAIN, ALONE, CONFIRMING, FIRST, Handshake
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -71,6 +71,7 @@ class Runner:
             log_bytes=job.log_mb and job.log_mb * 2**20,
         )
         self._tell_at = 0.0
+        self._reported = False  # by pytest itself, in its JUnit file
         self._peak_memory = 0
         self._told: Mapping[str, Any] = {}
 
@@ -123,13 +124,15 @@ class Runner:
 
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
-        first = last = self._round("1", self._chosen(), held)
+        first = last = self._round(FIRST, self._chosen(), held)
+        self._reported = first.code is not None and first.code >= 0 and first.stop is None
         why = None
         if first.stop is None:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
                 why = self._why_again(account, first)
                 last = self._again(account, first, held)
+                self._reported = False
             last = self._confirm(last, held)
         return Ending(
             completed_at=time.time(),
@@ -139,6 +142,7 @@ class Runner:
             exit_code=last.code,
             stopped_at=last.stopped_at,
             peak_memory_bytes=self._peak_memory or None,
+            junit_path=None if self._reported else self._job.junit_path,
         )
 
     def _again(self, account: Account, first: Exit, held: int) -> Exit:
@@ -147,7 +151,7 @@ class Runner:
         suspects = set(account.cut_off) if killed else set()
         last = first
         if others := [each for each in account.missing if each not in suspects]:
-            last = self._round("2", others, held)
+            last = self._round(AGAIN, others, held)
         if suspects and last.stop is None:
             last = self._round(ALONE, list(suspects), held, workers=1)
         return last
@@ -197,7 +201,7 @@ class Runner:
             with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
                 json.dump(list(only), file)
         process = processes.start_job(
-            forkserver.forking(self._job.command, sys.executable),
+            forkserver.forking(self._job.command_with(*self._coverage(name)), sys.executable),
             self._job.cwd,
             self._told_environment(prefix, chosen, held, workers or self._job.workers or 1),
             self._output,
@@ -217,6 +221,12 @@ class Runner:
             return execution.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
+
+    def _coverage(self, name: str) -> tuple[str, ...]:
+        """Return what keeps a further round from replacing the coverage that was measured."""
+        if not self._job.measures_coverage or name == FIRST:
+            return ()
+        return ("--no-cov",) if CONFIRMING in name else ("--cov-append",)
 
     def _told_environment(
         self, prefix: str, only: Path | None, held: int, workers: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -14,7 +15,14 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import rendering, settings, specification, submission
+from pytest_valor_schedule import (
+    bystanders,
+    files,
+    rendering,
+    settings,
+    specification,
+    submission,
+)
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.handshake import CollectOrder
@@ -27,7 +35,9 @@ from pytest_valor_schedule.submission import Receipt
 
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 _CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
+_LOOKED_AT_BYTES = 256 * 1024  # of a log, for what plugins have printed at its end
 _TOLD_BY_TESTS = (Outcome.PASSED, Outcome.FAILED)
+_JUNIT_PATH = pytest.StashKey[str | None]()
 _MEASURING_PLUGINS = ("_cov",)  # pytest-cov would complain that nothing was measured
 
 
@@ -79,6 +89,12 @@ def scheduling(
     return Submitter(home, _order(config, environment), request, limits, wait)
 
 
+def leave_streams(config: pytest.Config) -> None:
+    """Before other plugins open the reports that the job writes: keep them from it."""
+    if not _refusal(config):
+        bystanders.leave_streams(config)
+
+
 def _refusal(config: pytest.Config) -> str | None:
     """Return why this run cannot go to the background, or None."""
     reasons = {
@@ -111,8 +127,10 @@ def _do_not_run_here(config: pytest.Config, *, shows_the_run: bool = False) -> N
     config.option.numprocesses = None
     config.option.dist = "no"  # xdist would start idle workers
     config.option.tx = []
+    config.stash[_JUNIT_PATH] = getattr(config.option, "xmlpath", None)
     if not shows_the_run:
         config.option.xmlpath = None  # the report file is the job's to write
+    bystanders.leave_streams(config)
     for name in _MEASURING_PLUGINS:
         if config.pluginmanager.has_plugin(name):
             config.pluginmanager.unregister(name=name)
@@ -136,10 +154,20 @@ def _collection(
         chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
         nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
         random_seed=_random_seed(option),
+        junit_path=_junit_path(session.config),
+        measures_coverage=bool(getattr(option, "cov_source", None)),
         rootdir=str(session.config.rootpath),
         interpreter=executable,
         refusal=refusal,
     )
+
+
+def _junit_path(config: pytest.Config) -> str | None:
+    """Return where the run is to be reported, as pytest understands --junit-xml."""
+    named = config.stash[_JUNIT_PATH]
+    if not named:
+        return None
+    return str(config.invocation_params.dir / Path(os.path.expandvars(named)).expanduser())
 
 
 def _random_seed(option: object) -> int | None:
@@ -195,6 +223,7 @@ class Collector(_Guest):
         if _collection_failed(session):
             return None  # pytest says so
         _leave_cache_alone(session.config)
+        bystanders.excuse(session.config)
         found = _collection(session, self._limits, self._refusal)
         if self._request:
             try:
@@ -237,6 +266,7 @@ class Submitter(_Guest):
         if not session.items:
             return True
         _leave_cache_alone(session.config)
+        bystanders.excuse(session.config, shows_the_run=self._wait)
         try:
             wanted = dataclasses.asdict(self._request)
             request = changed(self._request, _changes(session, wanted))
@@ -275,6 +305,11 @@ class Submitter(_Guest):
         record = self._record
         if record is None:
             return
+        output = self._home.output(record["job_id"])
+        for title, lines in bystanders.sections(files.tail(output, _LOOKED_AT_BYTES)).items():
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.write_line(rendering.plain(line))
         more = record["summary"].get("flaky") or record.get("explanation")
         if more or record.get("outcome") not in _TOLD_BY_TESTS:
             terminalreporter.section("valor-schedule")

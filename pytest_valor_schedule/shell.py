@@ -24,7 +24,12 @@ def split(text: str) -> list[str]:
     Raises:
         InvalidRequestError: if it is empty, or if a shell would do more than split it.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str):
+        raise InvalidRequestError(
+            f"The test specification is {repr(text)[:40]}, but must be a text such as "
+            '"pytest tests/ -v".'
+        )
+    if not text.strip():
         raise InvalidRequestError(
             'The test specification is empty; give a command such as "pytest tests/ -v".'
         )

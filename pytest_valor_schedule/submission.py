@@ -124,6 +124,8 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         flaky_passes=collection.flaky_passes or None,
         random_seed=collection.random_seed,
         rerun_of=order.rerun_of,
+        junit_path=collection.junit_path,
+        measures_coverage=collection.measures_coverage or None,
     )
 
 

@@ -103,7 +103,7 @@ def test_every_function_takes_a_part_of_the_id(ended: str) -> None:
         ({"cwd": "a" * 300}, "must be the path of a folder"),
         ({"test_specification": "a" * 300}, "is neither pytest"),
         ({"test_specification": ""}, "is empty"),
-        ({"test_specification": None}, "is empty"),
+        ({"test_specification": None}, "is None, but must be a text"),
         ({"test_specification": "pytest; rm -rf x"}, '";"'),
         ({"test_specification": "pytest missing.py"}, "file or directory not found: missing.py"),
         ({"test_specification": "pytest -k nothing"}, "No tests were collected"),

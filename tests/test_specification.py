@@ -127,9 +127,9 @@ def test_what_may_be_secret_is_not_shown(text: str, shown: str) -> None:
     [
         ("", "empty"),
         (" \n\t", "empty"),
-        (None, "empty"),
-        (5, "empty"),
-        (["pytest"], "empty"),
+        (None, "is None"),
+        (5, "is 5"),
+        (["pytest"], "but must be a text"),
         ("pytest 'a b", 'unclosed quote: "\'a b"'),
         ('pytest "a', "unclosed quote"),
         ("pytest \\", "lone backslash"),

@@ -1,0 +1,129 @@
+"""Plugins that write or tidy up at the end of a session see the run once, or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from scheduled import results_of, run_pytest, schedule, scheduled_id
+
+from pytest_valor_schedule import schedule_tests
+from pytest_valor_schedule.bystanders import sections
+
+PLUGIN = """
+import json, os, pathlib
+seen = []
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        seen.append(report.outcome)
+def pytest_sessionfinish(session):
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pathlib.Path(f"report.json").write_text(json.dumps(sorted(seen)))
+        session.exitstatus |= not seen
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.section("what was seen")
+    terminalreporter.write_line(f"{len(seen)} tests")
+"""
+FLAKY = """
+import pathlib
+def test_good(): pass
+def test_flaky():
+    mark = pathlib.Path("mark")
+    if not mark.exists():
+        mark.touch()
+        assert 0
+"""
+
+
+@pytest.fixture
+def reporter(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a plugin that writes a report, and the report."""
+    Path("reporter.py").write_text(PLUGIN)
+    Path("test_it.py").write_text(FLAKY)
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    return project / "report.json"
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+def test_who_only_collects_writes_no_report(reporter: Path) -> None:
+    """A report of before stays, in the terminal and from a program; the exit code is 0."""
+    reporter.write_text("of before")
+    done = run_pytest("--schedule", "-p", "reporter")
+    assert (done.returncode, "what was seen" in done.stdout) == (0, False)
+    assert schedule_tests("pytest -p reporter")["test_count"] == 2
+    assert reporter.read_text() == "of before"
+
+
+def test_a_report_is_of_the_whole_run(reporter: Path) -> None:
+    """What is run again replaces no report, and who waits sees all."""
+    job_id = schedule("-p", "reporter", "--confirm-failures", "1")
+    assert results_of(job_id)["summary"]["flaky"] == 1
+    assert json.loads(reporter.read_text()) == ["failed", "passed"]
+    reporter.unlink()
+    waited = run_pytest("--schedule-wait", "-p", "reporter")
+    assert waited.returncode == 0
+    assert "2 tests" in waited.stdout
+    assert json.loads(reporter.read_text()) == ["passed", "passed"]
+
+
+def test_who_looks_at_more_than_reports_does_not_end_a_waiting_session(reporter: Path) -> None:
+    """A plugin for snapshots would throw away those that no test has used here."""
+    Path("reporter.py").rename("snapshottest.py")
+    job = "VALOR_SCHEDULE_JOB_ID"
+    text = Path("snapshottest.py").read_text()
+    Path("snapshottest.py").write_text(text.replace("report.json", f"{{os.environ.get('{job}')}}"))
+    waited = run_pytest("--schedule-wait", "-p", "snapshottest", "-k", "good")
+    assert waited.returncode == 0
+    assert Path(scheduled_id(waited)).exists()
+    assert not Path("None").exists()
+
+
+def test_what_plugins_find_is_no_flaky_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flaky tests may pass, but not what else made the run fail."""
+    Path("test_it.py").write_text(FLAKY)
+    monkeypatch.setenv("VALOR_SCHEDULE_FLAKY", "pass")
+    Path("conftest.py").write_text(
+        "import pytest\n@pytest.hookimpl(wrapper=True)\ndef pytest_runtestloop(session):\n"
+        "    result = yield\n    session.testsfailed += 1\n    return result\n"
+    )
+    results = results_of(schedule("--confirm-failures", "1"))
+    assert results["outcome"] == "failed"
+    assert "No test failed, but pytest ended with exit code 1" in results["explanation"]
+    Path("mark").unlink()
+    Path("conftest.py").unlink()
+    results = results_of(schedule("--confirm-failures", "1"))
+    assert results["outcome"] == "passed"
+    assert "What failed passed when it was run again" in results["explanation"]
+
+
+@pytest.mark.parametrize("limit", ["--timeout-minutes=0.05", "-ovalor_schedule_stall_minutes=0.05"])
+def test_a_junit_file_has_the_tests_of_a_run_that_was_cut_off(project: Path, limit: str) -> None:
+    """The record is written there, where no pytest has seen all of it."""
+    Path("test_it.py").write_text(
+        "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)\n"
+        "def test_last(): pass"
+    )
+    job_id = schedule("--junit-xml=junit.xml", "--max-workers", "1", limit)
+    summary = results_of(job_id)["summary"]
+    [suite] = ET.parse("junit.xml").getroot()
+    assert int(suite.get("tests", "")) == summary["total"] == 3
+    bad = int(suite.get("errors", "")) + int(suite.get("failures", ""))
+    assert bad == summary["failed"] + summary["not_run"] > 0
+
+
+def test_sections_that_pytest_does_not_write_are_found() -> None:
+    """By their headings; what a test printed in a failure is none."""
+    log = f"""{" test session starts ":=^80}
+collected 1 item
+{" FAILURES ":=^80}
+=== hello ===
+{" tests coverage ":=^80}
+m.py 75%
+FAIL Required test coverage
+{" slowest 2 durations ":=^80}
+1s
+{" 1 failed in 0.10s ":=^80}
+"""
+    assert sections(log) == {"tests coverage": ["m.py 75%", "FAIL Required test coverage"]}
