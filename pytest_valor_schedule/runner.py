@@ -72,6 +72,7 @@ class Runner:
         )
         self._tell_at = 0.0
         self._reported = False  # by pytest itself, in its JUnit file
+        self._has_begun = False
         self._peak_memory = 0
         self._told: Mapping[str, Any] = {}
 
@@ -83,12 +84,8 @@ class Runner:
             self._begin()
             with lifeline() as held:
                 ending = self._rounds(held)
-        except OSError as error:
-            ending = self._failure(self._why_not_started(error))
-        except UnknownJobError:
-            ending = self._failure("The home was thrown away while the job ran.")
-        except ScheduleError as error:
-            ending = self._failure(str(error))
+        except (OSError, ScheduleError) as error:
+            ending = self._failure(self._why_failed(error))
         self._end(ending)
 
     def _begin(self) -> None:
@@ -98,9 +95,15 @@ class Runner:
         path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
         with closing(Journal(path)) as own:
             own.write({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
+        self._has_begun = True
 
     def _failure(self, explanation: str) -> Ending:
-        return Ending(completed_at=time.time(), outcome=Outcome.ERROR, explanation=explanation)
+        return Ending(
+            completed_at=time.time(),
+            outcome=Outcome.ERROR,
+            explanation=explanation,
+            junit_path=self._job.junit_path,
+        )
 
     def _end(self, ending: Ending) -> None:
         """Write the record, as soon as the disk has room for it."""
@@ -110,14 +113,18 @@ class Runner:
                 completion.complete(self._store, self._job, ending)
                 return
             except UnknownJobError:  # the home was thrown away; the job still gets its record
-                self._store.adopt(Entry(job=self._job, tests=self._tests))
+                self._store.adopt(Entry(job=self._job, tests=self._tests, claim=own_claim()))
             except ScheduleError as error:
                 say(f"{self._job.job_id}: {error}")
                 if time.monotonic() >= deadline:
                     raise  # the dispatcher goes on trying, with less knowledge of the end
             time.sleep(_PAUSE_SECONDS)
 
-    def _why_not_started(self, error: OSError) -> str:
+    def _why_failed(self, error: OSError | ScheduleError) -> str:
+        if self._has_begun and not self._folder.is_dir():
+            return "The home was thrown away while the job ran."
+        if isinstance(error, ScheduleError):
+            return str(error)
         if not Path(self._job.cwd).is_dir():
             return f"The folder {self._job.cwd} is not there any more."
         return f"{self._job.command[0]} could not be started ({error.strerror or error})."
@@ -299,14 +306,19 @@ def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
         time.sleep(_SLOT_POLL_SECONDS)
 
 
+def own_claim() -> str | None:
+    """Return the text by which others know that this process runs a job, and whether it lives."""
+    identity = Identity.of(os.getpid())
+    return identity.to_text() if identity else None
+
+
 def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
     """Make this process the one that runs a job; None if the job is no longer to be run by it."""
-    identity = Identity.of(os.getpid())
     return store.change(
         job_id,
         JobStatus.SCHEDULED,
         if_attempt=attempt,
-        claim=identity.to_text() if identity else None,
+        claim=own_claim(),
         status=JobStatus.RUNNING,
         started_at=time.time(),
         workers=len(held.numbers),

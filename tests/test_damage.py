@@ -144,7 +144,9 @@ def test_a_job_whose_home_is_thrown_away_ends_with_a_record(project: Path, home:
     """It says that there is no result, and its runner has gone."""
     Path("test_gated.py").write_text(GATED)
     job_id = scheduled_id(run_pytest("--schedule"))
-    wait_until(lambda: is_running(job_id), "the job runs")
+    wait_until(
+        lambda: get_job_status(job_id).get("progress", {}).get("running"), "its test is running"
+    )
     home.root.rename(home.root.with_name("away"))  # at once, unlike a removal
     open_gate()
     wait_until(home.record(job_id).exists, "the record is there")
