@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_valor_schedule.attempt import Event, Source
 from pytest_valor_schedule.job import TestOutcome, TestResult
-from pytest_valor_schedule.ledger import SILENT, Ledger
+from pytest_valor_schedule.ledger import Ledger
 
 _CONTROLLER = "controller"
 
@@ -27,7 +27,6 @@ class Account:
         internal_error: The traceback of pytest's own failure, if there was one.
         missing: The node ids of tests that could be run, but were not.
         cut_off: Those of tests that began, and were cut off by the end of the run.
-        silent: Those of tests that the project ran, or left out, without a report.
         changes: How the job's tests differ from those that were scheduled, if they do.
         deaths: What is known of each worker that died.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
@@ -40,7 +39,6 @@ class Account:
     internal_error: str | None = None
     missing: tuple[str, ...] = ()
     cut_off: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
     changes: str | None = None
     deaths: tuple[str, ...] = ()
     exit_code: int | None = None
@@ -72,11 +70,10 @@ def unite(
         internal_error=ledger.internal_error,
         missing=tuple(_missing(ledger, results)),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
-        silent=tuple(each.nodeid for each in results if each.message == SILENT),
         changes=_changes(ledger, tests),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
         exit_code=ledger.exit_code,
-        failed_otherwise=ledger.failed_otherwise,
+        failed_otherwise=ledger.failed_otherwise in ledger.rounds[-1:],
     )
 
 
@@ -87,7 +84,7 @@ def _is_cut_off(result: TestResult) -> bool:
 def _missing(ledger: Ledger, results: Iterable[TestResult]) -> Iterator[str]:
     for result in results:
         known = not ledger.collected or result.nodeid in ledger.collected
-        if result.outcome is TestOutcome.NOT_RUN and known and result.message != SILENT:
+        if result.outcome is TestOutcome.NOT_RUN and known:
             yield result.nodeid
 
 

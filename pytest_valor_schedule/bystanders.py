@@ -8,14 +8,15 @@ the whole run, and throw away what is in use.
 from __future__ import annotations
 
 import re
+import sys
 import types
 from pathlib import Path
 
 import pytest
 
 _ENDS = ("pytest_sessionfinish", "pytest_terminal_summary")
-_OURS = ("_pytest", "xdist", "pytest_valor_schedule", "__main__")
-_OF_TESTS = ("syrupy", "inline_snapshot", "snapshottest", "pytest_snapshot", "testmon")
+_OURS = {"_pytest", "pytest", "xdist", "pytest_valor_schedule", "__main__", ""}
+_OF_TESTS = {"syrupy", "inline_snapshot", "snapshottest", "pytest_snapshot", "testmon"}
 """Plugins that look at what the tests did in their own process."""
 _STREAMS = ("report_log", "allure_report_dir")
 """The options of reports that are written while tests run: by the job, and by nobody else."""
@@ -29,53 +30,52 @@ def leave_streams(config: pytest.Config) -> None:
 
 
 def excuse(config: pytest.Config, *, shows_the_run: bool = False) -> None:
-    """Have the session end without the plugins that have nothing to say of it.
+    """Have the session end without the installed plugins that have nothing to say of it.
+
+    What belongs to the project is not excused: it may have something to tidy up.
 
     Args:
-        config: pytest's; later plugins are not excused.
+        config: pytest's. It is the last moment at which plugins may come and go.
         shows_the_run: Whether the reports of all tests are seen here, so that only those plugins
             do not know the run which look at more than reports.
     """
-    absent = [
-        plugin
-        for plugin in config.pluginmanager.get_plugins()
-        if (_module(plugin).partition(".")[0] in _OF_TESTS if shows_the_run else _foreign(plugin))
-    ]
+    manager = config.pluginmanager
+    terminal = manager.get_plugin("terminalreporter")  # it may be a plugin's own
+    packages = _OF_TESTS if shows_the_run else _installed(manager)
+    absent = [each for each in manager.get_plugins() - {terminal} if _package(each) in packages]
     for name in _ENDS:  # pytest calls its hooks by this object, which has them as attributes
-        setattr(config.hook, name, config.pluginmanager.subset_hook_caller(name, absent))
+        setattr(config.hook, name, manager.subset_hook_caller(name, absent))
 
 
-def _foreign(plugin: object) -> bool:
-    """Whether a plugin is neither pytest's, nor ours, nor a conftest.py, which may tidy up."""
-    if isinstance(plugin, types.ModuleType) and Path(plugin.__file__ or "").name == "conftest.py":
-        return False
-    return _module(plugin).partition(".")[0] not in _OURS
+def _installed(manager: pytest.PytestPluginManager) -> set[str]:
+    """Return the packages of the plugins that were installed, but for pytest's, xdist and ours."""
+    found = {_package(plugin) for plugin, _ in manager.list_plugin_distinfo()}
+    found |= {name for name in map(_package, manager.get_plugins()) if _is_in_site_packages(name)}
+    return found - _OURS
 
 
-def _module(plugin: object) -> str:
-    if isinstance(plugin, types.ModuleType):
-        return plugin.__name__
-    return str(getattr(plugin, "__module__", ""))
+def _is_in_site_packages(package: str) -> bool:
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(Path(file).parts))
 
 
-_HEADING = re.compile(r"^(=+) (.+) (=+)$")
-_LEAST_WIDTH = 40  # of a heading
-_OWN_SECTIONS = re.compile(
-    r"test session starts|FAILURES|ERRORS|X?PASSES|XFAILURES|warnings summary.*|slowest .*durations"
-    r"|short test summary info|.* in \d+\.\d+s.*"
-)
+def _package(plugin: object) -> str:
+    named = "__name__" if isinstance(plugin, types.ModuleType) else "__module__"
+    return str(getattr(plugin, named, "")).partition(".")[0]
 
 
-def sections(log: str) -> dict[str, list[str]]:
-    """Return what a pytest has printed in sections that are not pytest's own: lines by title."""
-    found: dict[str, list[str]] = {}
-    lines: list[str] | None = None
+_HEADING = re.compile(r"([=-])\1{9,} (.+) \1{9,}")
+_OF_COVERAGE = "tests coverage"
+
+
+def coverage(log: str) -> list[str]:
+    """Return what pytest-cov has printed in a job, which measures nothing in a waiting pytest."""
+    found: list[str] = []
+    inside = False
     for line in log.splitlines():
-        heading = _HEADING.fullmatch(line)
-        if heading and len(line) >= _LEAST_WIDTH and abs(len(heading[1]) - len(heading[3])) <= 1:
-            lines = None
-            if not _OWN_SECTIONS.fullmatch(heading[2]):
-                lines = found[heading[2]] = []
-        elif lines is not None:
-            lines.append(line)
+        if heading := _HEADING.fullmatch(line):
+            inside = heading[2] == _OF_COVERAGE
+            found = [] if inside else found  # the last one is that of the whole job
+        if inside:
+            found.append(line)
     return found

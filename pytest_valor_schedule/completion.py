@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import accounting, files, journal, notifying, record, verdict
@@ -123,8 +124,9 @@ def _report(store: JobStore, ended: Job, path: str) -> None:
 
     document = record.read(store.home.record(ended.job_id)) or {}
     try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         files.write_public(path, junit.junit_xml(document))
-    except (ScheduleError, KeyError) as error:
+    except (OSError, ScheduleError, KeyError) as error:
         say(f"{ended.job_id}: The JUnit file was not written: {error}")
 
 

@@ -61,7 +61,8 @@ class Dispatcher:
         job = self._store.get(job_id)  # once more: a runner ends its job before it ends itself
         if job.status is JobStatus.RUNNING:
             self._executor.clean_up(ref)
-            completion.complete(self._store, job, Ending(completed_at=now))
+            ending = Ending(completed_at=now, junit_path=job.junit_path)
+            completion.complete(self._store, job, ending)
 
     def _watch_starts(self, queued: list[Job], now: float) -> None:
         """Notice runners that claimed their job, and those that ended without."""

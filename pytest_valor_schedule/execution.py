@@ -59,6 +59,11 @@ class Exit:
     stopped_at: float | None = None
     stalled: bool = False
 
+    @property
+    def killed(self) -> bool:
+        """Whether somebody else ended it by a signal."""
+        return self.stop is None and self.code is not None and self.code < 0
+
 
 class Execution:
     """Stays with a pytest from its start to the end of its tree.

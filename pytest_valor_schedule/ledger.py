@@ -7,12 +7,12 @@ import signal
 from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule.attempt import Attempt, Event, Source, finished_result
-from pytest_valor_schedule.handshake import ALONE, CONFIRMING
+from pytest_valor_schedule.handshake import CONFIRMING
 from pytest_valor_schedule.job import TestOutcome, TestResult
 
 _UNFINISHED = "was running when the run ended"
 _HUNG, _CUT_OFF = "hung", "cut_off"
-SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
+_SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
 _TEXT_BUDGET = 24 * 1024 * 1024  # characters of tracebacks and output that one record holds
 _TEXT_WITHOUT_BUDGET = 400  # characters of each that are kept when it is used up
 
@@ -28,9 +28,11 @@ class Ledger:
         self.downs: dict[Source, Event] = {}
         self.ended: dict[tuple[str, Source, str], Event] = {}  # by the runner
         self.silent: set[str] = set()
+        self.killers: set[str] = set()
         self.interrupted: dict[Source, str] = {}
         self.exit_code: int | None = None
-        self.failed_otherwise = False
+        self.failed_otherwise: str | None = None  # in which round
+        self.rounds: list[str] = []  # but for those that confirm failures
         self.collection_errors: dict[str, dict[str, str]] = {}
         self.internal_error: str | None = None
         self._budget = _TEXT_BUDGET
@@ -40,6 +42,8 @@ class Ledger:
         round_, _, name = writer.rpartition("-")
         source, current = (round_, name), {}
         again = CONFIRMING in round_
+        if not again and name == "controller":
+            self.rounds.append(round_)
         for event in events:
             kind, nodeid = event["kind"], str(event.get("id", ""))
             if kind == "start" or (kind == "report" and nodeid not in current):
@@ -73,8 +77,8 @@ class Ledger:
         }
 
     def _take_other(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
-        if kind == "silent":
-            self.silent.add(nodeid)
+        if kind in ("silent", "killer"):
+            (self.silent if kind == "silent" else self.killers).add(nodeid)
         elif kind in (_HUNG, _CUT_OFF):
             self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
         elif kind in ("crash", "down"):
@@ -94,7 +98,7 @@ class Ledger:
         elif kind == "internal_error":
             self.internal_error = text
         elif kind == "failed_otherwise":
-            self.failed_otherwise = True
+            self.failed_otherwise = source[0]
 
     def _take_death(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         """Note a worker's death; one after the run was told to stop is no crash."""
@@ -115,14 +119,14 @@ class Ledger:
 
     def _first_result(self, nodeid: str, attempts: Sequence[Attempt]) -> TestResult:
         if not any(attempt.phases for attempt in attempts) and nodeid in self.silent:
-            return TestResult(nodeid=nodeid, outcome=TestOutcome.NOT_RUN, message=SILENT)
+            return TestResult(nodeid=nodeid, outcome=TestOutcome.SKIPPED, message=_SILENT)
         if not attempts:
             return self._never_started(nodeid)
         ended = [each for each in attempts if each.finished and not each.to_rerun]
         results = [finished_result(each) for each in reversed(ended)]
         if not results:
             last = self._unfinished(max(attempts, key=lambda attempt: attempt.moment))
-            results = [_blamed(last) if _died_alone(attempts) else last]
+            results = [_blamed(last) if nodeid in self.killers else last]
         # A node id can be collected twice; then the worse result counts.
         gravest = max(results, key=lambda result: result.outcome.bad)
         reruns = sum(each.reruns + each.to_rerun for each in attempts) or None
@@ -172,11 +176,6 @@ class Ledger:
             message = f"killed its worker {source[1]}{_cause(down or {})}"
             return TestOutcome.CRASHED, message, (down or {}).get("stacks") or None
         return TestOutcome.NOT_RUN, _UNFINISHED, None
-
-
-def _died_alone(attempts: Sequence[Attempt]) -> bool:
-    """Whether the run died again in a test when that was run by itself."""
-    return len(attempts) > 1 and attempts[-1].source[0].endswith(f".{ALONE}")
 
 
 def _blamed(result: TestResult) -> TestResult:

@@ -132,18 +132,32 @@ def _told() -> Handshake | CollectOrder | None:
     return handshake.take(os.environ)
 
 
+def _prepare_controller(config: pytest.Config, told: Handshake) -> None:
+    if told.is_further:
+        config.option.xmlpath = None  # the record is written there at the end
+        _leave_streams(config)
+    config.option.numprocesses = told.workers
+    config.option.maxprocesses = None
+
+
+def _prepare_worker(config: pytest.Config, told: Handshake) -> None:
+    if told.is_further:
+        _leave_streams(config)
+    if told.only is not None:  # what was chosen by the cache then it may not choose now
+        config.option.lf = config.option.failedfirst = False
+        config.option.stepwise_reset = True  # it still has to stop at a failure
+        if told.is_repetition:
+            config.option.stepwise = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Set what xdist and others read before the session begins."""
     told = config.stash.get(_TOLD, None)
     if told is not None and told.is_job:
-        if told.is_further:
-            config.option.xmlpath = None  # the record is written there at the end
-            _leave_streams(config)
-        config.option.numprocesses = told.workers
-        config.option.maxprocesses = None
-    elif (own := _told_as_worker(config)) is not None and own.is_further:
-        _leave_streams(config)
+        _prepare_controller(config, told)
+    elif (own := _told_as_worker(config)) is not None:
+        _prepare_worker(config, own)
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
         # Here already, because xdist starts its loop from this hook.
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
@@ -159,7 +173,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     if _goes_elsewhere(config, told):  # before others open their reports in pytest_configure
         from pytest_valor_schedule import session
 
-        session.leave_streams(config)
+        environment = config.stash[_ENVIRONMENT]
+        certain = told is not None or config.stash.get(_QUEUED_BY_MACHINE, False)
+        session.leave_streams(config, environment, certain=certain)
     return (yield)
 
 
@@ -195,11 +211,7 @@ def _worker_plugin(config: pytest.Config) -> object | None:
         return None
     from pytest_valor_schedule.recorder import WorkerRecorder
 
-    if told.only is not None:  # what was chosen by the cache then may not be what it chooses now
-        config.option.lf = config.option.failedfirst = False
-        config.option.stepwise_reset = True  # it still has to stop at a failure
-        if told.is_repetition:
-            config.option.stepwise = False
+    if told.only is not None:
         from pytest_valor_schedule.selection import Selection
 
         config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")

@@ -90,7 +90,10 @@ def sendable(value: object) -> object:
     if isinstance(value, list | tuple):
         every = [sendable(each) for each in value]
         return every if isinstance(value, list) else tuple(every)
-    if value is None or type(value) in (bool, int, float, bytes):
+    if isinstance(value, set | frozenset):
+        members = {sendable(each) for each in value}
+        return frozenset(members) if isinstance(value, frozenset) else members
+    if value is None or type(value) in (bool, int, float, complex, bytes):
         return value
     if isinstance(value, int | float):  # numpy's floats, or members of an enumeration
         return (int if isinstance(value, int) else float)(value)

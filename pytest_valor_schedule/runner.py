@@ -132,7 +132,7 @@ class Runner:
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
         first = last = self._round(FIRST, self._chosen(), held)
-        self._reported = first.code is not None and first.code >= 0 and first.stop is None
+        self._reported = first.code is not None and not first.killed and first.stop is None
         why = None
         if first.stop is None:
             account = completion.account(self._store, self._job)
@@ -154,14 +154,24 @@ class Runner:
 
     def _again(self, account: Account, first: Exit, held: int) -> Exit:
         """Run what is missing once more; what may have killed the run last, and one by one."""
-        killed = first.code is not None and first.code < 0
-        suspects = set(account.cut_off) if killed else set()
-        last = first
+        suspects = account.cut_off if first.killed else ()
+        last = None
         if others := [each for each in account.missing if each not in suspects]:
             last = self._round(AGAIN, others, held)
-        if suspects and last.stop is None:
-            last = self._round(ALONE, list(suspects), held, workers=1)
-        return last
+        for number, nodeid in enumerate(suspects, 1):
+            if last is not None and last.stop is not None:
+                break
+            alone = self._round(f"{ALONE}{number}", [nodeid], held, workers=1)
+            if alone.killed:
+                self._blame(nodeid)
+            last = alone if last is None or alone.stop is not None or not last.code else last
+        return last or first
+
+    def _blame(self, nodeid: str) -> None:
+        """Write down that a test killed the run also when it was run alone."""
+        path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
+        with suppress(OSError), closing(Journal(path)) as own:
+            own.write({"kind": "killer", "id": nodeid})
 
     def _why_again(self, account: Account, first: Exit) -> str:
         count = len(account.missing)

@@ -23,9 +23,11 @@ class Selection:
 
         What another plugin leaves out by what it remembers is put back.
         """
-        chosen = {item: None for item in items if item.nodeid in self._wanted}
+        # By identity: what an item is equal to hangs on its id, which xdist may change.
+        chosen = {id(item): item for item in items if item.nodeid in self._wanted}
         yield
-        others = [item for item in items if item not in chosen]
-        items[:] = dict.fromkeys([*(item for item in items if item in chosen), *chosen])
+        others = [item for item in items if id(item) not in chosen]
+        kept = {id(item): item for item in items if id(item) in chosen}
+        items[:] = {**kept, **chosen}.values()
         if others:
             config.hook.pytest_deselected(items=others)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from sys import executable, orig_argv
@@ -89,10 +90,19 @@ def scheduling(
     return Submitter(home, _order(config, environment), request, limits, wait)
 
 
-def leave_streams(config: pytest.Config) -> None:
-    """Before other plugins open the reports that the job writes: keep them from it."""
-    if not _refusal(config):
-        bystanders.leave_streams(config)
+def leave_streams(config: pytest.Config, environment: Mapping[str, str], *, certain: bool) -> None:
+    """Before other plugins open the reports that the job writes: keep them from it.
+
+    Args:
+        config: pytest's.
+        environment: The one that this pytest was started with.
+        certain: Whether the run goes to the background whatever the settings say.
+    """
+    with contextlib.suppress(ScheduleError):  # which is told later
+        sources = Sources(config, environment, Home.find(environment).settings())
+        certain = certain or config.option.schedule or config.option.schedule_wait
+        if (certain or settings.is_on(sources.setting("schedule"))) and not _refusal(config):
+            bystanders.leave_streams(config)
 
 
 def _refusal(config: pytest.Config) -> str | None:
@@ -167,7 +177,8 @@ def _junit_path(config: pytest.Config) -> str | None:
     named = config.stash[_JUNIT_PATH]
     if not named:
         return None
-    return str(config.invocation_params.dir / Path(os.path.expandvars(named)).expanduser())
+    path = os.path.expanduser(os.path.expandvars(named))  # noqa: PTH111  # it never raises
+    return str(config.invocation_params.dir / path)
 
 
 def _random_seed(option: object) -> int | None:
@@ -197,10 +208,14 @@ def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, A
 class _Guest:
     """What a pytest has that runs no test itself."""
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_unconfigure(self) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_unconfigure(self) -> Iterator[None]:
         """Let somebody have the terminal back: there is no garbage of tests to be searched for."""
         gc.freeze()
+        try:
+            yield
+        finally:
+            gc.unfreeze()  # it may be a program, which goes on
 
 
 class Collector(_Guest):
@@ -306,10 +321,8 @@ class Submitter(_Guest):
         if record is None:
             return
         output = self._home.output(record["job_id"])
-        for title, lines in bystanders.sections(files.tail(output, _LOOKED_AT_BYTES)).items():
-            terminalreporter.section(title)
-            for line in lines:
-                terminalreporter.write_line(rendering.plain(line))
+        for line in bystanders.coverage(files.tail(output, _LOOKED_AT_BYTES)):
+            terminalreporter.write_line(rendering.plain(line))
         more = record["summary"].get("flaky") or record.get("explanation")
         if more or record.get("outcome") not in _TOLD_BY_TESTS:
             terminalreporter.section("valor-schedule")

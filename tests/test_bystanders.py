@@ -10,11 +10,18 @@ import pytest
 from scheduled import results_of, run_pytest, schedule, scheduled_id
 
 from pytest_valor_schedule import schedule_tests
-from pytest_valor_schedule.bystanders import sections
+from pytest_valor_schedule.bystanders import coverage
 
 PLUGIN = """
-import json, os, pathlib
+import json, os, pathlib, sys
+import pytest
+from _pytest.terminal import TerminalReporter
 seen = []
+class Reporter(TerminalReporter): "As pytest-sugar has one."
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if config.pluginmanager.unregister(name="terminalreporter"):
+        config.pluginmanager.register(Reporter(config, sys.stdout), "terminalreporter")
 def pytest_runtest_logreport(report):
     if report.when == "call":
         seen.append(report.outcome)
@@ -39,11 +46,14 @@ def test_flaky():
 
 @pytest.fixture
 def reporter(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with a plugin that writes a report, and the report."""
+    """A project with an installed plugin that writes a report, and the report."""
+    folder = project / "site-packages"  # by which an installed one is known
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     Path("reporter.py").write_text(PLUGIN)
     Path("test_it.py").write_text(FLAKY)
-    monkeypatch.setenv("PYTHONPATH", str(project))
-    return project / "report.json"
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return folder / "report.json"
 
 
 @pytest.mark.usefixtures("no_dispatcher")
@@ -52,6 +62,7 @@ def test_who_only_collects_writes_no_report(reporter: Path) -> None:
     reporter.write_text("of before")
     done = run_pytest("--schedule", "-p", "reporter")
     assert (done.returncode, "what was seen" in done.stdout) == (0, False)
+    assert "2 scheduled in " in done.stdout
     assert schedule_tests("pytest -p reporter")["test_count"] == 2
     assert reporter.read_text() == "of before"
 
@@ -70,10 +81,9 @@ def test_a_report_is_of_the_whole_run(reporter: Path) -> None:
 
 def test_who_looks_at_more_than_reports_does_not_end_a_waiting_session(reporter: Path) -> None:
     """A plugin for snapshots would throw away those that no test has used here."""
-    Path("reporter.py").rename("snapshottest.py")
+    plugin = Path("snapshottest.py")
     job = "VALOR_SCHEDULE_JOB_ID"
-    text = Path("snapshottest.py").read_text()
-    Path("snapshottest.py").write_text(text.replace("report.json", f"{{os.environ.get('{job}')}}"))
+    plugin.write_text(PLUGIN.replace("report.json", f"{{os.environ.get('{job}')}}"))
     waited = run_pytest("--schedule-wait", "-p", "snapshottest", "-k", "good")
     assert waited.returncode == 0
     assert Path(scheduled_id(waited)).exists()
@@ -113,17 +123,32 @@ def test_a_junit_file_has_the_tests_of_a_run_that_was_cut_off(project: Path, lim
     assert bad == summary["failed"] + summary["not_run"] > 0
 
 
-def test_sections_that_pytest_does_not_write_are_found() -> None:
-    """By their headings; what a test printed in a failure is none."""
-    log = f"""{" test session starts ":=^80}
-collected 1 item
-{" FAILURES ":=^80}
+def test_a_run_by_hand_keeps_its_reports(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the project has its runs scheduled, this one is not."""
+    Path("pytest.ini").write_text("[pytest]\nvalor_schedule_schedule = true")
+    Path("conftest.py").write_text(
+        "def pytest_addoption(parser): parser.addoption('--report-log')\n"
+        "def pytest_report_header(config): return f'to {config.option.report_log}'"
+    )
+    Path("test_it.py").write_text("def test_it(): pass")
+    assert "to None" in run_pytest("--report-log=log").stdout
+    monkeypatch.setenv("VALOR_SCHEDULE_SCHEDULE", "0")
+    assert "to log" in run_pytest("--report-log=log").stdout
+
+
+def test_the_coverage_of_a_job_is_found_in_its_log() -> None:
+    """The last one, by its heading; what comes after it is of others."""
+    rounds = [
+        f"""{" FAILURES ":=^80}
 === hello ===
 {" tests coverage ":=^80}
-m.py 75%
+m.py {percent}%
 FAIL Required test coverage
+{" Generated html report ":-^80}
 {" slowest 2 durations ":=^80}
 1s
-{" 1 failed in 0.10s ":=^80}
 """
-    assert sections(log) == {"tests coverage": ["m.py 75%", "FAIL Required test coverage"]}
+        for percent in (50, 75)
+    ]
+    expected = [f"{' tests coverage ':=^80}", "m.py 75%", "FAIL Required test coverage"]
+    assert coverage("".join(rounds)) == expected

@@ -156,6 +156,7 @@ def test_a_job_whose_home_is_thrown_away_ends_with_a_record(project: Path, home:
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "its runner has gone")
 
 
+@pytest.mark.usefixtures("one_slot")
 def test_a_job_whose_environment_is_lost_ends_with_a_reason(project: Path, home: Home) -> None:
     """What cannot run any more says so, with every test in its record."""
     project.joinpath("test_gated.py").write_text(GATED)

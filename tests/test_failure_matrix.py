@@ -257,7 +257,7 @@ ROWS = [
     Row(
         name="protocol-without-a-report",
         conftest="def pytest_runtest_protocol(item):\n    return item.name == 'test_bad' or None",
-        bad="not_run",
+        bad="skipped",
         message="nothing was reported of it",
         workers=1,
     ),
