@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ def leave_streams(config: pytest.Config) -> None:
     for name in _STREAMS:
         if hasattr(config.option, name):
             setattr(config.option, name, None)
+
+
+def leave_cache(config: pytest.Config) -> None:
+    """Let --lf and its like not write down here what failed and what did not."""
+    dismiss(config, ("lfplugin", "nfplugin", "stepwiseplugin"))
+
+
+def dismiss(config: pytest.Config, names: Iterable[str]) -> None:
+    """Unregister the plugins of these names that there are."""
+    for name in names:
+        if config.pluginmanager.has_plugin(name):
+            config.pluginmanager.unregister(name=name)
 
 
 def excuse(config: pytest.Config, *, shows_the_run: bool = False) -> None:

@@ -230,7 +230,9 @@ def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) ->
         config.pluginmanager.register(placement, "valor_schedule_placement")
         config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
         if told.is_repetition:
-            _leave_cache_alone(config)
+            from pytest_valor_schedule import bystanders
+
+            bystanders.leave_cache(config)  # what is only run again is not to tell --lf it passed
         _use_forks(config)
         return Overseer(config, told)
     if not _goes_elsewhere(config, told):
@@ -250,13 +252,6 @@ def _goes_elsewhere(config: pytest.Config, told: Handshake | CollectOrder | None
         return not told.is_job
     asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
     return asked_for or config.stash.get(_QUEUED_BY_MACHINE, False)
-
-
-def _leave_cache_alone(config: pytest.Config) -> None:
-    """Keep what is only run again from telling --lf that it passed."""
-    for name in ("lfplugin", "nfplugin", "stepwiseplugin"):
-        if config.pluginmanager.has_plugin(name):
-            config.pluginmanager.unregister(name=name)
 
 
 def _use_forks(config: pytest.Config) -> None:

@@ -26,6 +26,7 @@ from pytest_valor_schedule import (
     verdict,
 )
 from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.claiming import claim, own_claim, take_slots
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.entry import Entry
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
@@ -33,20 +34,17 @@ from pytest_valor_schedule.execution import Execution, Exit, Limits
 from pytest_valor_schedule.handshake import AGAIN, ALONE, CONFIRMING, FIRST, Handshake
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
+from pytest_valor_schedule.job import Job, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.slots import Held, Holder
+from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
 
 PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
 _PAUSE_SECONDS = 1.0
-_SLOT_POLL_SECONDS = 0.02
-_ALL_SLOTS_SECONDS = 2.0
 _MOST_CONFIRMED = 50  # failures; where more fail it is not by chance
 _NICE_OF_LOW = 10
 _END_PATIENCE_SECONDS = 3600.0
@@ -294,46 +292,6 @@ class Runner:
             self._told = counts
             with suppress(ScheduleError):
                 self._store.set_progress(self._job.job_id, counts)
-
-
-def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
-    """Wait for the slots that the dispatcher granted; None if the job is no longer to be run.
-
-    They can still be held by processes that are about to end.
-    """
-    give_in_at = time.monotonic() + _ALL_SLOTS_SECONDS
-    while True:
-        job = store.get(job_id)
-        if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
-            return None
-        wanted = job.workers or job.workers_wanted
-        # What was free may have gone to somebody who started pytest by hand.
-        least = wanted if time.monotonic() < give_in_at else 1
-        count = max(wanted, slots.total_or_cpus(store.home))
-        held = slots.take(store.home, wanted, count, Holder(job_id=job_id), least)
-        if held is not None:
-            return held
-        time.sleep(_SLOT_POLL_SECONDS)
-
-
-def own_claim() -> str | None:
-    """Return the text by which others know that this process runs a job, and whether it lives."""
-    identity = Identity.of(os.getpid())
-    return identity.to_text() if identity else None
-
-
-def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
-    """Make this process the one that runs a job; None if the job is no longer to be run by it."""
-    return store.change(
-        job_id,
-        JobStatus.SCHEDULED,
-        if_attempt=attempt,
-        claim=own_claim(),
-        status=JobStatus.RUNNING,
-        started_at=time.time(),
-        workers=len(held.numbers),
-        slots=held.numbers,
-    )
 
 
 def serve(home: Home, job_id: str, attempt: int) -> None:

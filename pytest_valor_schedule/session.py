@@ -35,7 +35,6 @@ from pytest_valor_schedule.request import Request, changed
 from pytest_valor_schedule.submission import Receipt
 
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
-_CACHE_PLUGINS = ("lfplugin", "nfplugin", "stepwiseplugin")
 _LOOKED_AT_BYTES = 256 * 1024  # of a log, for what plugins have printed at its end
 _TOLD_BY_TESTS = (Outcome.PASSED, Outcome.FAILED)
 _JUNIT_PATH = pytest.StashKey[str | None]()
@@ -141,16 +140,7 @@ def _do_not_run_here(config: pytest.Config, *, shows_the_run: bool = False) -> N
     if not shows_the_run:
         config.option.xmlpath = None  # the report file is the job's to write
     bystanders.leave_streams(config)
-    for name in _MEASURING_PLUGINS:
-        if config.pluginmanager.has_plugin(name):
-            config.pluginmanager.unregister(name=name)
-
-
-def _leave_cache_alone(config: pytest.Config) -> None:
-    """Keep --lf and its like from writing down that nothing failed here: the job knows."""
-    for name in _CACHE_PLUGINS:
-        if config.pluginmanager.has_plugin(name):
-            config.pluginmanager.unregister(name=name)
+    bystanders.dismiss(config, _MEASURING_PLUGINS)
 
 
 def _collection(
@@ -237,7 +227,7 @@ class Collector(_Guest):
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         if _collection_failed(session):
             return None  # pytest says so
-        _leave_cache_alone(session.config)
+        bystanders.leave_cache(session.config)  # the job knows what failed
         bystanders.excuse(session.config)
         found = _collection(session, self._limits, self._refusal)
         if self._request:
@@ -280,7 +270,7 @@ class Submitter(_Guest):
             return None  # pytest says so
         if not session.items:
             return True
-        _leave_cache_alone(session.config)
+        bystanders.leave_cache(session.config)  # the job knows what failed
         bystanders.excuse(session.config, shows_the_run=self._wait)
         try:
             wanted = dataclasses.asdict(self._request)

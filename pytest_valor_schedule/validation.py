@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -95,5 +94,7 @@ def strangers(machine: Mapping[str, Any]) -> list[str]:
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
+    import difflib  # here, because few need it
+
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; {close[0]} is one" if close else ""
