@@ -468,3 +468,14 @@ def test_a_lost_line_never_makes_a_test_look_better(
     for seen in _united(list(truth), {"gw0": kept}).results:
         unknown = seen.outcome is TestOutcome.NOT_RUN
         assert unknown or seen.outcome.bad or seen.outcome is truth[seen.nodeid]
+
+
+@pytest.mark.parametrize(
+    ("round_", "counts"), [("1.1", False), ("1.2", True), ("1.confirm1", False)]
+)
+def test_what_a_plugin_found_counts_if_it_was_found_at_last(round_: str, counts: bool) -> None:
+    """A coverage that a first round missed may be reached by the second."""
+    found = [{"kind": "failed_otherwise"}]
+    rounds = ("1.1", "1.2", "1.confirm1")
+    journals = [(f"{each}-controller", found if each == round_ else []) for each in rounds]
+    assert unite(["a"], journals).failed_otherwise is counts
