@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 import time
 from pathlib import Path
 
-from pytest_valor_schedule import completion, policy, processes, pruning
+from pytest_valor_schedule import completion, policy, processes, pruning, service
 from pytest_valor_schedule.bell import Bell
 from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
@@ -160,23 +161,36 @@ def _anything_to_do(home: Home) -> bool:
 
 
 def main() -> None:
-    """Serve the home that the command line names until there is nothing to do."""
+    """Serve the home that the command line names until there is nothing to do.
+
+    A second argument is the descriptor of the lock that keeps others from starting one too.
+    """
     from filelock import FileLock, Timeout  # here, because it takes long and submitters come by
 
     home = Home(Path(sys.argv[1]))
+    starting = [int(each) for each in sys.argv[2:]]
     processes.become_subreaper()
     lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
-        except Timeout:
-            return  # another one serves
+        except Timeout:  # another one serves, or did until now
+            _close(starting)
+            if service.is_running(home) or not _anything_to_do(home):
+                return
+            continue
+        _close(starting)
         try:
             _serve(home)
         finally:
             lock.release()
         if not _anything_to_do(home):
             return
+
+
+def _close(handles: list[int]) -> None:
+    while handles:
+        os.close(handles.pop())
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ class Home:
         return self.schedule / "dispatcher.lock"
 
     @property
+    def starting_lock(self) -> Path:
+        """The lock that a dispatcher has from its start until it has the other, or gives up."""
+        return self.schedule / "starting.lock"
+
+    @property
     def dispatcher_log(self) -> Path:
         """What the dispatcher and the runners say."""
         return self.schedule / "dispatcher.log"

@@ -55,13 +55,15 @@ def start_detached(
     folder: Path,
     log: Path,
     environment: Mapping[str, str] | None = None,
+    inherited: Collection[int] = (),
 ) -> None:
     """Start a module of this package that outlives this process and its terminal.
 
     It forks at its very start, so that it is no child of ours and ends with nobody.
     """
     code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
-    process = _start([sys.executable, "-P", "-c", code, *arguments], folder, log, environment)
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    process = _start(command, folder, log, environment, inherited)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
 

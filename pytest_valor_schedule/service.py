@@ -20,13 +20,19 @@ def ensure_running(home: Home) -> None:
     """Start a dispatcher unless one runs.
 
     To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
-    goes looks at the queue once more after it has let go of the lock.
+    goes, or gives up, looks at the queue once more after it has let go of its locks.
     """
-    if _inside_job_of(home):
+    if _inside_job_of(home) or is_running(home):
         return
-    if not is_running(home):
-        arguments = [str(home.root)]
-        processes.start_detached("dispatcher", arguments, home.schedule, home.dispatcher_log)
+    starting = locks.try_exclusive(home.starting_lock)
+    if starting is None:  # another one has just been started, and only imports take their time
+        return
+    try:
+        arguments = [str(home.root), str(starting)]
+        log = home.dispatcher_log
+        processes.start_detached("dispatcher", arguments, home.schedule, log, inherited=[starting])
+    finally:
+        os.close(starting)
 
 
 def look_after(store: JobStore) -> None:

@@ -115,7 +115,7 @@ def test_everything_lies_inside_the_home(home: Home) -> None:
     """No file of a queue is outside of its home."""
     files = (
         *(home.results, home.schedule, home.database, home.config),
-        *(home.dispatcher_lock, home.dispatcher_log),
+        *(home.dispatcher_lock, home.starting_lock, home.dispatcher_log),
         *(home.record("j"), home.job_folder("j"), home.output("j")),
     )
     assert len(set(files)) == len(files)
