@@ -15,12 +15,14 @@ from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, list_jobs, locks, processes, service
+from pytest_valor_schedule import cancel_job, list_jobs, locks, processes, service, slots
 from pytest_valor_schedule.home import Home
 
 pytest_plugins = ["pytester"]
 
 MARK = "SUITE_THAT_STARTED_THIS"
+OWN_HOME = {"no_dispatcher", "ended", "small_disk"}
+"""The fixtures that need a home in which nothing was before."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,34 +37,53 @@ def no_process_left() -> Iterator[str]:
         wait_until(lambda: not processes_marked(f"{MARK}={mark}"), "every process has ended")
 
 
+@pytest.fixture(scope="session")
+def home_in_use(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iterator[Path]:
+    """A home for many tests, whose dispatcher stays, as on a machine that is in use."""
+    folder = tmp_path_factory.mktemp("in_use") / "home"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)  # which ends its dispatcher
+
+
 @pytest.fixture(autouse=True)
 def home(
+    request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     no_process_left: str,
 ) -> Iterator[Home]:
-    """An empty VALOR_HOME; at the end its jobs are cancelled and its dispatcher has gone."""
+    """An empty VALOR_HOME; at the end its jobs are cancelled and its dispatcher has gone.
+
+    With the mark home_in_use it is one that has had other jobs, and its dispatcher stays.
+    """
+    in_use = _is_in_use(request)
     for name in list(os.environ):
         if name.startswith("VALOR_SCHEDULE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv(MARK, no_process_left)
     folder = tmp_path_factory.mktemp("valor") / "home"
+    if in_use:
+        folder = request.getfixturevalue("home_in_use")
     monkeypatch.setenv("VALOR_HOME", str(folder))
-    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0.3")
-    monkeypatch.setenv("VALOR_SCHEDULE_SLOTS", "2")
+    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "60" if in_use else "0.3")
+    _set_slots(Home(folder), monkeypatch, 2, in_use=in_use)
     # Its import takes as long as all the rest of a small pytest, four times for each job.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     home = Home(folder)
     yield home
     if home.database.exists():
         monkeypatch.setenv("VALOR_HOME", str(folder))
-        _end_everything(home)
+        _end_jobs(home)
+        if in_use:
+            wait_until(lambda: not slots.holders(home, 2), "all runners have gone")
+        else:
+            wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
 
 
 @pytest.fixture
-def one_slot(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def one_slot(home: Home, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine has one worker slot, so that one job runs at a time."""
-    monkeypatch.setenv("VALOR_SCHEDULE_SLOTS", "1")
+    _set_slots(home, monkeypatch, 1, in_use=_is_in_use(request))
 
 
 @pytest.fixture
@@ -122,11 +143,25 @@ def test_one(number): assert number != 1
 """
 
 
-def _end_everything(home: Home) -> None:
-    for job in list_jobs(limit=1000).get("jobs", ()):
-        if job["status"] in ("scheduled", "running"):
+def _is_in_use(request: pytest.FixtureRequest) -> bool:
+    marked = request.node.get_closest_marker("home_in_use") is not None
+    return marked and not OWN_HOME & set(request.fixturenames)
+
+
+def _set_slots(home: Home, patch: pytest.MonkeyPatch, number: int, *, in_use: bool) -> None:
+    """Set it where also a dispatcher that is there already looks."""
+    if in_use:
+        home.make()
+        home.config.write_text(f"slots = {number}\n")
+    else:
+        patch.setenv("VALOR_SCHEDULE_SLOTS", str(number))
+
+
+def _end_jobs(home: Home) -> None:
+    for status in ("scheduled", "running"):
+        for job in list_jobs(status, limit=1000).get("jobs", ()):
             cancel_job(job["job_id"])
-    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
+    home.config.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -187,6 +187,7 @@ def test_cancel_takes_a_job_out_of_the_queue(project: Path, home: Home) -> None:
     assert record_of(home, waiting)["status"] == "cancelled"
 
 
+@pytest.mark.home_in_use
 def test_cancel_ends_a_running_job_and_keeps_its_results(project: Path) -> None:
     """When cancel_job returns, the partial results are there and it cannot be cancelled again."""
     Path("test_a.py").write_text(SLOW)
@@ -211,6 +212,7 @@ def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
     assert "timeout_seconds is -1" in wait_for_job(job_id, -1)["error"]
 
 
+@pytest.mark.home_in_use
 @pytest.mark.usefixtures("one_slot")
 def test_priority_beats_age(project: Path) -> None:
     """Of the waiting jobs the high one starts first, then normal, then low."""
@@ -252,6 +254,7 @@ def test_specification_may_set_variables_and_quote(
     assert results_of(again["job_id"])["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 def test_user_s_own_n_is_superseded(project: Path) -> None:
     """-n in the command gives way to max_workers, however it is written."""
     Path("test_a.py").write_text(
@@ -262,6 +265,7 @@ def test_user_s_own_n_is_superseded(project: Path) -> None:
     assert results_of(answer["job_id"])["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 def test_cwd_is_where_the_job_runs(project: Path) -> None:
     """With cwd the specification is read and run there."""
     Path("other").mkdir()

@@ -67,6 +67,7 @@ def test_who_only_collects_writes_no_report(reporter: Path) -> None:
     assert reporter.read_text() == "of before"
 
 
+@pytest.mark.home_in_use
 def test_a_report_is_of_the_whole_run(reporter: Path) -> None:
     """What is run again replaces no report, and who waits sees all."""
     job_id = schedule("-p", "reporter", "--confirm-failures", "1")
@@ -79,6 +80,7 @@ def test_a_report_is_of_the_whole_run(reporter: Path) -> None:
     assert json.loads(reporter.read_text()) == ["passed", "passed"]
 
 
+@pytest.mark.home_in_use
 def test_who_looks_at_more_than_reports_does_not_end_a_waiting_session(reporter: Path) -> None:
     """A plugin for snapshots would throw away those that no test has used here."""
     plugin = Path("snapshottest.py")
@@ -90,6 +92,7 @@ def test_who_looks_at_more_than_reports_does_not_end_a_waiting_session(reporter:
     assert not Path("None").exists()
 
 
+@pytest.mark.home_in_use
 def test_what_plugins_find_is_no_flaky_test(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flaky tests may pass, but not what else made the run fail."""
     Path("test_it.py").write_text(FLAKY)
@@ -108,6 +111,7 @@ def test_what_plugins_find_is_no_flaky_test(project: Path, monkeypatch: pytest.M
     assert "What failed passed when it was run again" in results["explanation"]
 
 
+@pytest.mark.home_in_use
 @pytest.mark.parametrize("limit", ["--timeout-minutes=0.05", "-ovalor_schedule_stall_minutes=0.05"])
 def test_a_junit_file_has_the_tests_of_a_run_that_was_cut_off(project: Path, limit: str) -> None:
     """The record is written there, where no pytest has seen all of it."""

@@ -18,6 +18,7 @@ MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2"
 SLOW = "import time\ndef test_slow(): time.sleep(60)"
 
 
+@pytest.mark.home_in_use
 def test_a_job_from_start_to_results(project: Path) -> None:
     """All commands tell of the same job, by default the newest of this folder."""
     Path("test_a.py").write_text(MIXED)
@@ -47,6 +48,7 @@ def test_json_is_what_the_api_returns(ended: str) -> None:
     assert json.loads(failed.stdout)["status"] == "completed"
 
 
+@pytest.mark.home_in_use
 def test_cancelled_job_makes_wait_return_130(project: Path) -> None:
     """A cancel ends a running job, and whoever waits for it gets 130."""
     Path("test_a.py").write_text(SLOW)
@@ -57,6 +59,7 @@ def test_cancelled_job_makes_wait_return_130(project: Path) -> None:
     assert run_tool("wait", job_id).returncode == 130
 
 
+@pytest.mark.home_in_use
 def test_timed_out_job_makes_wait_return_124(project: Path) -> None:
     """Whoever waits for a job that its time limit ended gets 124."""
     Path("test_a.py").write_text(SLOW)
@@ -127,6 +130,7 @@ def test_closed_pipe_is_no_crash(ended: str, home: Home) -> None:
     assert (done.stdout, done.stderr) == ("{", "")
 
 
+@pytest.mark.home_in_use
 def test_control_characters_do_not_reach_the_terminal(project: Path) -> None:
     """What a test says is shown with its escape codes escaped."""
     Path("test_a.py").write_text("def test_one(): raise RuntimeError('\\x1b[31mred\\x07')")

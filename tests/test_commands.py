@@ -76,12 +76,13 @@ def _run_here(text: str) -> str:
     return job_id
 
 
+@pytest.mark.home_in_use
 def test_run_hands_over_and_waits(project: Path) -> None:
     """Options before pytest's arguments are ours, the exit code is the run's."""
     Path("test_it.py").write_text(MIXED)
     done = run_tool("run", "--priority=high", "--max-workers", "1", "--wait", "-k", "good", "-v")
     assert done.returncode == 0, done.stdout + done.stderr
-    [job] = list_jobs()["jobs"]
+    job = list_jobs()["jobs"][0]
     assert (job["priority"], job["max_workers"], job["test_count"]) == ("high", 1, 1)
     assert job["specification"] == "pytest -k good -v"
     assert run_tool("run", "--wait").returncode == 1
@@ -97,7 +98,7 @@ def test_run_heeds_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     monkeypatch.setenv("VALOR_SCHEDULE_MAX_WORKERS", "4")
     assert run_tool("run", "--timeout-minutes", "3").returncode == 0
-    [job] = list_jobs()["jobs"]
+    job = list_jobs()["jobs"][0]
     assert (job["priority"], job["max_workers"], job["timeout_minutes"]) == ("low", 4, 3)
 
 
@@ -115,6 +116,7 @@ def test_run_says_what_is_wrong(project: Path) -> None:
     assert list_jobs()["total"] == 0
 
 
+@pytest.mark.home_in_use
 def test_two_runs_are_compared(project: Path) -> None:
     """Diff names what fails newly, what is fixed and what is new, and results mark it."""
     before = _run_here(MIXED)
@@ -137,6 +139,7 @@ def test_two_runs_are_compared(project: Path) -> None:
     assert "STILL FAILING test_it.py::test_good" in run_tool("diff").stdout
 
 
+@pytest.mark.home_in_use
 def test_only_what_failed_is_run_again(project: Path) -> None:
     """Rerun --failed schedules the bad tests of a job and no other."""
     first = _run_here(MIXED)
@@ -170,6 +173,7 @@ def test_results_in_every_form(ended: str, tmp_path: Path) -> None:
     assert [part.tag for part in cases[1]] == ["failure"]
 
 
+@pytest.mark.home_in_use
 def test_many_failures_are_few_lines(project: Path) -> None:
     """A coding agent gets at most 60 lines, and how to get the rest."""
     Path("test_it.py").write_text(
@@ -205,6 +209,7 @@ def test_a_record_alone_is_enough_for_a_replay(ended: str, home: Any) -> None:
     assert "1 failed, 2 passed in " in done.stdout
 
 
+@pytest.mark.home_in_use
 def test_a_log_is_followed_to_its_end(project: Path) -> None:
     """Follow prints while the job runs, and ends with its exit code."""
     Path("test_it.py").write_text(GATED)
@@ -300,6 +305,7 @@ def long_job(project: Path) -> str:
     return job_id
 
 
+@pytest.mark.home_in_use
 @pytest.mark.parametrize("columns", [80, 40])
 def test_watch_fits_into_the_terminal(long_job: str, columns: int) -> None:
     """It refreshes in place, no line is wider than the terminal, and Ctrl-C leaves it clean."""
@@ -318,6 +324,7 @@ def test_watch_fits_into_the_terminal(long_job: str, columns: int) -> None:
     assert terminal.shown.endswith("\x1b[?25h\x1b[?1049l")
 
 
+@pytest.mark.home_in_use
 def test_watch_without_a_terminal_prints_lines(long_job: str) -> None:
     """Into a pipe, or where lines cannot be overwritten, it prints what changes, to the end."""
     command = [sys.executable, "-m", "pytest_valor_schedule", "watch"]

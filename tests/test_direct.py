@@ -34,11 +34,16 @@ def test_slot(number, schedule_slot, worker_id):
 """
 
 
+def _configure(home: Home, line: str) -> None:
+    with home.config.open("a") as file:
+        print(line, file=file)
+
+
 @pytest.fixture
 def sharing(home: Home) -> Home:
     """A machine on which runs by hand share the slots."""
     home.make()
-    home.config.write_text('direct_runs = "share"')
+    _configure(home, 'direct_runs = "share"')
     return home
 
 
@@ -85,11 +90,14 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
             quiet, pipe = subprocess.DEVNULL, subprocess.PIPE
             run = subprocess.Popen(command, stdout=quiet, stderr=pipe, text=True)
-            return stack.enter_context(run)
+            stack.enter_context(run)
+            stack.callback(run.kill)  # should the test fail while it runs
+            return run
 
         yield start
 
 
+@pytest.mark.home_in_use
 @pytest.mark.parametrize(("arguments", "taken"), [((), [0]), (("-n", "2"), [0, 1])])
 def test_others_hold_what_they_use(
     project: Path,
@@ -149,6 +157,7 @@ def test_what_is_no_run_for_the_machine_is_left_alone(
     assert nothing_scheduled()
 
 
+@pytest.mark.home_in_use
 def test_a_run_inside_of_a_run_takes_no_further_slot(
     project: Path, sharing: Home, one_slot: None
 ) -> None:
@@ -164,11 +173,12 @@ def test_a_run_inside_of_a_run_takes_no_further_slot(
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 @pytest.mark.parametrize(("body", "code"), [("pass", 0), ("assert False", 1)])
 def test_a_machine_may_queue_all_runs(project: Path, home: Home, body: str, code: int) -> None:
     """A plain pytest waits for its job, shows the results and returns its exit code."""
     home.make()
-    home.config.write_text('direct_runs = "queue"')
+    _configure(home, 'direct_runs = "queue"')
     Path("test_it.py").write_text(f"def test_it(): {body}")
     done = run_pytest()
     assert done.returncode == code

@@ -37,6 +37,7 @@ def _run(*arguments: str) -> str:
     return job_id
 
 
+@pytest.mark.home_in_use
 def test_what_was_slow_comes_first_the_next_time(project: Path, home: Home) -> None:
     """At first as collected, then the longest first, unless the project wants it otherwise."""
     Path("test_it.py").write_text(LAST_IS_SLOW)
@@ -48,6 +49,7 @@ def test_what_was_slow_comes_first_the_next_time(project: Path, home: Home) -> N
     assert _order_of(_run(*one, "-o", "valor_schedule_order=collected")) == list("012345")
 
 
+@pytest.mark.home_in_use
 def test_a_worker_that_does_not_pay_is_not_started(project: Path, home: Home) -> None:
     """Tests that take less than the start of a second worker get one; the record says so."""
     Path("test_it.py").write_text("def test_1(): pass\ndef test_2(): pass")
@@ -56,6 +58,7 @@ def test_a_worker_that_does_not_pay_is_not_started(project: Path, home: Home) ->
     assert (second["workers"], second["useful_workers"]) == (1, 1)
 
 
+@pytest.mark.home_in_use
 def test_a_scheduler_of_the_project_comes_first(project: Path) -> None:
     """Whoever writes the hook of xdist in a conftest.py means it."""
     Path("conftest.py").write_text(

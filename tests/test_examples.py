@@ -25,6 +25,7 @@ def examples(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT / "examples", tmp_path / "examples")
 
 
+@pytest.mark.home_in_use
 def test_shop_is_scheduled_by_pytest(examples: Path, home: Home) -> None:
     """`pytest --schedule` in examples/shop uses the project's defaults and passes."""
     job_id = scheduled_id(run_pytest("--schedule", folder=examples / "shop"))
@@ -35,6 +36,7 @@ def test_shop_is_scheduled_by_pytest(examples: Path, home: Home) -> None:
     assert (record["max_workers"], record["timeout_minutes"]) == (4, 5)
 
 
+@pytest.mark.home_in_use
 def test_always_is_scheduled_by_ini_and_conftest(examples: Path, home: Home) -> None:
     """A plain `pytest` in examples/always is scheduled, with the priority that conftest.py sets."""
     first = scheduled_id(run_pytest(folder=examples / "always"))
@@ -44,6 +46,7 @@ def test_always_is_scheduled_by_ini_and_conftest(examples: Path, home: Home) -> 
     assert record_of(home, second)["priority"] == "high"
 
 
+@pytest.mark.home_in_use
 def test_program_schedules_by_api(examples: Path) -> None:
     """examples/schedule_by_api.py runs, waits, and returns 0."""
     program = [sys.executable, str(examples / "schedule_by_api.py")]
@@ -53,6 +56,7 @@ def test_program_schedules_by_api(examples: Path) -> None:
     assert "passed {'total': 8, 'passed': 8" in done.stdout
 
 
+@pytest.mark.home_in_use
 def test_python_block_of_the_readme_runs(examples: Path) -> None:
     """The README's example of the API is a program that works."""
     block = _readme_block("schedule_tests")
@@ -63,6 +67,7 @@ def test_python_block_of_the_readme_runs(examples: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["failed"] == 0
 
 
+@pytest.mark.home_in_use
 def test_slot_block_of_the_readme_works(project: Path) -> None:
     """The README's fixtures have a number in a job, and one to fall back on elsewhere."""
     Path("conftest.py").write_text("import pytest\n" + _readme_block("schedule_slot"))
@@ -74,6 +79,7 @@ def test_slot_block_of_the_readme_works(project: Path) -> None:
     assert "1 passed" in run_pytest().stdout
 
 
+@pytest.mark.home_in_use
 def test_hook_block_of_the_readme_works(project: Path) -> None:
     """The README's hook is one that pytest takes, and lets a small run through."""
     Path("conftest.py").write_text(_readme_block("pytest_valor_schedule_submit"))
@@ -82,6 +88,7 @@ def test_hook_block_of_the_readme_works(project: Path) -> None:
     assert set(outcomes_of(job_id).values()) == {"passed"}
 
 
+@pytest.mark.home_in_use
 def test_recipes_of_the_readme_can_be_typed(project: Path) -> None:
     """What the recipes schedule is scheduled; test_commands.py parses what looks at it."""
     folder = Path("tests", "checkout")

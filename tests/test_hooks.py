@@ -69,6 +69,7 @@ def test_what_a_hook_returns_is_checked(project: Path, returned: str, text: str)
     assert list_jobs()["total"] == 0
 
 
+@pytest.mark.home_in_use
 def test_a_result_can_have_more_in_it(project: Path, home: Home) -> None:
     """What the hook returns for any phase stands under `extra` of the test."""
     _conftest(
@@ -85,6 +86,7 @@ def test_a_result_can_have_more_in_it(project: Path, home: Home) -> None:
     assert record_of(home, job_id)["results"] == results
 
 
+@pytest.mark.home_in_use
 def test_a_hook_below_the_root_counts_too(project: Path) -> None:
     """A conftest.py that is found only by the collection can add to results."""
     folder = Path("sub", "deep")
@@ -97,6 +99,7 @@ def test_a_hook_below_the_root_counts_too(project: Path) -> None:
     assert result["extra"] == {"here": True}
 
 
+@pytest.mark.home_in_use
 def test_a_fault_in_a_hook_fails_no_run(project: Path) -> None:
     """What cannot be recorded is warned of in the log; the results are all there."""
     Path("conftest.py").write_text(
@@ -114,6 +117,7 @@ def test_a_fault_in_a_hook_fails_no_run(project: Path) -> None:
     assert "was not recorded" in api.read_output(job_id)["output"]
 
 
+@pytest.mark.home_in_use
 def test_the_end_of_a_session_can_be_used(project: Path) -> None:
     """The last hook gets what the controller knows of its job."""
     _conftest(
@@ -139,6 +143,7 @@ def test_good(): pass
 """
 
 
+@pytest.mark.home_in_use
 def test_failures_are_confirmed(project: Path) -> None:
     """What fails once and then passes is flaky; what fails again is not; nothing else is run."""
     Path("test_it.py").write_text(FLAKY)
@@ -152,6 +157,7 @@ def test_failures_are_confirmed(project: Path) -> None:
     assert [each["outcome"] for each in results["results"]] == ["failed", "failed", "passed"]
 
 
+@pytest.mark.home_in_use
 def test_a_crash_that_does_not_come_again_is_shown(project: Path) -> None:
     """What is run again changes nothing of what the run was, in the terminal neither."""
     Path("test_it.py").write_text(
@@ -164,6 +170,7 @@ def test_a_crash_that_does_not_come_again_is_shown(project: Path) -> None:
     assert (results[0]["outcome"], results[0]["flaky"]) == ("crashed", True)
 
 
+@pytest.mark.home_in_use
 def test_flaky_tests_can_pass(project: Path) -> None:
     """With valor_schedule_flaky = pass a job is not failed by what passed in the end."""
     Path("test_it.py").write_text(FLAKY.replace("assert 0", "pass"))
@@ -183,6 +190,7 @@ def test_a_number_of_tries_is_checked(project: Path, value: str) -> None:
     assert "error" in schedule_tests("pytest", confirm_failures=-1)
 
 
+@pytest.mark.home_in_use
 def test_a_job_says_in_its_header_what_it_is(project: Path) -> None:
     """One line of the log names the job and its slots."""
     Path("test_it.py").write_text(TWO_TESTS)

@@ -64,6 +64,7 @@ def test_descendants_count_however_deep() -> None:
     assert memory.used_by_children(os.getpid()) - before < 50 * MIB
 
 
+@pytest.mark.home_in_use
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_peak_of_a_job_is_recorded_and_expected_the_next_time(
     project: Path, home: Home
@@ -83,6 +84,7 @@ def test_the_peak_of_a_job_is_recorded_and_expected_the_next_time(
     assert again["estimated_memory_bytes"] > 100 * MIB
 
 
+@pytest.mark.home_in_use
 def test_the_peak_of_a_short_job_is_known_too(project: Path, home: Home) -> None:
     """Also of a test that is over before anybody looks."""
     Path("test_short.py").write_text("def test_short(): b'x' * 2**20 * 200")

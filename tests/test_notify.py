@@ -77,6 +77,7 @@ def _told(home: Home, job_id: str) -> dict[str, Any]:
     return dict(told or {})
 
 
+@pytest.mark.home_in_use
 def test_the_end_is_told(project: Path, home: Home, server: _Server) -> None:
     """Outcome, counts, first failures and what is new arrive; no secret is left anywhere."""
     Path("test_it.py").write_text("def test_good(): pass\ndef test_bad(): pass\n")

@@ -29,6 +29,7 @@ def unpacked(tmp_path: Path) -> Path:
     return next(path for path in tmp_path.iterdir() if path.is_dir())
 
 
+@pytest.mark.home_in_use
 def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
     """For every node id of pluggy's suite the outcome is that of a plain run."""
     plain = plain_outcomes(unpacked, ["-p", "no:randomly"])
@@ -36,6 +37,7 @@ def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
     assert differences(plain, scheduled_results(unpacked, [])) == []
 
 
+@pytest.mark.home_in_use
 def test_a_waiting_pytest_ends_as_a_direct_one(unpacked: Path, tmp_path: Path) -> None:
     """Sections, last line, exit code and JUnit file, with tests of every kind added to pluggy's."""
     project = replay_parity.extended(unpacked, tmp_path / "extended")

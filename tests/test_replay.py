@@ -17,6 +17,8 @@ from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import get_job_status, list_jobs
 
+pytestmark = pytest.mark.home_in_use
+
 
 def _write_suite() -> None:
     for name, text in SUITE.items():
@@ -156,7 +158,7 @@ def test_an_interrupt_only_ends_the_waiting(
     terminal.send_signal(signal.SIGINT)
     shown = _printed(terminal)
     assert terminal.wait(DEADLINE_SECONDS) == 2
-    [job] = list_jobs()["jobs"]
+    [job] = list_jobs("running")["jobs"]
     assert f"cancel {job['job_id'][-6:]}" in shown
     assert get_job_status(job["job_id"])["status"] == "running"
 

@@ -25,6 +25,7 @@ from pytest_valor_schedule.home import Home
 TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 
 
+@pytest.mark.home_in_use
 def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
     """The terminal gets id, count, estimate, place and commands, and exit code 0."""
     Path("test_a.py").write_text(TWO_TESTS)
@@ -42,6 +43,7 @@ def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
     assert record["specification"] == "pytest -p no:cacheprovider"
 
 
+@pytest.mark.home_in_use
 def test_second_run_is_estimated_from_the_first(project: Path) -> None:
     """The estimate says how many runs it rests on."""
     Path("test_a.py").write_text(TWO_TESTS)
@@ -90,6 +92,7 @@ def test_what_cannot_run_is_not_scheduled(
     assert nothing_scheduled()
 
 
+@pytest.mark.home_in_use
 def test_collection_errors_may_be_accepted(project: Path) -> None:
     """With --continue-on-collection-errors the rest is scheduled and the error is recorded."""
     Path("test_a.py").write_text("def test_one(): pass")
@@ -101,6 +104,7 @@ def test_collection_errors_may_be_accepted(project: Path) -> None:
     assert [error["nodeid"] for error in results["collection_errors"]] == ["test_b.py"]
 
 
+@pytest.mark.home_in_use
 def test_no_workers_start_in_the_terminal(project: Path, home: Home) -> None:
     """A project's own -n starts no idle workers here and is superseded in the job."""
     Path("pytest.ini").write_text("[pytest]\naddopts = -n 3\n")
@@ -113,6 +117,7 @@ def test_no_workers_start_in_the_terminal(project: Path, home: Home) -> None:
     assert results_of(scheduled_id(done))["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 def test_report_file_is_left_to_the_job(project: Path) -> None:
     """--junit-xml is written by the job and not emptied by the terminal."""
     Path("test_a.py").write_text("def test_one(): pass")
@@ -141,6 +146,7 @@ def test_works_without_a_terminal_reporter(project: Path) -> None:
     assert scheduled_id(run_pytest("--schedule", "-p", "no:terminal"))
 
 
+@pytest.mark.home_in_use
 @pytest.mark.parametrize(("body", "exit_code"), [("pass", 0), ("assert 0", 1)])
 def test_schedule_wait_returns_the_run_s_exit_code(
     project: Path, body: str, exit_code: int
@@ -174,6 +180,7 @@ def test_ini_leaves_other_runs_alone(project: Path, argument: str) -> None:
     assert nothing_scheduled()
 
 
+@pytest.mark.home_in_use
 @pytest.mark.skipif(pytest.version_tuple < (9, 2), reason="pytest takes only text")
 def test_settings_of_toml_have_its_types(project: Path, home: Home) -> None:
     """In pytest's own table true, numbers and text mean what they mean in an ini file."""
@@ -217,6 +224,7 @@ def test_bad_setting_names_its_source(project: Path, monkeypatch: pytest.MonkeyP
     assert done.returncode == 4
 
 
+@pytest.mark.home_in_use
 def test_conftest_schedules(project: Path) -> None:
     """A conftest.py can decide to schedule in its pytest_configure."""
     Path("conftest.py").write_text("def pytest_configure(config): config.option.schedule = True")
@@ -233,6 +241,7 @@ def test_plugin_can_be_switched_off(project: Path) -> None:
     )
 
 
+@pytest.mark.home_in_use
 def test_job_runs_as_the_terminal_would(
     project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +273,7 @@ def test_job_runs_as_the_terminal_would(
     assert record_of(home, job_id)["command"][1:5] == ["-X", "dev", "-m", "pytest"]
 
 
+@pytest.mark.home_in_use
 def test_works_from_a_program(project: Path) -> None:
     """pytest.main() in a program schedules pytest, not the program."""
     Path("test_a.py").write_text("def test_one(): pass")
@@ -272,6 +282,7 @@ def test_works_from_a_program(project: Path) -> None:
     assert results_of(scheduled_id(done))["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 def test_job_needs_no_plugin_autoload(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job records also where PYTEST_DISABLE_PLUGIN_AUTOLOAD is set."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -280,6 +291,7 @@ def test_job_needs_no_plugin_autoload(project: Path, monkeypatch: pytest.MonkeyP
     assert results_of(scheduled_id(done))["outcome"] == "passed"
 
 
+@pytest.mark.home_in_use
 def test_a_job_has_the_seed_that_the_terminal_shows(project: Path, home: Home) -> None:
     """What pytest-randomly draws once for a run is the same in terminal, job and rerun."""
     Path("conftest.py").write_text(DRAWS_A_SEED)
