@@ -22,8 +22,10 @@ from pytest_valor_schedule.settings import aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
 _LOOK_SECONDS = 0.25  # at the latest, if nobody rings
+_QUIET_LOOK_SECONDS = 1.0
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
+_QUIET_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
 _MOST_TROUBLE_SECONDS = 3600.0
 
@@ -148,9 +150,13 @@ def _serve(home: Home) -> None:
                 time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
             if busy:
                 idle_since = time.monotonic()
-            elif time.monotonic() - idle_since >= patience:
+            idle = time.monotonic() - idle_since
+            if not busy and idle >= patience:
                 break
-            bell.wait(_LOOK_SECONDS if busy else min(_LOOK_SECONDS, patience))
+            quiet = idle >= _QUIET_SECONDS
+            if quiet:
+                executor.get_ready()
+            bell.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience))
         executor.close()
         pruning.prune_quietly(store, time.time())
 

@@ -103,7 +103,7 @@ class Execution:
         self.progress = Progress(folder, prefix, total)
         self.peak_memory = 0
 
-    def run(self, process: subprocess.Popen[bytes]) -> Exit:
+    def run(self, process: processes.Process) -> Exit:
         """Wait for the end of a pytest that was just started, or bring it about.
 
         Args:
@@ -119,7 +119,7 @@ class Execution:
                 with contextlib.suppress(OSError):
                     self._journal.close()
 
-    def _follow(self, process: subprocess.Popen[bytes]) -> Exit:
+    def _follow(self, process: processes.Process) -> Exit:
         while process.poll() is None:
             now = time.monotonic()
             if self._cancelled():
@@ -142,7 +142,7 @@ class Execution:
             processes.await_end(process, _POLL_SECONDS)
         return Exit(code=process.returncode)
 
-    def _stop(self, process: subprocess.Popen[bytes], why: Outcome, now: float) -> Exit:
+    def _stop(self, process: processes.Process, why: Outcome, now: float) -> Exit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""
         self._note_cut_off(why, now)
         processes.interrupt(process)
@@ -150,7 +150,7 @@ class Execution:
             process.wait(timeout=_GRACE_SECONDS)
         return Exit(code=process.returncode, stop=why, stopped_at=now)
 
-    def _end_overdue(self, process: subprocess.Popen[bytes], now: float) -> None:
+    def _end_overdue(self, process: processes.Process, now: float) -> None:
         """End the workers whose test has run for too long; xdist replaces them."""
         for test in overdue(self.progress.current, now, self._limits.test):
             found = self._stacks_of(test)

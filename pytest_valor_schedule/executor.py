@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import subprocess
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
-from pytest_valor_schedule import processes, runner, slots
+from pytest_valor_schedule import processes, runner, slots, template
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -39,6 +37,9 @@ class Executor(Protocol):
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start the runner of a job's attempt and return its reference; twice is once."""
 
+    def get_ready(self) -> None:
+        """Do in a quiet moment what every later start would have to do."""
+
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the state of each reference; raise if it cannot be known."""
 
@@ -52,11 +53,6 @@ class Executor(Protocol):
         """Let go of all runners, which go on."""
 
 
-def _last_installed() -> float:
-    """Return when a file of this package was changed last, in seconds since the epoch."""
-    return max(path.stat().st_mtime for path in Path(__file__).parent.glob("*.py"))
-
-
 def reference(job: Job, attempt: int) -> str:
     """Return the reference of a job's attempt, known before its start."""
     return f"{job.job_id}:{attempt}"
@@ -68,8 +64,8 @@ class LocalExecutor:
     def __init__(self, home: Home, store: JobStore) -> None:
         self._home = home
         self._store = store
-        self._runners: dict[str, processes.Child | subprocess.Popen[bytes]] = {}
-        self._installed = _last_installed()
+        self._runners: dict[str, processes.Process] = {}
+        self._installed = template.changed_at()
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -82,11 +78,13 @@ class LocalExecutor:
             self._runners[ref] = self._start(job, attempt)
         return ref
 
-    def _start(self, job: Job, attempt: int) -> processes.Child | subprocess.Popen[bytes]:
+    def _start(self, job: Job, attempt: int) -> processes.Process:
         # The job's own interpreter has the very version of us that records in the job; where it
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
-        if interpreter == sys.executable and self._installed == _last_installed():
+        if interpreter == sys.executable and self._installed == template.changed_at():
+            if self._runners:  # one more may come, too
+                template.prepare()
             self._store.close()  # the connection comes back with its next use
             return processes.fork_supervised(
                 functools.partial(runner.serve, self._home, job.job_id, attempt)
@@ -98,6 +96,12 @@ class LocalExecutor:
             self._home.dispatcher_log,
             interpreter,
         )
+
+    def get_ready(self) -> None:
+        """Do in a quiet moment what every later start would have to do."""
+        unready = not template.is_prepared()
+        if self._runners and unready and self._installed == template.changed_at():
+            template.prepare()
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""

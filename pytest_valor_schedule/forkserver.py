@@ -98,7 +98,7 @@ def _say(pipe: int, number: int) -> None:
         os.write(pipe, b"%d\n" % number)
 
 
-def _import_pytest() -> None:
+def import_pytest() -> None:
     """Import what every pytest with xdist imports before it looks at any plugin."""
     importlib.import_module("execnet.gateway_base")
     config = importlib.import_module("_pytest.config")
@@ -107,7 +107,7 @@ def _import_pytest() -> None:
         importlib.import_module(f"_pytest.{name}")
 
 
-def _can_fork() -> bool:
+def can_fork() -> bool:
     """Whether a fork of this process is like a fresh one, and its end can be waited for."""
     if sys.platform != "linux" or threading.active_count() > 1 or sys.gettrace() is not None:
         return False
@@ -180,9 +180,9 @@ def main(words: Sequence[str]) -> None:
     if not sys.flags.safe_path:
         sys.path[0] = str(Path.cwd() if words[0] == "-m" else Path(words[0]).resolve().parent)
     handles = None
-    if _can_fork():
+    if can_fork():
         with contextlib.suppress(ImportError, OSError):
-            _import_pytest()
+            import_pytest()
             handles = _start_server()
     if handles is None:
         _run(words)

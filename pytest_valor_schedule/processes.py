@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -12,11 +13,14 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from pytest_valor_schedule import files
 
 _EMPTY_LOOKS = 30
+_FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
+_WAIT_SECONDS = 0.01
 _SET_CHILD_SUBREAPER, _SET_NAME = 36, 15  # <linux/prctl.h>
 
 
@@ -62,7 +66,8 @@ def start_detached(
     It forks at its very start, so that it is no child of ours and ends with nobody.
     """
     code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
-    command = [sys.executable, "-P", "-c", code, *arguments]
+    # Without -P, which a pytest that is forked from it would have too; the folder is our own.
+    command = [sys.executable, "-c", code, *arguments]
     process = _start(command, folder, log, environment, inherited)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
@@ -84,33 +89,51 @@ class Child:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._code: int | None = None
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Return its exit code, or None while it runs."""
-        if self._code is None:
+        """Return its exit code, negative for a signal, or None while it runs."""
+        return self._look(os.WNOHANG)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code when it has ended.
+
+        Raises:
+            subprocess.TimeoutExpired: if it has not after so many seconds.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while (code := self._look(os.WNOHANG if timeout is not None else 0)) is None:
+            if time.monotonic() >= deadline:
+                raise subprocess.TimeoutExpired("a fork", timeout or 0.0)
+            time.sleep(_WAIT_SECONDS)
+        return code
+
+    def _look(self, options: int) -> int | None:
+        if self.returncode is None:
             try:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                pid, status = os.waitpid(self.pid, options)
             except ChildProcessError:  # somebody else has asked
                 pid, status = self.pid, 0
             if pid:
-                self._code = os.waitstatus_to_exitcode(status)
-        return self._code
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
 
-def fork_supervised(action: Callable[[], None]) -> Child:
-    """Do something in a copy of this process, in a session of its own, as our child.
+Process: TypeAlias = "Child | subprocess.Popen[bytes]"
 
-    The caller has no other thread, and has closed what must not cross a fork: its database. All
-    that it has open, its locks among it, is closed in the child, whose outputs are ours.
+
+def fork(action: Callable[[], None]) -> Child:
+    """Do something in a copy of this process, which is our child and ends with it.
+
+    The caller has no other thread, and has closed what must not cross a fork: its database.
     """
+    sys.stdout.flush()
+    sys.stderr.flush()
     pid = os.fork()
     if pid:
         return Child(pid)
     code = 1
     try:
-        os.setsid()
-        os.closerange(3, max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX")))
         action()
         code = 0
     except BaseException:
@@ -119,6 +142,29 @@ def fork_supervised(action: Callable[[], None]) -> Child:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def fork_supervised(action: Callable[[], None]) -> Child:
+    """Do something in a copy of this process, in a session of its own, as our child.
+
+    All that the caller has open, its locks among it, is closed in the child, whose outputs are
+    ours; see `fork`.
+    """
+
+    def alone() -> None:
+        os.setsid()
+        close_all()
+        action()
+
+    return fork(alone)
+
+
+def close_all(keep: Collection[int] = ()) -> None:
+    """Close what this process has open, but its input, its outputs and some more."""
+    start = _FIRST_HANDLE
+    for handle in (*sorted(keep), max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX"))):
+        os.closerange(start, handle)
+        start = handle + 1
 
 
 def _start(
@@ -168,7 +214,7 @@ def start_job(
     return _start(command, cwd, output, environment, inherited, umask)
 
 
-def await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
+def await_end(process: Process, seconds: float) -> None:
     """Return when a child has ended, or after so many seconds."""
     try:
         handle = os.pidfd_open(process.pid)
@@ -181,7 +227,7 @@ def await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
         os.close(handle)
 
 
-def interrupt(process: subprocess.Popen[bytes]) -> None:
+def interrupt(process: Process) -> None:
     """Send SIGINT to a job's whole process group."""
     _signal_group(process.pid, signal.SIGINT)
 
@@ -191,13 +237,13 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: Process) -> None:
     """Kill a process that was started here, and its process group."""
     _signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def end_tree(process: subprocess.Popen[bytes]) -> None:
+def end_tree(process: Process) -> None:
     """Kill a job's process group, and then every child that this process has."""
     end_group(process)
     end_children()

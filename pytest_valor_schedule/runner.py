@@ -15,7 +15,6 @@ from pytest_valor_schedule import (
     bell,
     completion,
     files,
-    forkserver,
     handshake,
     journal,
     known,
@@ -23,6 +22,7 @@ from pytest_valor_schedule import (
     processes,
     service,
     slots,
+    template,
     verdict,
 )
 from pytest_valor_schedule.accounting import Account
@@ -215,10 +215,14 @@ class Runner:
             chosen = self._folder / f"{prefix}.only.json"
             with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
                 json.dump(list(only), file)
-        process = processes.start_job(
-            forkserver.forking(self._job.command_with(*self._coverage(name)), sys.executable),
+        environment = self._told_environment(
+            prefix, chosen, held, workers or self._job.workers or 1
+        )
+        self._store.close()  # the connection comes back with its next use
+        process = template.start_job(
+            self._job.command_with(*self._coverage(name)),
             self._job.cwd,
-            self._told_environment(prefix, chosen, held, workers or self._job.workers or 1),
+            environment,
             self._output,
             # The slots too: they are free when the last of us is gone, not before.
             inherited=[held, *self._held.handles],

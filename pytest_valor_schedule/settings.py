@@ -119,7 +119,7 @@ def memory_reserve_bytes(home: Home, environment: Mapping[str, str] = os.environ
         return float(DEFAULTS["memory_reserve_mb"]) * 2**20
 
 
-_IDLE_SECONDS = 10.0
+_IDLE_SECONDS = 30.0  # what comes next starts faster than what came first
 
 
 def idle_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:

@@ -22,7 +22,7 @@ from scheduled import (
 )
 from waiting import wait_until
 
-from pytest_valor_schedule import executor, get_job_status, schedule_tests, service, slots
+from pytest_valor_schedule import get_job_status, schedule_tests, slots, template
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.executor import LOCAL, LocalExecutor, RunnerState
 from pytest_valor_schedule.home import Home
@@ -122,6 +122,7 @@ def test_after(number, schedule_slot):
 """
 
 
+@pytest.mark.home_in_use
 def test_no_two_workers_have_a_slot_at_the_same_time(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +140,7 @@ def test_no_two_workers_have_a_slot_at_the_same_time(
         assert set(outcomes.values()) == {"passed"}, outcomes
 
 
+@pytest.mark.home_in_use
 def test_jobs_run_beside_each_other_when_there_is_room(project: Path, home: Home) -> None:
     """Two jobs of one worker each share two slots, and a third waits."""
     Path("test_gated.py").write_text(GATED)
@@ -159,6 +161,7 @@ def test_jobs_run_beside_each_other_when_there_is_room(project: Path, home: Home
     wait_until(lambda: slots.free(home, 2) == [0, 1], "the last runner has gone")
 
 
+@pytest.mark.home_in_use
 def test_slots_of_a_killed_runner_are_free_again(project: Path, home: Home) -> None:
     """When the processes of its job are gone."""
     Path("test_gated.py").write_text(GATED)
@@ -172,6 +175,7 @@ def test_slots_of_a_killed_runner_are_free_again(project: Path, home: Home) -> N
     wait_until(lambda: slots.free(home, 2) == [0, 1], "the slots are free")
 
 
+@pytest.mark.home_in_use
 def test_low_priority_is_nice(project: Path) -> None:
     """A low job leaves the CPU to others, a normal one does not."""
     Path("test_it.py").write_text("import os\ndef test_it(): assert os.nice(0) == 10")
@@ -188,16 +192,15 @@ def test_submitters_at_once_get_no_more_workers_than_slots() -> None:
     assert "3 jobs, 2 by hand, 2 slots, at most" in done.stdout
 
 
+@pytest.mark.usefixtures("no_dispatcher")
 def test_after_an_upgrade_a_runner_is_started_anew(
     project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dispatcher of the version before does not fork a runner that the job would not know."""
     Path("test_gated.py").write_text(GATED)
-    with monkeypatch.context() as patch:
-        patch.setattr(service, "call", lambda home: None)
-        job_id = schedule_tests("pytest")["job_id"]
+    job_id = schedule_tests("pytest")["job_id"]
     with JobStore(home) as store, closing(LocalExecutor(home, store)) as runners:
-        monkeypatch.setattr(executor, "_last_installed", lambda: -1.0)
+        monkeypatch.setattr(template, "changed_at", lambda: -1.0)
         job = store.change(job_id, JobStatus.SCHEDULED, attempt=1)
         assert job is not None
         ref = runners.start(job, 1, LOCAL)

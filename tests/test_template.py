@@ -1,0 +1,176 @@
+"""A pytest that is forked from a dispatcher is like one that was started."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scheduled import GATED, open_gate, outcomes_of, results_of, schedule
+from waiting import processes_marked, wait_until
+
+from pytest_valor_schedule import get_job_status, template
+from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.identity import Identity
+from pytest_valor_schedule.store import JobStore
+
+pytestmark = [
+    pytest.mark.home_in_use,
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks it"),
+]
+
+LOOK = """
+import gc, json, locale, os, signal, sys, tempfile, threading, warnings
+from pathlib import Path
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workerinput"):
+        return
+    named = [each for each in os.environ if not each.startswith(("VALOR_SCHEDULE_", "PYTEST_"))]
+    main = sys.modules["__main__"]
+    Path(os.environ["LOOK"]).write_text(json.dumps({
+        "name": Path("/proc/self/comm").read_text().strip(),
+        "shown": Path("/proc/self/cmdline").read_text().strip("\\0").split("\\0")[-3:],
+        "mark": os.environ["VALOR_SCHEDULE_JOB_ID"] in Path("/proc/self/environ").read_text(),
+        "is": {
+            "path": sys.path, "argv": sys.argv, "orig_argv": sys.orig_argv[-4:],
+            "cwd": os.getcwd(), "flags": str(sys.flags), "umask": os.umask(0o22),
+            "warnings": [str(each) for each in warnings.filters], "main": main.__name__,
+            "recursion": sys.getrecursionlimit(), "locale": locale.setlocale(locale.LC_ALL),
+            "interrupt": str(signal.getsignal(signal.SIGINT)),
+            "pipe": str(signal.getsignal(signal.SIGPIPE)),
+            "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+            "threads": sorted(each.name.split("-")[0] for each in threading.enumerate()),
+            "leads": os.getsid(0) == os.getpid(), "temporary": tempfile.gettempdir(),
+            "environment": {name: os.environ[name] for name in named},
+            "others": sorted(
+                {each.split(".")[0] for each in sys.modules} - sys.stdlib_module_names
+            ),
+            "plugins": sorted(name for name, _ in session.config.pluginmanager.list_name_plugin()
+                              if not str(name).isdigit() and "conftest" not in name),
+            "handles": [Path(os.readlink(f"/proc/self/fd/{n}")).name for n in range(3)],
+            "open": len(os.listdir("/proc/self/fd")),
+            "collects": gc.isenabled(),
+        },
+    }))
+"""
+
+
+def _seen(project: Path, name: str) -> dict[str, Any]:
+    """Run a job and return what its pytest sees of itself; its name tells how it came to be."""
+    results = results_of(schedule("-q"))
+    assert results["outcome"] == "passed", results
+    seen: dict[str, Any] = json.loads((project / "look.json").read_text())
+    assert (seen["name"] == template.PROCESS_NAME) == (name == "forked"), seen["name"]
+    assert seen["mark"]
+    assert seen["shown"][-1] == "-q"
+    return dict(seen["is"])
+
+
+def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Path, arguments, environment, signals, threads, plugins and so on, and what /proc shows."""
+    monkeypatch.setenv("TMPDIR", str(project / "tmp"))
+    monkeypatch.setenv("LOOK", str(project / "look.json"))
+    Path("tmp").mkdir()
+    Path("conftest.py").write_text(LOOK)
+    Path("test_it.py").write_text("def test_it(): pass")
+    outcomes_of(schedule())  # after this one the dispatcher is ready
+    forked = _seen(project, "forked")
+    monkeypatch.setenv("PYTHON_SOMETHING", "that an interpreter may look at when it starts")
+    started = _seen(project, "started")
+    del started["environment"]["PYTHON_SOMETHING"]
+    for name in started:
+        assert forked[name] == started[name], name
+
+
+def test_it_ends_as_an_interpreter_does(project: Path) -> None:
+    """Its functions for the end are called, its threads awaited, its files written."""
+    Path("conftest.py").write_text(
+        "import atexit, threading, time\n"
+        "from pathlib import Path\n"
+        "FILE = open('unclosed', 'a')\n"
+        "def pytest_configure(config):\n"
+        "    if hasattr(config, 'workerinput'): return\n"
+        "    atexit.register(lambda: Path('at_exit').touch())\n"
+        "    FILE.write('whole')\n"
+        "    def last(): time.sleep(0.3); Path('thread').touch()\n"
+        "    threading.Thread(target=last).start()\n"
+        "def pytest_unconfigure(config):\n"
+        "    if hasattr(config, 'workerinput'): return\n"
+        "    name = Path('/proc/self/comm').read_text().strip()\n"
+        "    Path('name').write_text(name)\n"
+    )
+    Path("test_it.py").write_text("def test_it(): assert 0")
+    outcomes_of(schedule())
+    for name in ("at_exit", "thread", "unclosed", "name"):
+        Path(name).unlink()
+    results = results_of(schedule())
+    assert Path("name").read_text() == template.PROCESS_NAME
+    assert (results["exit_code"], results["outcome"]) == (1, "failed")
+    wait_until(lambda: Path("at_exit").exists(), "what was registered is called")
+    assert Path("thread").exists()
+    assert wait_until(lambda: Path("unclosed").read_text(), "its file is written") == "whole"
+
+
+def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> None:
+    """Processes that cannot see that runner and dispatcher are dead are ended by the next call."""
+    Path("test_gated.py").write_text(GATED)
+    open_gate()
+    outcomes_of(schedule())
+    Path("gate").unlink()
+    job_id = schedule()
+    wait_until(lambda: get_job_status(job_id).get("progress", {}).get("running"), "the test runs")
+    mark = f"{JOB_ID_VARIABLE}={job_id}"
+    with JobStore(home) as store:
+        runner = Identity.from_text(store.claim(job_id) or "").pid
+    left = processes_marked(mark)
+    assert len(left) == 3  # the pytest, its server, its worker
+    for pid in left:
+        os.kill(pid, signal.SIGSTOP)
+    dispatcher = int(Path(f"/proc/{runner}/stat").read_text().rpartition(")")[2].split()[1])
+    for pid in (dispatcher, runner):
+        os.kill(pid, signal.SIGKILL)
+    assert outcomes_of(job_id) == {"test_gated.py::test_gated": "not_run"}
+    assert processes_marked(mark) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PYTHONDEVMODE", "1"), ("LC_ALL", "C"), ("VALOR_SCHEDULE_FORK_WORKERS", "0")],
+)
+def test_one_that_would_differ_is_started(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Another environment for the start of an interpreter, or the wish that nothing is forked."""
+    Path("conftest.py").write_text(
+        "from pathlib import Path\n"
+        "def pytest_unconfigure(config):\n"
+        "    if not hasattr(config, 'workerinput'):\n"
+        "        Path('name').write_text(Path('/proc/self/comm').read_text().strip())\n"
+    )
+    Path("test_it.py").write_text("def test_it(): pass")
+    for expected in (True, False):
+        outcomes_of(schedule())
+        outcomes_of(schedule())
+        assert (Path("name").read_text() == template.PROCESS_NAME) == expected
+        monkeypatch.setenv(name, value)
+
+
+def test_what_has_no_room_is_cut_off() -> None:
+    """A process shows as much of a command and environment as there is room for."""
+    code = (
+        "import os; from pathlib import Path; from pytest_valor_schedule import title\n"
+        "assert title.has_room('A=b') and not title.has_room('A' * 10**6)\n"
+        "title.show_as(['run', 'x' * 10**5], {'NAME': 'value', 'B': 'y' * 10**6})\n"
+        "command = Path('/proc/self/cmdline').read_bytes()\n"
+        "assert command.startswith(b'run\\0xxx') and command.endswith(b'\\0'), command\n"
+        "assert Path('/proc/self/environ').read_bytes().startswith(b'NAME=value\\0B=yyy')\n"
+        "assert os.environ['PATH']\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
