@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import descendants, processes
 from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.handshake import COLLECT_VARIABLE, CollectOrder
 from pytest_valor_schedule.job import NEEDED_PLUGINS
@@ -146,7 +146,7 @@ def _run(
                 output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
             ) from None
         finally:
-            processes.end_group(process)
+            descendants.end_group(process)
 
 
 def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:

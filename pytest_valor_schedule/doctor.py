@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_valor_schedule import (
     completion,
-    processes,
+    descendants,
     record,
     recovery,
     replacement,
@@ -182,10 +182,10 @@ def _end(store: JobStore, job: Job) -> None:
 
 
 def _leftovers(ended: set[str]) -> Iterator[Finding]:
-    for pid, job_id in processes.marked(JOB_ID_VARIABLE):
+    for pid, job_id in descendants.marked(JOB_ID_VARIABLE):
         if job_id in ended and pid != os.getpid():
             text = f"Process {pid} was left behind by job {job_id}, which has ended."
-            yield Finding(text, partial(processes.end_marked, JOB_ID_VARIABLE, job_id))
+            yield Finding(text, partial(descendants.end_marked, JOB_ID_VARIABLE, job_id))
 
 
 def versions() -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import journal, memory, processes, stacks
+from pytest_valor_schedule import descendants, journal, memory, processes, stacks
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
@@ -112,7 +112,7 @@ class Execution:
         try:
             return self._follow(process)
         finally:
-            processes.end_tree(process)
+            descendants.end_tree(process)
             self.peak_memory = max(self.peak_memory, memory.peak_of_ended_children())
             bound_log(self._output, self._limits.log_bytes)
             if self._journal is not None:
@@ -145,7 +145,7 @@ class Execution:
     def _stop(self, process: processes.Process, why: Outcome, now: float) -> Exit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""
         self._note_cut_off(why, now)
-        processes.interrupt(process)
+        descendants.interrupt(process)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
         return Exit(code=process.returncode, stop=why, stopped_at=now)
@@ -155,14 +155,14 @@ class Execution:
         for test in overdue(self.progress.current, now, self._limits.test):
             found = self._stacks_of(test)
             # Stopped, it cannot go on to the next test while we look whether it is still at this.
-            processes.signal_member(test.pid, signal.SIGSTOP, session=process.pid)
+            descendants.signal_member(test.pid, signal.SIGSTOP, session=process.pid)
             self.progress.look(now)
             if test in self.progress.current:
                 text = f"ran longer than its limit of {self._limits.test:g} s"
                 self._note("hung", test, text, found)
                 self.progress.forget(test)
-                processes.signal_member(test.pid, signal.SIGKILL, session=process.pid)
-            processes.signal_member(test.pid, signal.SIGCONT, session=process.pid)
+                descendants.signal_member(test.pid, signal.SIGKILL, session=process.pid)
+            descendants.signal_member(test.pid, signal.SIGCONT, session=process.pid)
 
     def _note_stall(self) -> None:
         minutes = (self._limits.stall or 0.0) / 60

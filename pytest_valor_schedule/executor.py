@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
 
-from pytest_valor_schedule import processes, runner, slots, template
+from pytest_valor_schedule import descendants, processes, runner, slots, template
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -126,10 +126,10 @@ class LocalExecutor:
 
         Its orphans are children of this process, or carry the mark of the job.
         """
-        others = {pid for pid, _ in processes.marked(NOTIFIER_VARIABLE)}
+        others = {pid for pid, _ in descendants.marked(NOTIFIER_VARIABLE)}
         others |= {process.pid for process in self._runners.values()}
-        processes.end_children(keep=others)
-        processes.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
+        descendants.end_children(keep=others)
+        descendants.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""

@@ -1,4 +1,4 @@
-"""Starting and ending processes and their descendants."""
+"""Starting processes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from pytest_valor_schedule import files
 
-_EMPTY_LOOKS = 30
 _FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
 _WAIT_SECONDS = 0.01
@@ -225,108 +224,3 @@ def await_end(process: Process, seconds: float) -> None:
         select.select([handle], [], [], seconds)
     finally:
         os.close(handle)
-
-
-def interrupt(process: Process) -> None:
-    """Send SIGINT to a job's whole process group."""
-    _signal_group(process.pid, signal.SIGINT)
-
-
-def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-
-
-def end_group(process: Process) -> None:
-    """Kill a process that was started here, and its process group."""
-    _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def end_tree(process: Process) -> None:
-    """Kill a job's process group, and then every child that this process has."""
-    end_group(process)
-    end_children()
-
-
-def end_children(keep: Collection[int] = (), patience: float = 10.0) -> None:
-    """Kill and reap the children of this process until none is left.
-
-    A subreaper (`become_subreaper`) thereby ends a tree whatever its members did to get away.
-
-    Args:
-        keep: The children that live on.
-        patience: Seconds after which one that cannot be killed is left to the kernel.
-    """
-    deadline = time.monotonic() + patience
-    while (doomed := _children() - set(keep)) and time.monotonic() < deadline:
-        _kill(doomed)
-        for pid in doomed:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.002)
-
-
-def end_marked(name: str, value: str, patience: float = 10.0) -> None:
-    """Kill every process that was started with NAME=value in its environment (Linux).
-
-    This is for a job whose runner is dead, when nobody is left who has the job as its child.
-    """
-    deadline = time.monotonic() + patience
-    mark = f"{name}={value}".encode()
-    empty = 0
-    # One that forks itself anew all the time is easily missed by a single look.
-    while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
-        empty = 0 if _kill_marked(mark) else empty + 1
-        time.sleep(0.005)
-
-
-def marked(name: str) -> Iterator[tuple[int, str]]:
-    """Yield the pid of each process that has NAME in its first environment, and the value."""
-    for pid in _pids():
-        with contextlib.suppress(OSError):  # of another user, or gone by now
-            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-                if variable.startswith(f"{name}=".encode()):
-                    yield pid, variable.partition(b"=")[2].decode(errors="replace")
-
-
-def signal_member(pid: int, number: int, session: int) -> None:
-    """Send a signal to a process if it belongs to a session, so that nobody else's is hit."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if pid > 0 and os.getsid(pid) == session:
-            os.kill(pid, number)
-
-
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _pids() -> list[int]:
-    """Return all processes, the newest first (Linux)."""
-    if not Path("/proc/self").exists():
-        return []
-    names = os.listdir("/proc")  # noqa: PTH208
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
-
-
-def _kill_marked(mark: bytes) -> bool:
-    """Kill what carries a mark, the newest first and each at once: it may be about to fork."""
-    found = False
-    for pid in _pids():
-        with contextlib.suppress(OSError):  # of another user, or gone by now
-            marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if marked and pid != os.getpid():
-                found = True
-                _kill([pid])
-    return found
-
-
-def _children() -> set[int]:
-    """Return the processes whose parent is this one; only Linux hands us orphans."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.update(map(int, task.read_text().split()))
-    return found

@@ -28,6 +28,7 @@ from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 PROCESS_NAME = "pytest"
 _AT_IMPORT = "EXECNET_DEBUG"
 _SETTING = "fork_workers"
+_PACKAGES = ("site-packages", "dist-packages")
 _OURS = ("pytest_valor_schedule", "filelock")
 """This package, which pytest imports as a plugin, and what it needs that pytest does not."""
 
@@ -45,15 +46,16 @@ def is_prepared() -> bool:
 
 
 def changed_at() -> float:
-    """Return when a package was last installed beside pytest, or one of our files changed.
+    """Return when a package was last installed, or one of our files changed.
 
     Returns:
-        Seconds since the epoch, 0 where there is no pytest any more.
+        Seconds since the epoch, 0 where nothing of it is there any more.
     """
     found = importlib.util.find_spec("pytest")
-    beside = [] if found is None or found.origin is None else [Path(found.origin).parents[1]]
+    pytests = [] if found is None or found.origin is None else [Path(found.origin).parents[1]]
+    installed = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
     times = [0.0]
-    for path in (*beside, *Path(__file__).parent.glob("*.py")):
+    for path in (*pytests, *installed, *Path(__file__).parent.glob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     return max(times)

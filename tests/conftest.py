@@ -21,7 +21,7 @@ from pytest_valor_schedule.home import Home
 pytest_plugins = ["pytester"]
 
 MARK = "SUITE_THAT_STARTED_THIS"
-OWN_HOME = {"no_dispatcher", "ended", "small_disk"}
+OWN_HOME = {"empty_home", "no_dispatcher", "ended", "small_disk"}
 """The fixtures that need a home in which nothing was before."""
 
 
@@ -78,6 +78,12 @@ def home(
             wait_until(lambda: not slots.holders(home, 2), "all runners have gone")
         else:
             wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
+
+
+@pytest.fixture
+def empty_home(home: Home) -> Home:
+    """A home in which nothing was before, also in a module whose other tests share one."""
+    return home
 
 
 @pytest.fixture

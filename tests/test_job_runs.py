@@ -265,7 +265,7 @@ def test_log_is_kept_within_its_limit(project: Path, home: Home) -> None:
     assert "1 passed" in output.read_text()
 
 
-def test_everything_at_home_is_private(project: Path, home: Home) -> None:
+def test_everything_at_home_is_private(project: Path, empty_home: Home) -> None:
     """Whatever the umask, files are 0600 and folders 0700."""
     Path("test_a.py").write_text("def test_one(): pass")
     before = os.umask(0)
@@ -273,7 +273,7 @@ def test_everything_at_home_is_private(project: Path, home: Home) -> None:
         results_of(scheduled_id(run_pytest("--schedule")))
     finally:
         os.umask(before)
-    for path in [home.root, *home.root.rglob("*")]:
+    for path in [empty_home.root, *empty_home.root.rglob("*")]:
         wanted = 0o700 if path.is_dir() else 0o600
         assert path.stat().st_mode & 0o777 == wanted, path
 

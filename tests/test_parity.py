@@ -15,17 +15,24 @@ from parity import differences, plain_outcomes, scheduled_results
 PACKAGE = f"pluggy=={version('pluggy')}"  # comes with pytest; its suite needs nothing else
 
 
-@pytest.fixture
-def unpacked(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The source distribution from the package index."""
+    folder = tmp_path_factory.mktemp("archive")
     options = ["download", "-q", "--no-deps", "--no-binary", ":all:"]
-    command = [sys.executable, "-m", "pip", *options, "-d", str(tmp_path), PACKAGE]
+    command = [sys.executable, "-m", "pip", *options, "-d", str(folder), PACKAGE]
     done = subprocess.run(command, capture_output=True, text=True)
-    archives = list(tmp_path.glob("*.tar.gz"))
+    archives = list(folder.glob("*.tar.gz"))
     if done.returncode or not archives:
         pytest.skip(f"no package index: {done.stderr[-200:]}")
-    with tarfile.open(archives[0]) as archive:
-        archive.extractall(tmp_path, filter="data")
+    return archives[0]
+
+
+@pytest.fixture
+def unpacked(archive: Path, tmp_path: Path) -> Path:
+    """The project in the archive."""
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path, filter="data")
     return next(path for path in tmp_path.iterdir() if path.is_dir())
 
 

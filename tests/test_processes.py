@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import descendants, processes
 from pytest_valor_schedule.identity import Identity
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels offer less")
@@ -29,7 +29,7 @@ def _job(output: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        processes.end_group(process)
+        descendants.end_group(process)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_ending_a_group_ends_all_of_it_and_no_other_child(
 ) -> None:
     """A job's children go with it, and the caller's other children stay."""
     process, child = family
-    processes.end_group(process)
+    descendants.end_group(process)
     assert process.returncode == -signal.SIGKILL
     wait_until(lambda: Identity.of(child) is None, "the job's child has ended")
     assert sleeper.poll() is None
@@ -150,8 +150,8 @@ def test_an_ended_group_can_be_ended_again(tmp_path: Path) -> None:
     """Ending what has ended does nothing."""
     with _job(tmp_path / "output.log", "") as process:
         assert process.wait(DEADLINE_SECONDS) == 0
-        processes.interrupt(process)
-        processes.end_group(process)
+        descendants.interrupt(process)
+        descendants.end_group(process)
     assert process.returncode == 0
 
 
@@ -160,7 +160,7 @@ def test_an_interrupt_reaches_the_whole_group(
 ) -> None:
     """A job and its children are interrupted as by Ctrl-C."""
     process, child = family
-    processes.interrupt(process)
+    descendants.interrupt(process)
     assert process.wait(DEADLINE_SECONDS) == 3
     wait_until(lambda: Identity.of(child) is None, "the child was interrupted")
 
@@ -168,14 +168,14 @@ def test_an_interrupt_reaches_the_whole_group(
 SUPERVISOR = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import descendants, processes
 from waiting import wait_until
 
 output, daemon = Path(sys.argv[1]), sys.argv[2]
 processes.become_subreaper()
 process = processes.start_job((sys.executable, "-c", daemon), "/", os.environ, output)
 wait_until(output.read_text, "the daemon is up")
-processes.end_tree(process)
+descendants.end_tree(process)
 print("status", process.returncode)
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -223,13 +223,13 @@ def test_ending_a_tree_ends_daemons_too(habit: str, tmp_path: Path) -> None:
 KEEPING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import identity, processes
+from pytest_valor_schedule import descendants, identity, processes
 
 command = (sys.executable, "-c", "import time; time.sleep(600)")
 kept, other = (processes.start_job(command, "/", {}, Path(sys.argv[1])) for _ in range(2))
-processes.end_children(keep={kept.pid})
+descendants.end_children(keep={kept.pid})
 print(identity.Identity.of(other.pid) is None, kept.poll())
-processes.end_children()
+descendants.end_children()
 print(identity.Identity.of(kept.pid) is None)
 """
 
@@ -249,7 +249,7 @@ def test_marked_processes_are_ended_wherever_they_are(
     output = tmp_path / "output.log"
     with _job(output, DAEMON + HABITS["sleeps"]) as process:
         wait_until(output.read_text, "the daemon is up")
-        processes.end_marked("MARK_OF_A_JOB", tmp_path.name)
+        descendants.end_marked("MARK_OF_A_JOB", tmp_path.name)
         assert process.wait(DEADLINE_SECONDS) == -signal.SIGKILL
     assert processes_marked(f"MARK_OF_A_JOB={tmp_path.name}") == []
     assert sleeper.poll() is None

@@ -15,7 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import get_job_status, processes, schedule_tests, wait_for_job
+from pytest_valor_schedule import (
+    descendants,
+    get_job_status,
+    processes,
+    schedule_tests,
+    wait_for_job,
+)
 
 QUIET = ("-q", "-p", "no:cacheprovider")
 
@@ -61,7 +67,7 @@ def home(**variables: str) -> Iterator[Path]:
         try:
             yield Path(folder)
         finally:
-            processes.end_children()
+            descendants.end_children()
             os.environ.clear()
             os.environ |= kept
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from pytest_valor_schedule import list_jobs, memory, processes
+from pytest_valor_schedule import descendants, list_jobs, memory, processes
 
 SUITE = """
 import pytest
@@ -90,7 +90,7 @@ def main() -> None:
         for _ in range(rounds):
             for way in (by_hand, scheduled):
                 found[way.__name__.replace("_", " ")].append(way(Path(folder), copies))
-        processes.end_children()
+        descendants.end_children()
     medians = {
         name: [statistics.median(values) for values in zip(*map(astuple, each), strict=True)]
         for name, each in found.items()
