@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -132,32 +131,18 @@ def _told() -> Handshake | CollectOrder | None:
     return handshake.take(os.environ)
 
 
-def _prepare_controller(config: pytest.Config, told: Handshake) -> None:
-    if told.is_further:
-        config.option.xmlpath = None  # the record is written there at the end
-        _leave_streams(config)
-    config.option.numprocesses = told.workers
-    config.option.maxprocesses = None
-
-
-def _prepare_worker(config: pytest.Config, told: Handshake) -> None:
-    if told.is_further:
-        _leave_streams(config)
-    if told.only is not None:  # what was chosen by the cache then it may not choose now
-        config.option.lf = config.option.failedfirst = False
-        config.option.stepwise_reset = True  # it still has to stop at a failure
-        if told.is_repetition:
-            config.option.stepwise = False
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Set what xdist and others read before the session begins."""
     told = config.stash.get(_TOLD, None)
     if told is not None and told.is_job:
-        _prepare_controller(config, told)
+        from pytest_valor_schedule import roles
+
+        roles.prepare_controller(config, told)
     elif (own := _told_as_worker(config)) is not None:
-        _prepare_worker(config, own)
+        from pytest_valor_schedule import roles
+
+        roles.prepare_worker(config, own)
     elif getattr(config.option, "looponfail", False) and (told or config.option.schedule):
         # Here already, because xdist starts its loop from this hook.
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
@@ -189,12 +174,6 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(plugin, "valor_schedule_session")
 
 
-def _leave_streams(config: pytest.Config) -> None:
-    from pytest_valor_schedule import bystanders
-
-    bystanders.leave_streams(config)
-
-
 def _told_as_worker(config: pytest.Config) -> Handshake | None:
     """Return what a worker of a job was told by its controller; None in any other process."""
     workerinput: dict[str, Any] = getattr(config, "workerinput", {})
@@ -209,32 +188,17 @@ def _worker_plugin(config: pytest.Config) -> object | None:
     told = _told_as_worker(config)
     if told is None:
         return None
-    from pytest_valor_schedule.recorder import WorkerRecorder
+    from pytest_valor_schedule import roles
 
-    if told.only is not None:
-        from pytest_valor_schedule.selection import Selection
-
-        config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
-    return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]
+    return roles.worker(config, told)
 
 
 def _plugin_for(config: pytest.Config, told: Handshake | CollectOrder | None) -> object | None:
     if told is not None and told.is_job:
-        from pytest_valor_schedule.balancer import Balancer
-        from pytest_valor_schedule.guard import Guard
-        from pytest_valor_schedule.overseer import Overseer
-        from pytest_valor_schedule.placement import Placement
+        from pytest_valor_schedule import roles
 
-        config.pluginmanager.register(Guard(), "valor_schedule_guard")
-        placement = Placement(told.slots, told.threads)
-        config.pluginmanager.register(placement, "valor_schedule_placement")
-        config.pluginmanager.register(Balancer(told), "valor_schedule_balancer")
-        if told.is_repetition:
-            from pytest_valor_schedule import bystanders
-
-            bystanders.leave_cache(config)  # what is only run again is not to tell --lf it passed
-        _use_forks(config)
-        return Overseer(config, told)
+        environment = config.stash[_ENVIRONMENT]
+        return roles.controller(config, told, _fork_server(config), environment)
     if not _goes_elsewhere(config, told):
         return _learner(config)  # None as almost always, and without an import
     from pytest_valor_schedule import session
@@ -254,15 +218,10 @@ def _goes_elsewhere(config: pytest.Config, told: Handshake | CollectOrder | None
     return asked_for or config.stash.get(_QUEUED_BY_MACHINE, False)
 
 
-def _use_forks(config: pytest.Config) -> None:
-    """Have the workers forked, where there is a server and the project wants it."""
-    server, environment = config.stash[_FORKS], config.stash[_ENVIRONMENT]
-    if server is None or str(_nearest(config, "fork_workers")).strip().lower() in _OFF[2:]:
-        return
-    from pytest_valor_schedule.forked import Forks
-
-    with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
-        config.pluginmanager.register(Forks(int(server), environment), "valor_schedule_forks")
+def _fork_server(config: pytest.Config) -> str | None:
+    """Return the descriptor of what forks workers; None if there is none or it is not wanted."""
+    wanted = str(_nearest(config, "fork_workers")).strip().lower() not in _OFF[2:]
+    return config.stash[_FORKS] if wanted else None
 
 
 def _nearest(config: pytest.Config, name: str) -> object:

@@ -1,0 +1,78 @@
+"""What this plugin does in a pytest that belongs to a job: in its controller, in its workers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_valor_schedule import bystanders
+from pytest_valor_schedule.handshake import Handshake
+
+
+def prepare_controller(config: pytest.Config, told: Handshake) -> None:
+    """Set what xdist and others read before the session of a controller begins."""
+    if told.is_further:
+        config.option.xmlpath = None  # the record is written there at the end
+        bystanders.leave_streams(config)
+    config.option.numprocesses = told.workers
+    config.option.maxprocesses = None
+
+
+def prepare_worker(config: pytest.Config, told: Handshake) -> None:
+    """Set what others read before the session of a worker begins."""
+    if told.is_further:
+        bystanders.leave_streams(config)
+    if told.only is not None:  # what was chosen by the cache then it may not choose now
+        config.option.lf = config.option.failedfirst = False
+        config.option.stepwise_reset = True  # it still has to stop at a failure
+        if told.is_repetition:
+            config.option.stepwise = False
+
+
+def controller(
+    config: pytest.Config, told: Handshake, server: str | None, environment: Mapping[str, str]
+) -> object:
+    """Register what a job's controller needs, and return the plugin object for its session.
+
+    Args:
+        config: The controller's.
+        told: What the runner told it.
+        server: The descriptor of the socket to what forks workers; None to start them.
+        environment: The one that this pytest was started with.
+    """
+    from pytest_valor_schedule.balancer import Balancer
+    from pytest_valor_schedule.guard import Guard
+    from pytest_valor_schedule.overseer import Overseer
+    from pytest_valor_schedule.placement import Placement
+
+    register = config.pluginmanager.register
+    register(Guard(), "valor_schedule_guard")
+    register(Placement(told.slots, told.threads), "valor_schedule_placement")
+    register(Balancer(told), "valor_schedule_balancer")
+    if told.is_repetition:
+        bystanders.leave_cache(config)  # what is only run again is not to tell --lf it passed
+    if server is not None:
+        from pytest_valor_schedule.forked import Forks
+
+        with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
+            register(Forks(int(server), environment), "valor_schedule_forks")
+    return Overseer(config, told)
+
+
+def worker(config: pytest.Config, told: Handshake) -> object:
+    """Register what a job's worker needs, and return the plugin object for its session.
+
+    Args:
+        config: The worker's.
+        told: What its controller told it.
+    """
+    from pytest_valor_schedule.recorder import WorkerRecorder
+
+    if told.only is not None:
+        from pytest_valor_schedule.selection import Selection
+
+        config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
+    return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]
