@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +45,8 @@ def peak_of_ended_children() -> int:
     """
     if sys.platform != "linux":  # where it has another unit, or does not count grandchildren
         return 0
+    import resource  # in a submitter it could hide a module of the project's that is called so
+
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 

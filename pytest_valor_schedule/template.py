@@ -3,8 +3,7 @@
 Half of what a pytest that starts has to do is to import pytest. The dispatcher does it once, its
 runners are forks of it, and a fork of a runner becomes the pytest. All that an `exec` would give
 anew is put right in here; where that cannot be done, a job's pytest is started as any other. What
-stays different: modules of the standard library that a runner uses are there already, and the
-hash seed is the same for all jobs of a dispatcher.
+stays different is the hash seed, which is the same for all jobs of a dispatcher.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ _AT_IMPORT = "EXECNET_DEBUG"
 _SETTING = "fork_workers"
 _PACKAGES = ("site-packages", "dist-packages")
 _OURS = ("pytest_valor_schedule", "filelock")
+_STANDARD = ("ctypes", "_ctypes", "resource", "sqlite3", "_sqlite3", "tomllib")
 """This package, which pytest imports as a plugin, and what it needs that pytest does not."""
 
 
@@ -145,9 +145,9 @@ def _become(
 
 
 def _forget() -> None:
-    """Forget what the run may have in another version, and where temporary files go."""
+    """Forget what a run may have of its own by that name, and where temporary files go."""
     for name in list(sys.modules):
-        if name.partition(".")[0] in _OURS:
+        if name.partition(".")[0] in (*_OURS, *_STANDARD):
             del sys.modules[name]
     if (tempfile := sys.modules.get("tempfile")) is not None:
         tempfile.tempdir = None  # type: ignore[attr-defined]  # found anew by the environment

@@ -49,8 +49,10 @@ def pytest_sessionfinish(session):
             "threads": sorted(each.name.split("-")[0] for each in threading.enumerate()),
             "leads": os.getsid(0) == os.getpid(), "temporary": tempfile.gettempdir(),
             "environment": {name: os.environ[name] for name in named},
-            "others": sorted(
-                {each.split(".")[0] for each in sys.modules} - sys.stdlib_module_names
+            "modules": sorted(  # by an older filelock asyncio comes with all that it needs
+                each for each in sys.modules
+                if each.split(".")[0] not in ("asyncio", "concurrent", "contextvars", "encodings",
+                                              "ssl", "_asyncio", "_contextvars", "_ssl")
             ),
             "plugins": sorted(name for name, _ in session.config.pluginmanager.list_name_plugin()
                               if not str(name).isdigit() and "conftest" not in name),
@@ -87,6 +89,24 @@ def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.Monk
     del started["environment"]["PYTHON_SOMETHING"]
     for name in started:
         assert forked[name] == started[name], name
+
+
+def test_a_project_may_have_modules_of_names_that_we_use(project: Path) -> None:
+    """What a runner has imported hides none of the project's, and can be imported as ever."""
+    Path("resource.py").write_text("MINE = True")
+    Path("test_it.py").write_text(
+        "import ctypes, filelock, resource, sqlite3, tomllib\n"
+        "def test_it():\n"
+        "    assert resource.MINE\n"
+        "    assert sqlite3.connect(':memory:').execute('select 7').fetchone() == (7,)\n"
+        "    assert ctypes.CDLL(None).abs(ctypes.c_int(-7)) == 7\n"
+        "    assert ctypes.pointer(ctypes.c_int(7)).contents.value == 7\n"
+        "    assert tomllib.loads('a = 7') == {'a': 7}\n"
+        "    assert filelock.FileLock\n"
+    )
+    Path("conftest.py").write_text("import resource\nassert resource.MINE")
+    for _ in range(2):
+        assert results_of(schedule())["outcome"] == "passed"
 
 
 def test_it_ends_as_an_interpreter_does(project: Path) -> None:
