@@ -158,7 +158,8 @@ def _set_slots(home: Home, patch: pytest.MonkeyPatch, number: int, *, in_use: bo
     """Set it where also a dispatcher that is there already looks."""
     if in_use:
         home.make()
-        home.config.write_text(f"slots = {number}\n")
+        # Most tests promise nothing about workers, of which each is one more pytest.
+        home.config.write_text(f"slots = {number}\nmax_workers = 1\n")
     else:
         patch.setenv("VALOR_SCHEDULE_SLOTS", str(number))
 

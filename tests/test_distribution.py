@@ -68,7 +68,7 @@ def test_a_scheduler_of_the_project_comes_first(project: Path) -> None:
         "    return LoadScheduling(config, log)\n"
     )
     Path("test_it.py").write_text("def test_1(): pass\ndef test_2(): pass")
-    assert set(outcomes_of(_run()).values()) == {"passed"}
+    assert set(outcomes_of(_run("--max-workers", "2")).values()) == {"passed"}
     assert Path("asked").exists()
 
 

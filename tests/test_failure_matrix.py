@@ -122,6 +122,7 @@ ROWS = [
     ),
     Row(
         name="pytest-exit-with-code",
+        workers=1,
         test="pytest.exit('enough', returncode=3)",
         bad="not_run",
         others=NOT_RUN,
@@ -131,6 +132,7 @@ ROWS = [
     ),
     Row(
         name="pytest-exit-with-0",
+        workers=1,
         test="pytest.exit('enough', returncode=0)",
         bad="not_run",
         others=NOT_RUN,
@@ -148,6 +150,7 @@ ROWS = [
         Row(
             name=f"controller-{number.name}",
             test=f"if once(): os.kill({CONTROLLER}, {int(number)}); time.sleep(60)",
+            workers=2 if number is signal.SIGKILL else 1,
         )
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
     ),

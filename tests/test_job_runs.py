@@ -45,6 +45,9 @@ def around():
 """
 
 
+TWO = ("--max-workers", "2")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--dist", "loadgroup"]])
 def test_every_outcome_is_counted_as_pytest_counts_it(project: Path, arguments: list[str]) -> None:
     """A module with everything pytest knows ends as a plain run does, test by test."""
@@ -53,7 +56,7 @@ def test_every_outcome_is_counted_as_pytest_counts_it(project: Path, arguments: 
     arguments = ["--doctest-modules", *arguments]
     plain = plain_outcomes(project, arguments)
     assert set(plain.values()) == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
-    assert differences(plain, scheduled_results(project, arguments)) == []
+    assert differences(plain, scheduled_results(project, [*arguments, *TWO])) == []
 
 
 def test_details_of_what_did_not_pass(project: Path) -> None:

@@ -41,11 +41,11 @@ def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
     """For every node id of pluggy's suite the outcome is that of a plain run."""
     plain = plain_outcomes(unpacked, ["-p", "no:randomly"])
     assert len(plain) > 50
-    assert differences(plain, scheduled_results(unpacked, [])) == []
+    assert differences(plain, scheduled_results(unpacked, ["--max-workers", "2"])) == []
 
 
 @pytest.mark.home_in_use
 def test_a_waiting_pytest_ends_as_a_direct_one(unpacked: Path, tmp_path: Path) -> None:
     """Sections, last line, exit code and JUnit file, with tests of every kind added to pluggy's."""
     project = replay_parity.extended(unpacked, tmp_path / "extended")
-    assert replay_parity.differences(project, ["-rA"]) == []
+    assert replay_parity.differences(project, ["-rA", "--max-workers=2"]) == []

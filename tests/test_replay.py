@@ -30,7 +30,7 @@ def test_the_end_of_a_run_is_that_of_a_direct_one(project: Path, options: tuple[
     """Failures, warnings, summary, last line and exit code do not tell where the tests ran."""
     _write_suite()
     direct = run_pytest(*options)
-    waited = run_pytest(*options, "--schedule-wait")
+    waited = run_pytest(*options, "--schedule-wait", "--max-workers=2")
     assert waited.returncode == direct.returncode == 1
     # Under -v pytest says something that it does not where it has workers.
     assert end_of(waited.stdout) == end_of(direct.stdout)
@@ -40,7 +40,7 @@ def test_a_report_file_has_the_same_test_cases(project: Path) -> None:
     """--junit-xml is written by the pytest that waits, with every case and its failure."""
     _write_suite()
     run_pytest("--junit-xml=direct.xml")
-    run_pytest("--junit-xml=waited.xml", "--schedule-wait")
+    run_pytest("--junit-xml=waited.xml", "--schedule-wait", "--max-workers=2")
     assert cases(Path("waited.xml")) == cases(Path("direct.xml"))
 
 
