@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
@@ -65,6 +66,7 @@ class LocalExecutor:
         self._home = home
         self._store = store
         self._runners: dict[str, processes.Process] = {}
+        self._born = time.time()
         self._installed = template.changed_at()
 
     def hosts(self) -> dict[str, int]:
@@ -82,7 +84,7 @@ class LocalExecutor:
         # The job's own interpreter has the very version of us that records in the job; where it
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
-        if interpreter == sys.executable and self._installed == template.changed_at():
+        if interpreter == sys.executable and self._is_up_to_date():
             if self._runners:  # one more may come, too
                 template.prepare()
             self._store.close()  # the connection comes back with its next use
@@ -99,9 +101,11 @@ class LocalExecutor:
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
-        unready = not template.is_prepared()
-        if self._runners and unready and self._installed == template.changed_at():
+        if self._runners and not template.is_prepared() and self._is_up_to_date():
             template.prepare()
+
+    def _is_up_to_date(self) -> bool:
+        return self._installed == template.changed_at() and not template.is_edited(self._born)
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""

@@ -11,22 +11,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import importlib.util
 import os
-import site
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_valor_schedule import files, forkserver, processes, settings, title
-from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule import files, forkserver, likeness, processes, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 
 PROCESS_NAME = "pytest"
-_AT_IMPORT = "EXECNET_DEBUG"
-_SETTING = "fork_workers"
 _PACKAGES = ("site-packages", "dist-packages")
 _OURS = ("pytest_valor_schedule", "filelock")
 _STANDARD = ("ctypes", "_ctypes", "resource", "sqlite3", "_sqlite3", "tomllib")
@@ -51,14 +46,25 @@ def changed_at() -> float:
     Returns:
         Seconds since the epoch, 0 where nothing of it is there any more.
     """
-    found = importlib.util.find_spec("pytest")
-    pytests = [] if found is None or found.origin is None else [Path(found.origin).parents[1]]
     installed = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
     times = [0.0]
-    for path in (*pytests, *installed, *Path(__file__).parent.glob("*.py")):
+    for path in (*installed, *Path(__file__).parent.glob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     return max(times)
+
+
+def is_edited(since: float) -> bool:
+    """Return whether what this process has imported was changed after a time in epoch seconds.
+
+    So it is for those who work on pytest, or on this package.
+    """
+    for module in list(sys.modules.values()):
+        with contextlib.suppress(OSError):
+            name = getattr(module, "__file__", None)
+            if name is not None and Path(name).stat().st_mtime > since:
+                return True
+    return False
 
 
 def start_job(
@@ -77,42 +83,13 @@ def start_job(
         OSError: if the command or the folder is not there.
     """
     forking = forkserver.forking(command, sys.executable)
-    if not _is_like(command, forking, cwd, environment):
+    can_fork = is_prepared() and tuple(command) != forking and forkserver.can_fork()
+    if not can_fork or not likeness.is_like(forking[2:], cwd, environment):
         return processes.start_job(forking, cwd, environment, output, inherited, umask)
     with open(output, "ab", opener=files.opener) as file:
         return processes.fork(
             lambda: _become(forking[2:], cwd, environment, file.fileno(), inherited, umask)
         )
-
-
-def _is_like(
-    command: Sequence[str], forking: Sequence[str], cwd: str, environment: Mapping[str, str]
-) -> bool:
-    """Whether a fork of this process is like an interpreter that is started with the command."""
-    if not is_prepared() or tuple(command) == tuple(forking) or not forkserver.can_fork():
-        return False
-    mark = f"{JOB_ID_VARIABLE}={environment.get(JOB_ID_VARIABLE)}"
-    alike = _is_wanted(environment) and _at_start(environment) == _at_start(os.environ)
-    return alike and Path(cwd).is_dir() and title.has_room(mark)
-
-
-def _is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether the submitter, or the machine, has nothing against forks."""
-    machine = {_SETTING: settings.machine_value(_SETTING, environment)}
-    with contextlib.suppress(ScheduleError):  # of a wrong value the submitter was told
-        return settings.is_on(settings.look_up(_SETTING, None, environment, None, machine))
-    return True
-
-
-def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
-    """Return what an interpreter, and what we import in it, makes of its environment."""
-    packages = Path(environment.get("HOME", "~")).expanduser() / ".local" / "lib"
-    has_own = bool(site.ENABLE_USER_SITE) and packages.is_dir()
-    return (
-        forkserver.variables_at_start(environment),
-        environment.get(_AT_IMPORT),
-        packages if has_own else None,
-    )
 
 
 def _become(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import iniconfig
 import pytest
 from scheduled import GATED, open_gate, outcomes_of, results_of, schedule
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import get_job_status, template
+from pytest_valor_schedule import get_job_status, schedule_tests, template
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -93,8 +95,9 @@ def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.Monk
 
 def test_a_project_may_have_modules_of_names_that_we_use(project: Path) -> None:
     """What a runner has imported hides none of the project's, and can be imported as ever."""
-    Path("resource.py").write_text("MINE = True")
-    Path("test_it.py").write_text(
+    Path("sub").mkdir()
+    Path("sub/resource.py").write_text("MINE = True")
+    Path("sub/test_it.py").write_text(
         "import ctypes, filelock, resource, sqlite3, tomllib\n"
         "def test_it():\n"
         "    assert resource.MINE\n"
@@ -104,7 +107,7 @@ def test_a_project_may_have_modules_of_names_that_we_use(project: Path) -> None:
         "    assert tomllib.loads('a = 7') == {'a': 7}\n"
         "    assert filelock.FileLock\n"
     )
-    Path("conftest.py").write_text("import resource\nassert resource.MINE")
+    Path("sub/conftest.py").write_text("import resource\nassert resource.MINE")
     for _ in range(2):
         assert results_of(schedule())["outcome"] == "passed"
 
@@ -169,14 +172,29 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
         "        Path('name').write_text(Path('/proc/self/comm').read_text().strip())\n"
     )
     Path("test_it.py").write_text("def test_it(): pass")
+    Path("own").mkdir()
     outcomes_of(schedule())
-    differing = (("PYTHONDEVMODE", "1"), ("LC_ALL", "C"), ("VALOR_SCHEDULE_FORK_WORKERS", "0"))
+    differing = (
+        *(("PYTHONDEVMODE", "1"), ("LC_ALL", "C"), ("VALOR_SCHEDULE_FORK_WORKERS", "0")),
+        ("PYTHONPATH", "own"),
+    )
     for name, value in (("ANOTHER", "1"), *differing):
         with monkeypatch.context() as patch:
             patch.setenv(name, value)
             outcomes_of(schedule())
         is_fork = Path("name").read_text() == template.PROCESS_NAME
         assert is_fork == ((name, value) not in differing), name
+
+
+def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
+    """A package in the working directory comes before one that the dispatcher has imported."""
+    shutil.copytree(Path(iniconfig.__file__).parent, "iniconfig")
+    Path("test_it.py").write_text(
+        "import iniconfig, os\ndef test_it(): assert iniconfig.__file__.startswith(os.getcwd())\n"
+    )
+    for _ in range(2):
+        job_id = schedule_tests("python -m pytest -p no:cacheprovider --color=no")["job_id"]
+        assert results_of(job_id)["outcome"] == "passed"
 
 
 def test_what_has_no_room_is_cut_off() -> None:
