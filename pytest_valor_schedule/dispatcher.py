@@ -140,7 +140,8 @@ def _serve(home: Home) -> None:
         patience = idle_seconds(home)
         idle_since = time.monotonic()
         trouble = Trouble()
-        while home.schedule.is_dir():
+        held = _lock_file(home)
+        while _lock_file(home) == held:  # else the home was thrown away
             try:
                 busy = dispatcher.step(time.time())
                 trouble = Trouble()
@@ -158,10 +159,21 @@ def _serve(home: Home) -> None:
                 executor.get_ready()
             bell.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience))
         executor.close()
-        pruning.prune_quietly(store, time.time())
+        if _lock_file(home) == held:
+            pruning.prune_quietly(store, time.time())
+
+
+def _lock_file(home: Home) -> int | None:
+    """Return what tells the file of the dispatcher's lock from a later one of its name."""
+    try:
+        return home.dispatcher_lock.stat().st_ino
+    except OSError:
+        return None
 
 
 def _anything_to_do(home: Home) -> bool:
+    if not home.schedule.is_dir():
+        return False
     with JobStore(home) as store:
         return store.anything_to_do()
 

@@ -108,6 +108,7 @@ class Runner:
         deadline = time.monotonic() + _END_PATIENCE_SECONDS
         while True:
             try:
+                self._store.home.make()  # it may have been thrown away
                 completion.complete(self._store, self._job, ending)
                 return
             except UnknownJobError:  # the home was thrown away; the job still gets its record

@@ -42,7 +42,8 @@ def home_in_use(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) 
     """A home for many tests, whose dispatcher stays, as on a machine that is in use."""
     folder = tmp_path_factory.mktemp("in_use") / "home"
     yield folder
-    shutil.rmtree(folder, ignore_errors=True)  # which ends its dispatcher
+    # Which ends its dispatcher; again, because that may just have been at it.
+    wait_until(lambda: _is_thrown_away(folder), "the home in use is gone")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def home(
     if in_use:
         folder = request.getfixturevalue("home_in_use")
     monkeypatch.setenv("VALOR_HOME", str(folder))
-    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "60" if in_use else "0.3")
+    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "20" if in_use else "0.3")
     _set_slots(Home(folder), monkeypatch, 2, in_use=in_use)
     # Its import takes as long as all the rest of a small pytest, four times for each job.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
@@ -147,6 +148,11 @@ import pytest
 @pytest.mark.parametrize("number", range(3))
 def test_one(number): assert number != 1
 """
+
+
+def _is_thrown_away(folder: Path) -> bool:
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _is_in_use(request: pytest.FixtureRequest) -> bool:
