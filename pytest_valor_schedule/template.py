@@ -23,9 +23,11 @@ from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 
 PROCESS_NAME = "pytest"
 _PACKAGES = ("site-packages", "dist-packages")
-_OURS = ("pytest_valor_schedule", "filelock")
-_STANDARD = ("ctypes", "_ctypes", "resource", "sqlite3", "_sqlite3", "tomllib")
-"""This package, which pytest imports as a plugin, and what it needs that pytest does not."""
+_OURS = (
+    *("pytest_valor_schedule", "filelock"),  # the first is imported once more, as a plugin
+    *("ctypes", "_ctypes", "resource", "sqlite3", "_sqlite3", "tomllib"),
+)
+"""What a runner has imported and a pytest has not."""
 
 
 def prepare() -> None:
@@ -124,7 +126,7 @@ def _become(
 def _forget() -> None:
     """Forget what a run may have of its own by that name, and where temporary files go."""
     for name in list(sys.modules):
-        if name.partition(".")[0] in (*_OURS, *_STANDARD):
+        if name.partition(".")[0] in _OURS:
             del sys.modules[name]
     if (tempfile := sys.modules.get("tempfile")) is not None:
         tempfile.tempdir = None  # type: ignore[attr-defined]  # found anew by the environment
