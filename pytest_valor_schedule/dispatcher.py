@@ -141,7 +141,7 @@ def _serve(home: Home) -> None:
         idle_since = time.monotonic()
         trouble = Trouble()
         held = _lock_file(home)
-        while _lock_file(home) == held:  # else the home was thrown away
+        while held and _lock_file(home) == held:  # else the home was thrown away
             try:
                 busy = dispatcher.step(time.time())
                 trouble = Trouble()
@@ -159,7 +159,7 @@ def _serve(home: Home) -> None:
                 executor.get_ready()
             bell.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience))
         executor.close()
-        if _lock_file(home) == held:
+        if held and _lock_file(home) == held:
             pruning.prune_quietly(store, time.time())
 
 

@@ -108,10 +108,11 @@ class Runner:
         deadline = time.monotonic() + _END_PATIENCE_SECONDS
         while True:
             try:
-                self._store.home.make()  # it may have been thrown away
+                if not self._store.home.schedule.is_dir():  # the home was thrown away
+                    self._store.home.make()
                 completion.complete(self._store, self._job, ending)
                 return
-            except UnknownJobError:  # the home was thrown away; the job still gets its record
+            except UnknownJobError:  # and with it the queue; the job still gets its record
                 self._store.adopt(Entry(job=self._job, tests=self._tests, claim=own_claim()))
             except ScheduleError as error:
                 say(f"{self._job.job_id}: {error}")

@@ -139,6 +139,18 @@ def test_environment_of_a_waiting_job_is_salvaged(
     assert _set_aside(home)
 
 
+def test_a_home_that_was_thrown_away_stays_so(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispatcher with nothing to do ends with it, and leaves no empty one behind."""
+    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "600")
+    Path("test_it.py").write_text("def test_it(): pass")
+    results_of(scheduled_id(run_pytest("--schedule")))
+    home.root.rename(home.root.with_name("away"))
+    wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "its dispatcher has gone")
+    assert not home.root.exists()
+
+
 @pytest.mark.usefixtures("one_slot")
 def test_a_job_whose_home_is_thrown_away_ends_with_a_record(project: Path, home: Home) -> None:
     """It says that there is no result, and its runner has gone."""

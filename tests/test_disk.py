@@ -228,6 +228,15 @@ def test_a_hundred_processes_schedule_at_once(project: Path, home: Home) -> None
     assert get_job_status(running)["status"] == "running"
 
 
+def test_many_calls_start_one_dispatcher(home: Home) -> None:
+    """Who looks at the queue while a dispatcher is only about to serve it starts no other."""
+    home.make()
+    for _ in range(5):
+        service.ensure_running(home)
+    assert len(processes_marked(f"VALOR_HOME={home.root}")) == 1
+    wait_until(lambda: service.is_running(home), "it serves")
+
+
 def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
     """Started at once, all but one end, and the job is run once."""
     project.joinpath("test_it.py").write_text("def test_it(): open('runs', 'a').write('x')")
