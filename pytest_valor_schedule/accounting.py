@@ -24,7 +24,7 @@ class Account:
         results: One for each test, in the order of collection.
         collection_errors: `nodeid` and `longrepr` of each.
         interruption: Why pytest stopped before its end, if it did.
-        internal_error: The traceback of pytest's own failure, if there was one.
+        internal_error: The traceback of pytest's own failure in the last round, if there was one.
         missing: The node ids of tests that could be run, but were not.
         cut_off: Those of tests that began, and were cut off by the end of the run.
         changes: How the job's tests differ from those that were scheduled, if they do.
@@ -67,7 +67,7 @@ def unite(
         results=results,
         collection_errors=tuple(ledger.collection_errors.values()),
         interruption=_interruption(ledger),
-        internal_error=ledger.internal_error,
+        internal_error=ledger.internal_errors.get(ledger.rounds[-1]) if ledger.rounds else None,
         missing=tuple(_missing(ledger, results)),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
         changes=_changes(ledger, tests),

@@ -34,7 +34,7 @@ class Ledger:
         self.failed_otherwise: str | None = None  # in which round
         self.rounds: list[str] = []  # but for those that confirm failures
         self.collection_errors: dict[str, dict[str, str]] = {}
-        self.internal_error: str | None = None
+        self.internal_errors: dict[str, str] = {}  # by round
         self._budget = _TEXT_BUDGET
 
     def take(self, writer: str, events: Iterable[Event]) -> None:
@@ -96,7 +96,7 @@ class Ledger:
         elif kind == "collection_error":
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
         elif kind == "internal_error":
-            self.internal_error = text
+            self.internal_errors[source[0]] = text
         elif kind == "failed_otherwise":
             self.failed_otherwise = source[0]
 

@@ -38,7 +38,10 @@ def conclude(
         return Outcome.FAILED, f"No test failed, but {how}; the log tells why."
     if flaky:
         return Outcome.PASSED, "What failed passed when it was run again, and flaky tests may pass."
-    return (Outcome.PASSED if outcomes else Outcome.NO_TESTS), None
+    if not outcomes:
+        return Outcome.NO_TESTS, None
+    # That of a worker whose tests are all done does not always reach pytest's exit code.
+    return Outcome.PASSED, f"Every test ran, but {how}." if account.internal_error else None
 
 
 def how_it_ended(account: Account, exit_code: int | None) -> str:

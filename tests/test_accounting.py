@@ -474,8 +474,10 @@ def test_a_lost_line_never_makes_a_test_look_better(
     ("round_", "counts"), [("1.1", False), ("1.2", True), ("1.confirm1", False)]
 )
 def test_what_a_plugin_found_counts_if_it_was_found_at_last(round_: str, counts: bool) -> None:
-    """A coverage that a first round missed may be reached by the second."""
-    found = [{"kind": "failed_otherwise"}]
+    """A second round may reach a coverage that the first missed, and have no internal error."""
+    found = [{"kind": "failed_otherwise"}, internal_error("ValueError")]
     rounds = ("1.1", "1.2", "1.confirm1")
     journals = [(f"{each}-controller", found if each == round_ else []) for each in rounds]
-    assert unite(["a"], journals).failed_otherwise is counts
+    account = unite(["a"], journals)
+    assert account.failed_otherwise is counts
+    assert account.internal_error == ("ValueError" if counts else None)

@@ -89,6 +89,13 @@ def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: 
     assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
 
 
+def test_an_internal_error_that_cost_no_test_is_told() -> None:
+    """After its last test a worker's internal error leaves pytest's exit code 0, but a sentence."""
+    account = _account("passed", internal_error="Traceback\nValueError: x")
+    told = "Every test ran, but pytest had an internal error (ValueError: x)."
+    assert conclude(account, 0) == (Outcome.PASSED, told)
+
+
 def test_a_run_that_stops_at_a_failure_has_failed() -> None:
     """With -x the tests behind the failure were not to run, so nothing is missing."""
     account = _account("failed not_run not_run", interruption="stopping after 1 failures")
