@@ -24,6 +24,9 @@ MARK = "SUITE_THAT_STARTED_THIS"
 OWN_HOME = {"empty_home", "no_dispatcher", "ended", "small_disk"}
 """The fixtures that need a home in which nothing was before."""
 
+WITHOUT_HYPOTHESIS = "-p no:hypothesispytest"
+"""Its import takes longer than all the rest of a small pytest, three times for each job."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left() -> Iterator[str]:
@@ -68,8 +71,7 @@ def home(
     monkeypatch.setenv("VALOR_HOME", str(folder))
     monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "20" if in_use else "0.3")
     _set_slots(Home(folder), monkeypatch, 2, in_use=in_use)
-    # Its import takes as long as all the rest of a small pytest, four times for each job.
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_HYPOTHESIS)
     home = Home(folder)
     yield home
     if home.database.exists():
@@ -181,4 +183,5 @@ def _end_jobs(home: Home) -> None:
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The empty folder of a project, which is the working directory."""
     monkeypatch.setenv("PY_COLORS", "0")
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_HYPOTHESIS)  # pytester has deleted it
     return pytester.path
