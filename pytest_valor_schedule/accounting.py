@@ -10,8 +10,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 from pytest_valor_schedule.attempt import Event, Source
-from pytest_valor_schedule.job import TestOutcome, TestResult
 from pytest_valor_schedule.ledger import Ledger
+from pytest_valor_schedule.result import TestOutcome, TestResult
 
 _CONTROLLER = "controller"
 

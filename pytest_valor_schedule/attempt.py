@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_valor_schedule.job import TestOutcome, TestResult
+from pytest_valor_schedule.result import TestOutcome, TestResult
 
 Event = Mapping[str, Any]
 Source = tuple[str, str]

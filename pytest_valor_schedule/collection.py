@@ -16,6 +16,7 @@ from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.handshake import COLLECT_VARIABLE, CollectOrder
 from pytest_valor_schedule.job import NEEDED_PLUGINS
 from pytest_valor_schedule.lifeline import lifeline
+from pytest_valor_schedule.processes import Start
 
 _OUTPUT_KEPT = 4000  # characters
 _PROBE = "import {module}"
@@ -128,8 +129,9 @@ def _run(
     with lifeline() as held:
         order = CollectOrder(str(target), held, request)
         told = {**environment, COLLECT_VARIABLE: order.to_text()}
+        wanted = Start(command=command, cwd=cwd, output=output, environment=told, inherited=[held])
         try:
-            process = processes.start_job(command, cwd, told, output, inherited=[held])
+            process = processes.start(wanted)
         except OSError as error:
             raise CollectionError(
                 f"{command[0]} could not be started in {cwd} ({error.strerror}); "

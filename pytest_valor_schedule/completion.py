@@ -13,17 +13,10 @@ from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
 from pytest_valor_schedule.history import History, Run, makespan, selection
-from pytest_valor_schedule.job import (
-    Job,
-    JobStatus,
-    Outcome,
-    Summary,
-    TestOutcome,
-    TestResult,
-    job_record,
-)
+from pytest_valor_schedule.job import Job, JobStatus, Outcome, job_record
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.store import JobStore
 
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Literal
 
+from pytest_valor_schedule.document import known_fields
 from pytest_valor_schedule.variables import COLLECT_VARIABLE as COLLECT_VARIABLE
 from pytest_valor_schedule.variables import DIRECT_VARIABLE as DIRECT_VARIABLE
 from pytest_valor_schedule.variables import JOB_ID_VARIABLE as JOB_ID_VARIABLE
@@ -60,7 +61,7 @@ class Handshake:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Handshake:
         """Return what `to_json` gave."""
-        return cls(**_known(cls, fields))
+        return cls(**known_fields(cls, fields))
 
     @property
     def is_job(self) -> Literal[True]:
@@ -112,13 +113,7 @@ def take(environment: MutableMapping[str, str]) -> Handshake | CollectOrder | No
     if text is not None:
         return Handshake.from_json(json.loads(text))
     text = environment.pop(COLLECT_VARIABLE, None)
-    return None if text is None else CollectOrder(**_known(CollectOrder, json.loads(text)))
-
-
-def _known(kind: type, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what this version knows of; who told us may be of a newer one."""
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: value for name, value in fields.items() if name in names}
+    return None if text is None else CollectOrder(**known_fields(CollectOrder, json.loads(text)))
 
 
 def collection_digest(nodeids: Iterable[str]) -> str:

@@ -1,16 +1,15 @@
-"""What a job is, what became of it, and both as JSON. Pure."""
+"""What a job is, and how it ended, as JSON. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from pytest_valor_schedule import clock
+from pytest_valor_schedule.document import check_types, known_fields, without_empty
+from pytest_valor_schedule.result import Summary
 
 SCHEMA_VERSION = 1
 """Version of a record. A reader ignores the keys of newer versions that it does not know."""
@@ -45,26 +44,6 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # ended on request
 
 
-class TestOutcome(StrEnum):
-    """What became of one test."""
-
-    __test__ = False
-
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"  # setup or teardown failed
-    SKIPPED = "skipped"
-    XFAILED = "xfailed"
-    XPASSED = "xpassed"
-    CRASHED = "crashed"  # its worker died in it
-    NOT_RUN = "not_run"
-
-    @property
-    def bad(self) -> bool:
-        """Whether it makes the job fail."""
-        return self in (TestOutcome.FAILED, TestOutcome.ERROR, TestOutcome.CRASHED)
-
-
 class Priority(StrEnum):
     """How urgent a job is."""
 
@@ -76,109 +55,6 @@ class Priority(StrEnum):
     def rank(self) -> int:
         """Sort key: the smallest starts first."""
         return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
-
-
-def _without_empty(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: value for key, value in pairs if value is not None and value != ()}
-
-
-def _known(kind: type, document: Any) -> dict[str, Any]:
-    """Return the entries of a JSON object that are fields of a dataclass."""
-    if not isinstance(document, dict):
-        raise TypeError(f"Not an object: {document!r:.40}")
-    names = {field.name for field in dataclasses.fields(kind)}
-    return {name: value for name, value in document.items() if name in names}
-
-
-@functools.cache
-def _field_types(kind: type) -> dict[str, tuple[type, ...]]:
-    """Return the classes that a value of each field of a dataclass may have."""
-    types = {}
-    for name, hint in get_type_hints(kind).items():
-        parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        classes = [get_origin(part) or part for part in parts]
-        types[name] = (*classes, int) if float in classes else tuple(classes)
-    return types
-
-
-def _check_types(kind: type, fields: dict[str, Any]) -> None:
-    """Raise TypeError for a field that has a value of another type."""
-    types = _field_types(kind)
-    for name, value in fields.items():
-        # True is an int for Python alone, and no file says so by mistake.
-        if not isinstance(value, types[name]) or (value is True and bool not in types[name]):
-            raise TypeError(f"{name} is {value!r:.40}")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TestResult:
-    """What became of one test; the optional fields are there for what did not pass."""
-
-    __test__ = False
-
-    nodeid: str
-    outcome: TestOutcome
-    duration_seconds: float = 0.0
-    started_at: float | None = None
-    worker: str | None = None
-    phase: str | None = None
-    message: str | None = None
-    longrepr: str | None = None
-    sections: tuple[tuple[str, str], ...] = ()
-    location: str | None = None
-    reruns: int | None = None
-    subtests: tuple[dict[str, Any], ...] = ()
-    flaky: bool | None = None
-    extra: dict[str, Any] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that have a value, times as ISO 8601 text."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        fields["duration_seconds"] = round(self.duration_seconds, 6)
-        fields["started_at"] = clock.to_text(self.started_at)
-        fields["outcome"] = str(self.outcome)
-        return _without_empty(fields.items())
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """Counts of the outcomes of a job's tests; the total is the sum of the other counts.
-
-    But for `flaky`: how many of the bad ones passed when they were run again.
-    """
-
-    total: int
-    passed: int
-    failed: int
-    errors: int
-    skipped: int
-    xfailed: int
-    xpassed: int
-    crashed: int
-    not_run: int
-    duration_seconds: float
-    flaky: int = 0
-
-    @classmethod
-    def of(cls, results: Iterable[TestResult], duration_seconds: float) -> Summary:
-        """Count the outcomes of results; the duration is that of the whole job in seconds."""
-        found = tuple(results)
-        counts = Counter(result.outcome for result in found)
-        named = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
-        seconds, flaky = round(duration_seconds, 3), sum(bool(result.flaky) for result in found)
-        return cls(total=len(found), duration_seconds=seconds, flaky=flaky, **named)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the counts by name; `flaky` only where there are any."""
-        counts = dataclasses.asdict(self)
-        return counts if self.flaky else {n: v for n, v in counts.items() if n != "flaky"}
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Summary:
-        """Return what `to_json` gave, or raise TypeError."""
-        fields = _known(cls, document)
-        _check_types(cls, fields)
-        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +133,7 @@ class Job:
         fields["slots"] = None if self.slots is None else list(self.slots)
         fields["summary"] = self.summary and self.summary.to_json()
         plain = ((name, str(v) if isinstance(v, StrEnum) else v) for name, v in fields.items())
-        return _without_empty(plain)
+        return without_empty(plain)
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Job:
@@ -266,7 +142,7 @@ class Job:
         Raises:
             KeyError, TypeError, ValueError: if the document is not that of a job.
         """
-        fields = _known(cls, document)
+        fields = known_fields(cls, document)
         for name in ("created_at", "started_at", "completed_at"):
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
@@ -279,7 +155,7 @@ class Job:
         fields["summary"] = Summary.from_json(summary) if summary else None
         if fields["created_at"] is None:
             raise ValueError("A job without created_at.")
-        _check_types(cls, fields)
+        check_types(cls, fields)
         job = cls(**fields)
         if job.status.ended and None in (job.outcome, job.summary, job.completed_at):
             raise ValueError("A job that has ended without saying how.")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule.attempt import Attempt, Event, Source, finished_result
 from pytest_valor_schedule.handshake import CONFIRMING
-from pytest_valor_schedule.job import TestOutcome, TestResult
+from pytest_valor_schedule.result import TestOutcome, TestResult
 
 _UNFINISHED = "was running when the run ended"
 _HUNG, _CUT_OFF = "hung", "cut_off"

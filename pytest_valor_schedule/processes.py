@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import select
@@ -52,6 +53,47 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What to start: in a session of its own, without input.
+
+    Attributes:
+        command: The words of its command.
+        cwd: Its working directory.
+        output: The file to which all that it prints is appended.
+        environment: All of its environment, or None for that of this process.
+        inherited: Descriptors that it shall have.
+        umask: Its umask, or None for that of this process.
+    """
+
+    command: Sequence[str]
+    cwd: str | Path
+    output: Path
+    environment: Mapping[str, str] | None = None
+    inherited: Collection[int] = ()
+    umask: int | None = None
+
+
+def start(wanted: Start) -> subprocess.Popen[bytes]:
+    """Start a process.
+
+    Raises:
+        OSError: if the command or the folder is not there.
+    """
+    with open(wanted.output, "ab", opener=files.opener) as output:
+        return subprocess.Popen(
+            list(wanted.command),
+            cwd=wanted.cwd,
+            env=wanted.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=tuple(wanted.inherited),
+            umask=-1 if wanted.umask is None else wanted.umask,
+        )
+
+
 def start_detached(
     module: str,
     arguments: Sequence[str],
@@ -67,7 +109,9 @@ def start_detached(
     code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
     # Without -P, which a pytest that is forked from it would have too; the folder is our own.
     command = [sys.executable, "-c", code, *arguments]
-    process = _start(command, folder, log, environment, inherited)
+    process = start(
+        Start(command=command, cwd=folder, output=log, environment=environment, inherited=inherited)
+    )
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
 
@@ -80,7 +124,8 @@ def start_supervised(
     Raises:
         OSError: if the interpreter is not there.
     """
-    return _start([interpreter, "-P", "-m", f"{__package__}.{module}", *arguments], folder, log)
+    command = [interpreter, "-P", "-m", f"{__package__}.{module}", *arguments]
+    return start(Start(command=command, cwd=folder, output=log))
 
 
 class Child:
@@ -164,53 +209,6 @@ def close_all(keep: Collection[int] = ()) -> None:
     for handle in (*sorted(keep), max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX"))):
         os.closerange(start, handle)
         start = handle + 1
-
-
-def _start(
-    command: Sequence[str],
-    folder: str | Path,
-    log: Path,
-    environment: Mapping[str, str] | None = None,
-    inherited: Collection[int] = (),
-    umask: int | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, without input, that prints to a file."""
-    with open(log, "ab", opener=files.opener) as output:
-        return subprocess.Popen(
-            list(command),
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=tuple(inherited),
-            umask=-1 if umask is None else umask,
-        )
-
-
-def start_job(
-    command: Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    output: Path,
-    inherited: Collection[int] = (),
-    umask: int | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start a job's pytest: the one place where it comes to life.
-
-    Args:
-        command: What to start.
-        cwd: Its working directory.
-        environment: All of its environment.
-        output: The file that gets what it prints.
-        inherited: Descriptors that it shall have.
-        umask: Its umask, or None for that of this process.
-
-    Raises:
-        OSError: if the command or the folder is not there.
-    """
-    return _start(command, cwd, output, environment, inherited, umask)
 
 
 def await_end(process: Process, seconds: float) -> None:

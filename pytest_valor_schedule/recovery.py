@@ -17,15 +17,8 @@ from typing import Any
 from pytest_valor_schedule import journal, record
 from pytest_valor_schedule.entry import Entry, insert, job_in
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import (
-    Job,
-    JobStatus,
-    Outcome,
-    Summary,
-    TestOutcome,
-    TestResult,
-    job_record,
-)
+from pytest_valor_schedule.job import Job, JobStatus, Outcome, job_record
+from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 
 _LOST = (
     "The database of the queue was damaged before this job could start, and the environment that "

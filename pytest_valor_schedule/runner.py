@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,31 +13,26 @@ from typing import Any
 from pytest_valor_schedule import (
     bell,
     completion,
-    files,
-    handshake,
     journal,
-    known,
-    notifying,
     processes,
     service,
-    slots,
     template,
     verdict,
 )
 from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.briefing import Briefing
 from pytest_valor_schedule.claiming import claim, own_claim, take_slots
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.entry import Entry
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.execution import Execution, Exit, Limits
-from pytest_valor_schedule.handshake import AGAIN, ALONE, CONFIRMING, FIRST, Handshake
-from pytest_valor_schedule.history import History
+from pytest_valor_schedule.handshake import AGAIN, ALONE, CONFIRMING, FIRST
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.log import say
-from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.processes import Start
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
 
@@ -58,9 +52,7 @@ class Runner:
         self._job = job
         self._held = held
         self._folder = store.home.job_folder(job.job_id)
-        self._output = store.home.output(job.job_id)
-        self._tests = store.tests(job.job_id)
-        self._environment = store.environment(job.job_id)
+        self._briefing = Briefing(store, job, held)
         self._begun = time.monotonic()
         self._limits = Limits(
             deadline=self._begun + job.timeout_minutes * 60,
@@ -87,7 +79,7 @@ class Runner:
         self._end(ending)
 
     def _begin(self) -> None:
-        self._store.publish(self._job, self._tests)
+        self._store.publish(self._job, self._briefing.tests)
         self._store.home.make_job_folder(self._job.job_id)
         # Should the database be lost, this says who runs the job.
         path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
@@ -113,7 +105,9 @@ class Runner:
                 completion.complete(self._store, self._job, ending)
                 return
             except UnknownJobError:  # and with it the queue; the job still gets its record
-                self._store.adopt(Entry(job=self._job, tests=self._tests, claim=own_claim()))
+                self._store.adopt(
+                    Entry(job=self._job, tests=self._briefing.tests, claim=own_claim())
+                )
             except ScheduleError as error:
                 say(f"{self._job.job_id}: {error}")
                 if time.monotonic() >= deadline:
@@ -131,7 +125,7 @@ class Runner:
 
     def _rounds(self, held: int) -> Ending:
         """Run pytest, and once more for the tests that it did not come to."""
-        first = last = self._round(FIRST, self._chosen(), held)
+        first = last = self._round(FIRST, self._briefing.first(), held)
         self._reported = first.code is not None and not first.killed and first.stop is None
         why = None
         if first.stop is None:
@@ -212,23 +206,20 @@ class Runner:
         self, name: str, only: Sequence[str] | None, held: int, workers: int | None = None
     ) -> Exit:
         prefix = f"{self._job.attempt}.{name}"
-        chosen = None
-        if only is not None:
-            chosen = self._folder / f"{prefix}.only.json"
-            with open(chosen, "w", encoding="utf-8", opener=files.opener) as file:
-                json.dump(list(only), file)
-        environment = self._told_environment(
-            prefix, chosen, held, workers or self._job.workers or 1
+        environment = self._briefing.environment(
+            prefix, only, held, workers or self._job.workers or 1
         )
         self._store.close()  # the connection comes back with its next use
         process = template.start_job(
-            self._job.command_with(*self._coverage(name)),
-            self._job.cwd,
-            environment,
-            self._output,
-            # The slots too: they are free when the last of us is gone, not before.
-            inherited=[held, *self._held.handles],
-            umask=self._job.umask,
+            Start(
+                command=self._briefing.command(name),
+                cwd=self._job.cwd,
+                output=self._store.home.output(self._job.job_id),
+                environment=environment,
+                # The slots too: they are free when the last of us is gone, not before.
+                inherited=[held, *self._held.handles],
+                umask=self._job.umask,
+            )
         )
         execution = Execution(
             self._folder,
@@ -242,50 +233,6 @@ class Runner:
             return execution.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
-
-    def _coverage(self, name: str) -> tuple[str, ...]:
-        """Return what keeps a further round from replacing the coverage that was measured."""
-        if not self._job.measures_coverage or name == FIRST:
-            return ()
-        return ("--no-cov",) if CONFIRMING in name else ("--cov-append",)
-
-    def _told_environment(
-        self, prefix: str, only: Path | None, held: int, workers: int
-    ) -> dict[str, str]:
-        told = Handshake(
-            folder=str(self._folder),
-            prefix=prefix,
-            workers=workers,
-            digest=handshake.collection_digest(self._tests),
-            lifeline=held,
-            slots=list(self._held.numbers),
-            threads=slots.threads_for_each(slots.total_or_cpus(self._store.home)),
-            only=None if only is None else str(only),
-            order=self._job.order or "",
-            known=self._known(prefix),
-        )
-        own = {
-            handshake.VARIABLE: told.to_text(),
-            handshake.JOB_ID_VARIABLE: self._job.job_id,
-        }
-        secret = (notifying.ADDRESS_VARIABLE, notifying.TOKEN_VARIABLE)  # no test need see them
-        theirs = {name: text for name, text in self._environment.items() if name not in secret}
-        return {**theirs, **own}
-
-    def _known(self, prefix: str) -> str | None:
-        """Write what is known of the tests and return where; without it they run all the same."""
-        path = self._folder / f"{prefix}.known.json"
-        try:
-            found = History(self._store.database).known(project_of(self._job.rootdir), self._tests)
-            known.write(path, found)
-        except (ScheduleError, OSError) as error:
-            say(f"{self._job.job_id}: What is known of the tests was not found: {error}")
-            return None
-        return str(path)
-
-    def _chosen(self) -> Sequence[str] | None:
-        """Return the tests to run where the job itself might choose others by its cache."""
-        return self._tests if self._job.chosen_by_cache else None
 
     def _cancelled(self) -> bool:
         with suppress(ScheduleError):  # a fault of the queue is no fault of the run

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import gc
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from pytest_valor_schedule import files, forkserver, likeness, processes, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.processes import Start
 
 PROCESS_NAME = "pytest"
 _PACKAGES = ("site-packages", "dist-packages")
@@ -69,38 +71,25 @@ def is_edited(since: float) -> bool:
     return False
 
 
-def start_job(
-    command: Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    output: Path,
-    inherited: Collection[int] = (),
-    umask: int | None = None,
-) -> processes.Process:
-    """Start a job's pytest as `processes.start_job` does, by a fork where that is the same.
+def start_job(wanted: Start) -> processes.Process:
+    """Start a job's pytest as `processes.start` does, by a fork where that is the same.
 
     The caller has closed what must not cross a fork: its database.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
-    forking = forkserver.forking(command, sys.executable)
-    can_fork = is_prepared() and tuple(command) != forking and forkserver.can_fork()
-    if not can_fork or not likeness.is_like(forking[2:], cwd, environment):
-        return processes.start_job(forking, cwd, environment, output, inherited, umask)
-    with open(output, "ab", opener=files.opener) as file:
-        return processes.fork(
-            lambda: _become(forking[2:], cwd, environment, file.fileno(), inherited, umask)
-        )
+    forking = forkserver.forking(wanted.command, sys.executable)
+    can_fork = is_prepared() and tuple(wanted.command) != forking and forkserver.can_fork()
+    words, cwd, environment = forking[2:], str(wanted.cwd), wanted.environment
+    if not can_fork or environment is None or not likeness.is_like(words, cwd, environment):
+        return processes.start(dataclasses.replace(wanted, command=forking))
+    with open(wanted.output, "ab", opener=files.opener) as file:
+        return processes.fork(lambda: _become(words, wanted, environment, file.fileno()))
 
 
 def _become(
-    words: Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    output: int,
-    inherited: Collection[int],
-    umask: int | None,
+    words: Sequence[str], wanted: Start, environment: Mapping[str, str], output: int
 ) -> NoReturn:
     """Be the Python that was started with these words: what `exec` does, by hand."""
     os.setsid()
@@ -108,12 +97,12 @@ def _become(
     null = os.open(os.devnull, os.O_RDONLY)
     for target, handle in enumerate((null, output, output)):
         os.dup2(handle, target)
-    processes.close_all(keep=inherited)
-    for handle in inherited:
+    processes.close_all(keep=wanted.inherited)
+    for handle in wanted.inherited:
         os.set_inheritable(handle, True)
-    if umask is not None:
-        os.umask(umask)
-    os.chdir(cwd)
+    if wanted.umask is not None:
+        os.umask(wanted.umask)
+    os.chdir(wanted.cwd)
     os.environ.clear()
     os.environ.update(environment)
     mark = {JOB_ID_VARIABLE: environment[JOB_ID_VARIABLE]}

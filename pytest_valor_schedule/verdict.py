@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.job import Outcome, TestOutcome
+from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.result import TestOutcome
 
 _MOST_NAMED = 3
 OTHER_COLLECTION = "another collection in worker "

@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.accounting import Account, unite
-from pytest_valor_schedule.job import Outcome, Summary, TestOutcome, TestResult
+from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.verdict import conclude
 
 Journals = dict[str, list[Event]]

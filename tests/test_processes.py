@@ -16,6 +16,7 @@ from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
 from pytest_valor_schedule import descendants, processes
 from pytest_valor_schedule.identity import Identity
+from pytest_valor_schedule.processes import Start
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels offer less")
 SLEEPER = "import time; time.sleep(600)"
@@ -25,7 +26,9 @@ SLEEPER = "import time; time.sleep(600)"
 def _job(output: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run Python code as a job while the caller looks at it."""
     command = (sys.executable, "-c", code)
-    process = processes.start_job(command, str(output.parent), os.environ, output)
+    process = processes.start(
+        Start(command=command, cwd=output.parent, output=output, environment=os.environ)
+    )
     try:
         yield process
     finally:
@@ -90,7 +93,8 @@ def test_a_job_reads_nothing_and_prints_to_a_private_file(tmp_path: Path) -> Non
     output = tmp_path / "output.log"
     code = "import sys; print(repr(sys.stdin.read())); print('err', file=sys.stderr)"
     for _ in range(2):
-        process = processes.start_job((sys.executable, "-c", code), "/", {}, output)
+        command = (sys.executable, "-c", code)
+        process = processes.start(Start(command=command, cwd="/", output=output, environment={}))
         assert process.wait(DEADLINE_SECONDS) == 0
     assert sorted(output.read_text().split()) == ["''", "''", "err", "err"]
     assert output.stat().st_mode & 0o777 == 0o600
@@ -101,7 +105,9 @@ def test_a_job_has_the_folder_and_the_environment_that_it_was_given(tmp_path: Pa
     output = tmp_path / "output.log"
     code = "import os; print(os.getcwd(), os.environ.get('MINE'), os.environ.get('VALOR_HOME'))"
     command = (sys.executable, "-c", code)
-    process = processes.start_job(command, str(tmp_path), {"MINE": "1"}, output)
+    process = processes.start(
+        Start(command=command, cwd=tmp_path, output=output, environment={"MINE": "1"})
+    )
     assert process.wait(DEADLINE_SECONDS) == 0
     assert output.read_text().split() == [str(tmp_path), "1", "None"]
 
@@ -111,8 +117,9 @@ def test_a_job_has_the_folder_and_the_environment_that_it_was_given(tmp_path: Pa
 )
 def test_what_is_not_there_cannot_be_started(command: str, folder: str, tmp_path: Path) -> None:
     """The error is an OSError that names what is missing."""
+    wanted = Start(command=(command,), cwd=folder, output=tmp_path / "output.log", environment={})
     with pytest.raises(OSError, match="/no/such"):
-        processes.start_job((command,), folder, {}, tmp_path / "output.log")
+        processes.start(wanted)
 
 
 FAMILY = """
@@ -173,7 +180,9 @@ from waiting import wait_until
 
 output, daemon = Path(sys.argv[1]), sys.argv[2]
 processes.become_subreaper()
-process = processes.start_job((sys.executable, "-c", daemon), "/", os.environ, output)
+process = processes.start(
+    processes.Start(command=(sys.executable, "-c", daemon), cwd="/", output=output)
+)
 wait_until(output.read_text, "the daemon is up")
 descendants.end_tree(process)
 print("status", process.returncode)
@@ -226,7 +235,8 @@ from pathlib import Path
 from pytest_valor_schedule import descendants, identity, processes
 
 command = (sys.executable, "-c", "import time; time.sleep(600)")
-kept, other = (processes.start_job(command, "/", {}, Path(sys.argv[1])) for _ in range(2))
+wanted = processes.Start(command=command, cwd="/", output=Path(sys.argv[1]), environment={})
+kept, other = (processes.start(wanted) for _ in range(2))
 descendants.end_children(keep={kept.pid})
 print(identity.Identity.of(other.pid) is None, kept.poll())
 descendants.end_children()

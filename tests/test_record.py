@@ -16,14 +16,8 @@ from properties import steady
 from pytest_valor_schedule import listing, record, recovery, rendering
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.job import (
-    JobStatus,
-    Outcome,
-    Summary,
-    TestOutcome,
-    TestResult,
-    job_record,
-)
+from pytest_valor_schedule.job import JobStatus, Outcome, job_record
+from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 
 RESULTS = [
     TestResult(nodeid="a", outcome=TestOutcome.PASSED, duration_seconds=0.5, started_at=1e9),

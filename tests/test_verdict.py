@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.job import Outcome, TestOutcome, TestResult
+from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.result import TestOutcome, TestResult
 from pytest_valor_schedule.verdict import conclude
 
 
