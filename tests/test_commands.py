@@ -24,9 +24,9 @@ from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, schedu
 from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import api, cli, colour, get_job_status, list_jobs, live, parser
+from pytest_valor_schedule.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = sorted(cli._COMMANDS)
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
 FIXED = "def test_good(): assert 0\ndef test_bad(): pass\ndef test_new(): pass\n"
 
