@@ -30,12 +30,12 @@ from pathlib import Path
 FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in variables.py, which is not imported here
 SERVER_NAME, WORKER_NAME = "valor-forks", "valor-worker"
 """What `ps` and `top` call the server and a worker."""
-_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "COV")
+_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "OPENSSL_", "COV")
 _HANDLES = 4
 
 
 def variables_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that an interpreter looks at only when it starts."""
+    """Return the variables at which an interpreter, or a library, looks only when it starts."""
     return {name: value for name, value in environment.items() if name.startswith(_AT_START)}
 
 

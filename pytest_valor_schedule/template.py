@@ -45,7 +45,7 @@ def is_prepared() -> bool:
 
 
 def changed_at() -> float:
-    """Return when a package was last installed, or one of our files changed.
+    """Return when a package or this interpreter was last installed, or one of our files changed.
 
     Returns:
         Seconds since the epoch, 0 where nothing of it is there any more.
@@ -55,6 +55,8 @@ def changed_at() -> float:
     for path in (*installed, *Path(__file__).parent.glob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
+    with contextlib.suppress(OSError):
+        times.append(Path(sys.executable).stat().st_ctime)  # packages keep its time of building
     return max(times)
 
 

@@ -142,6 +142,6 @@ def test_another_start_stays_as_it_is(command: tuple[str, ...]) -> None:
 
 
 def test_what_is_looked_at_only_at_the_start() -> None:
-    """The variables of the interpreter, its linker and its locale are told from others."""
-    environment = {"PYTHONPATH": "a", "LC_ALL": "C", "HOME": "/", "PATH": "b"}
-    assert variables_at_start(environment) == {"PYTHONPATH": "a", "LC_ALL": "C"}
+    """The variables of the interpreter, its libraries and its locale are told from others."""
+    looked_at = {"PYTHONPATH": "a", "LC_ALL": "C", "OPENSSL_CONF": "c"}
+    assert variables_at_start({**looked_at, "HOME": "/", "PATH": "b"}) == looked_at
