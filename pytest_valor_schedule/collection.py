@@ -44,6 +44,7 @@ class Collection:
         order: Which tests go first.
         confirm_failures: How often what failed is run again.
         flaky_passes: Whether a test that then passes does not make the job fail.
+        fork_workers: Whether its pytest and its workers may be forked.
         random_seed: What pytest-randomly shuffled them by, or None.
         junit_path: Where the run is to be reported as JUnit XML, or None.
         measures_coverage: Whether pytest-cov is at work.
@@ -62,6 +63,7 @@ class Collection:
     order: str | None = None
     confirm_failures: int | None = None
     flaky_passes: bool = False
+    fork_workers: bool = True
     random_seed: int | None = None
     junit_path: str | None = None
     measures_coverage: bool = False

@@ -25,13 +25,16 @@ import sys
 import threading
 import types
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Literal, TextIO
 
 FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in variables.py, which is not imported here
 SERVER_NAME, WORKER_NAME = "valor-forks", "valor-worker"
 """What `ps` and `top` call the server and a worker."""
 _AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "OPENSSL_", "COV")
 _HANDLES = 4
+_FIRST_OTHER = 3  # descriptor
 
 
 def variables_at_start(environment: Mapping[str, str]) -> dict[str, str]:
@@ -147,21 +150,27 @@ def _name(name: str) -> None:
 
 def _work(handles: list[int]) -> None:
     """Be a worker: do what execnet has an interpreter do that it starts."""
-    order, stdin, stdout, pipe = handles
+    order, stdin, stdout, _ = handles
     with os.fdopen(order, encoding="utf-8", errors="surrogateescape") as file:
         wanted = json.load(file)
     os.dup2(stdin, 0)
     os.dup2(stdout, 1)
-    for handle in (stdin, stdout, pipe):
-        os.close(handle)
+    os.closerange(_FIRST_OTHER, os.sysconf("SC_OPEN_MAX"))  # as subprocess closes them
+    sys.path_importer_cache.clear()
     os.environ.clear()
     os.environ.update(wanted["environment"])
     os.chdir(wanted["cwd"])
-    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc]  # noqa: SIM115
-    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc]  # noqa: SIM115
+    sys.stdin = sys.__stdin__ = _opened(0, "r", sys.__stdin__)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = _opened(1, "w", sys.__stdout__)  # type: ignore[misc]
     sys.argv, sys.orig_argv = ["-c"], list(wanted["command"])
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     exec(eval(sys.stdin.readline()), main.__dict__)  # noqa: S102, S307  # as execnet says
+
+
+def _opened(handle: int, mode: Literal["r", "w"], like: TextIO | None) -> TextIOWrapper:
+    """Return a stream with the encoding that the interpreter gave to its own."""
+    encoding, errors = (None, None) if like is None else (like.encoding, like.errors)
+    return open(handle, mode, encoding=encoding, errors=errors, closefd=False)
 
 
 def _run(words: Sequence[str]) -> None:

@@ -94,6 +94,7 @@ class Job:
     order: str | None = None
     confirm_failures: int | None = None
     flaky_passes: bool | None = None
+    fork_workers: bool | None = None
     random_seed: int | None = None
     rerun_of: str | None = None
     junit_path: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.machinery
 import os
 import site
@@ -10,36 +9,33 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pytest_valor_schedule import forkserver, settings, title
-from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule import forkserver, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 
 _AT_IMPORT = "EXECNET_DEBUG"
-_SETTING = "fork_workers"
+_AT_SITE = {"sitecustomize", "usercustomize"}
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
 
 def is_like(words: Sequence[str], cwd: str, environment: Mapping[str, str]) -> bool:
-    """Return whether a fork would be like a start, and nobody minds.
+    """Return whether a fork would be like a start.
 
     Args:
         words: What the interpreter would be started with: `-m pytest ...`, or a script.
         cwd: Its working directory.
         environment: All of its environment; the job's id is in it.
     """
-    if not all(map(os.path.isabs, (environment.get("PYTHONPATH") or os.sep).split(os.pathsep))):
-        return False  # what it means depends on the folder
+    path = environment.get("PYTHONPATH")
+    folders = path.split(os.pathsep) if path else []
+    if not all(map(os.path.isabs, folders)):
+        return False  # what it means depends on the working directory
+    first = Path(cwd) if words[0] == "-m" else Path(words[0]).resolve().parent
+    if not os.access(cwd, os.R_OK | os.X_OK):
+        return False  # where it cannot be started either
+    if any(map(_hides_any, (first, *map(Path, folders)))):
+        return False
     mark = f"{JOB_ID_VARIABLE}={environment.get(JOB_ID_VARIABLE)}"
-    alike = _is_wanted(environment) and _at_start(environment) == _at_start(os.environ)
-    return alike and title.has_room(mark) and not _hides_any(words, cwd)
-
-
-def _is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether the submitter, or the machine, has nothing against forks."""
-    machine = {_SETTING: settings.machine_value(_SETTING, environment)}
-    with contextlib.suppress(ScheduleError):  # of a wrong value the submitter was told
-        return settings.is_on(settings.look_up(_SETTING, None, environment, None, machine))
-    return True
+    return _at_start(environment) == _at_start(os.environ) and title.has_room(mark)
 
 
 def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
@@ -53,20 +49,24 @@ def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
     )
 
 
-def _hides_any(words: Sequence[str], cwd: str) -> bool:
-    """Whether the first folder on its path has anything that it would import instead of ours.
+def _hides_any(folder: Path) -> bool:
+    """Whether a folder on its path has anything that it would import instead of ours.
 
     So it is in the projects of what pytest needs, such as Pygments.
     """
-    folder = Path(cwd) if words[0] == "-m" else Path(words[0]).resolve().parent
     try:
-        entries = list(os.scandir(folder))
-        Path(cwd).stat()
-    except OSError:
-        return True  # where it cannot be started either
-    names = {
-        entry.name.partition(".")[0]
-        for entry in entries
-        if entry.is_dir() or entry.name.endswith(_SUFFIXES)
-    }
-    return bool(names & {name.partition(".")[0] for name in sys.modules if name != "__main__"})
+        names = {each.name.partition(".")[0] for each in os.scandir(folder) if _is_module(each)}
+    except OSError:  # it is not there
+        return False
+    names &= {name.partition(".")[0] for name in sys.modules if name != "__main__"} | _AT_SITE
+    return any(not _is_from(folder, name) for name in names)
+
+
+def _is_module(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith(_SUFFIXES) or entry.is_dir()
+
+
+def _is_from(folder: Path, name: str) -> bool:
+    """Whether the module that we have by this name comes from the folder."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and Path(file).is_relative_to(folder)

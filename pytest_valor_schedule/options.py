@@ -67,7 +67,6 @@ class Sources:
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
         self._checked("learn", check_learn)  # they are used elsewhere; here it is said if wrong
-        settings.is_on(self.setting("fork_workers"))
         minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
         return {
             "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
@@ -76,6 +75,7 @@ class Sources:
             "order": self._checked("order", check_order),
             "confirm_failures": self._checked("confirm_failures", _numeric(check_confirm_failures)),
             "flaky_passes": self._checked("flaky", check_flaky) == "pass",
+            "fork_workers": settings.is_on(self.setting("fork_workers")),
         }
 
     def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:

@@ -210,17 +210,16 @@ class Runner:
             prefix, only, held, workers or self._job.workers or 1
         )
         self._store.close()  # the connection comes back with its next use
-        process = template.start_job(
-            Start(
-                command=self._briefing.command(name),
-                cwd=self._job.cwd,
-                output=self._store.home.output(self._job.job_id),
-                environment=environment,
-                # The slots too: they are free when the last of us is gone, not before.
-                inherited=[held, *self._held.handles],
-                umask=self._job.umask,
-            )
+        wanted = Start(
+            command=self._briefing.command(name),
+            cwd=self._job.cwd,
+            output=self._store.home.output(self._job.job_id),
+            environment=environment,
+            # The slots too: they are free when the last of us is gone, not before.
+            inherited=[held, *self._held.handles],
+            umask=self._job.umask,
         )
+        process = template.start_job(wanted, may_fork=self._job.fork_workers is not False)
         execution = Execution(
             self._folder,
             prefix,

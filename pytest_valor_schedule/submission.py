@@ -122,6 +122,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         order=collection.order,
         confirm_failures=collection.confirm_failures,
         flaky_passes=collection.flaky_passes or None,
+        fork_workers=None if collection.fork_workers else False,
         random_seed=collection.random_seed,
         rerun_of=order.rerun_of,
         junit_path=collection.junit_path,

@@ -27,7 +27,7 @@ PROCESS_NAME = "pytest"
 _PACKAGES = ("site-packages", "dist-packages")
 _OURS = (
     *("pytest_valor_schedule", "filelock"),  # the first is imported once more, as a plugin
-    *("ctypes", "_ctypes", "resource", "sqlite3", "_sqlite3", "tomllib"),
+    *("ctypes", "_ctypes", "hmac", "resource", "secrets", "sqlite3", "_sqlite3", "tomllib"),
 )
 """What a runner has imported and a pytest has not."""
 
@@ -51,8 +51,9 @@ def changed_at() -> float:
         Seconds since the epoch, 0 where nothing of it is there any more.
     """
     installed = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
+    added = [path for folder in installed for path in folder.glob("*.pth")]
     times = [0.0]
-    for path in (*installed, *Path(__file__).parent.glob("*.py")):
+    for path in (*installed, *added, *Path(__file__).parent.glob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     with contextlib.suppress(OSError):
@@ -73,18 +74,26 @@ def is_edited(since: float) -> bool:
     return False
 
 
-def start_job(wanted: Start) -> processes.Process:
+def start_job(wanted: Start, *, may_fork: bool = True) -> processes.Process:
     """Start a job's pytest as `processes.start` does, by a fork where that is the same.
 
     The caller has closed what must not cross a fork: its database.
+
+    Args:
+        wanted: What to start.
+        may_fork: Whether whoever scheduled it has nothing against a fork.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
     forking = forkserver.forking(wanted.command, sys.executable)
-    can_fork = is_prepared() and tuple(wanted.command) != forking and forkserver.can_fork()
+    can_fork = may_fork and is_prepared() and tuple(wanted.command) != forking
     words, cwd, environment = forking[2:], str(wanted.cwd), wanted.environment
-    if not can_fork or environment is None or not likeness.is_like(words, cwd, environment):
+    if (
+        not (can_fork and forkserver.can_fork())
+        or environment is None
+        or not likeness.is_like(words, cwd, environment)
+    ):
         return processes.start(dataclasses.replace(wanted, command=forking))
     with open(wanted.output, "ab", opener=files.opener) as file:
         return processes.fork(lambda: _become(words, wanted, environment, file.fileno()))
@@ -111,6 +120,7 @@ def _become(
     title.show_as((sys.executable, *words), {**mark, **environment})
     processes.set_name(PROCESS_NAME)
     _forget()
+    sys.setrecursionlimit(sys.getrecursionlimit() + _depth())
     _leave(_code_of(lambda: forkserver.main(words)))
 
 
@@ -119,8 +129,17 @@ def _forget() -> None:
     for name in list(sys.modules):
         if name.partition(".")[0] in _OURS:
             del sys.modules[name]
+    sys.path_importer_cache.clear()  # folders of PYTHONPATH that were not there
     if (tempfile := sys.modules.get("tempfile")) is not None:
         tempfile.tempdir = None  # type: ignore[attr-defined]  # found anew by the environment
+
+
+def _depth() -> int:
+    """Return how many calls of the dispatcher and the runner lie below the pytest."""
+    frame, depth = sys._getframe(), 0
+    while (caller := frame.f_back) is not None:
+        frame, depth = caller, depth + 1
+    return depth
 
 
 def _code_of(run: Callable[[], None]) -> int:

@@ -51,10 +51,10 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
         return f"pytest stopped ({account.interruption})"
     if error := (account.internal_error or "").strip():
         return f"pytest had an internal error ({error.splitlines()[-1]})"
-    if account.changes:
-        return account.changes
     if account.collection_errors:
         return _not_collected(str(account.collection_errors[0]["nodeid"]))
+    if account.changes:
+        return account.changes
     if account.deaths:
         return f"a worker ended ({account.deaths[-1]})"
     if exit_code is None:

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.home_in_use
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks them")
 
+A_FEW = 6
 LOOK = """
-import gc, json, locale, os, signal, sys, threading, warnings
+import gc, inspect, json, locale, os, signal, sys, threading, warnings
 from pathlib import Path
 
 def look(config):
@@ -26,7 +27,11 @@ def look(config):
         "path": sys.path, "argv": sys.argv, "orig_argv": sys.orig_argv, "cwd": os.getcwd(),
         "flags": str(sys.flags), "warnings": [str(each) for each in warnings.filters],
         "main": sorted(name for name in vars(sys.modules["__main__"]) if name[:2] != "__"),
-        "recursion": sys.getrecursionlimit(), "locale": locale.setlocale(locale.LC_ALL),
+        "left": sys.getrecursionlimit() - len(inspect.stack()),
+        "streams": [(each.encoding, each.errors) for each in (sys.__stdin__, sys.__stdout__)],
+        "locks": [each for each in map(os.path.realpath, Path("/proc/self/fd").iterdir())
+                  if each.endswith(".lock")],
+        "locale": locale.setlocale(locale.LC_ALL),
         "interrupt": str(signal.getsignal(signal.SIGINT)), "umask": os.umask(0o22),
         "threads": sorted(type(each).__name__ for each in threading.enumerate()),
         "meta_path": [str(type(each)) for each in sys.meta_path],
@@ -65,6 +70,8 @@ def test_a_forked_worker_is_like_a_fresh_one(
     forked = _seen(project, "forked", monkeypatch)
     monkeypatch.setenv("VALOR_SCHEDULE_FORK_WORKERS", "0")
     started = _seen(project, "started", monkeypatch)
+    left = [found.pop("left") for found in (forked, started)]  # calls until a RecursionError
+    assert abs(left[0] - left[1]) < A_FEW  # type: ignore[operator]
     # What every pytest with xdist imports in some order of its own, and what a runner needs.
     modules = set(forked.pop("modules")) ^ set(started.pop("modules"))  # type: ignore[call-overload]
     standard = {name for name in modules if name.split(".")[0] in sys.stdlib_module_names}

@@ -27,8 +27,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks it"),
 ]
 
+A_FEW = 6
 LOOK = """
-import gc, json, locale, os, signal, sys, tempfile, threading, warnings
+import gc, inspect, json, locale, os, signal, sys, tempfile, threading, warnings
 from pathlib import Path
 
 def pytest_sessionfinish(session):
@@ -40,11 +41,12 @@ def pytest_sessionfinish(session):
         "name": Path("/proc/self/comm").read_text().strip(),
         "shown": Path("/proc/self/cmdline").read_text().strip("\\0").split("\\0")[-3:],
         "mark": os.environ["VALOR_SCHEDULE_JOB_ID"] in Path("/proc/self/environ").read_text(),
+        "left": sys.getrecursionlimit() - len(inspect.stack()),
         "is": {
             "path": sys.path, "argv": sys.argv, "orig_argv": sys.orig_argv[-4:],
             "cwd": os.getcwd(), "flags": str(sys.flags), "umask": os.umask(0o22),
             "warnings": [str(each) for each in warnings.filters], "main": main.__name__,
-            "recursion": sys.getrecursionlimit(), "locale": locale.setlocale(locale.LC_ALL),
+            "locale": locale.setlocale(locale.LC_ALL),
             "interrupt": str(signal.getsignal(signal.SIGINT)),
             "pipe": str(signal.getsignal(signal.SIGPIPE)),
             "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
@@ -65,6 +67,19 @@ def pytest_sessionfinish(session):
     }))
 """
 
+TELL_NAME = """
+from pathlib import Path
+def pytest_unconfigure(config):
+    if not hasattr(config, "workerinput"):
+        Path("name").write_text(Path("/proc/self/comm").read_text().strip())
+"""
+
+
+def _scheduled_anew() -> str:
+    """Schedule a run whose tests a pytest collects that was started, not forked."""
+    job_id: str = schedule_tests("python -m pytest -p no:cacheprovider --color=no")["job_id"]
+    return job_id
+
 
 def _seen(project: Path, name: str) -> dict[str, Any]:
     """Run a job and return what its pytest sees of itself; its name tells how it came to be."""
@@ -74,7 +89,7 @@ def _seen(project: Path, name: str) -> dict[str, Any]:
     assert (seen["name"] == template.PROCESS_NAME) == (name == "forked"), seen["name"]
     assert seen["mark"]
     assert seen["shown"][-1] == "-q"
-    return dict(seen["is"])
+    return {**seen["is"], "left": seen["left"]}
 
 
 def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +104,7 @@ def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTHON_SOMETHING", "that an interpreter may look at when it starts")
     started = _seen(project, "started")
     del started["environment"]["PYTHON_SOMETHING"]
+    assert abs(forked.pop("left") - started.pop("left")) < A_FEW  # calls until a RecursionError
     for name in started:
         assert forked[name] == started[name], name
 
@@ -96,19 +112,41 @@ def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.Monk
 def test_a_project_may_have_modules_of_names_that_we_use(project: Path) -> None:
     """What a runner has imported hides none of the project's, and can be imported as ever."""
     Path("sub").mkdir()
-    for name in ("ctypes", "resource"):
+    for name in ("ctypes", "resource", "secrets"):
         Path("sub", f"{name}.py").write_text("MINE = True")
     Path("sub/test_it.py").write_text(
-        "import ctypes, filelock, resource, sqlite3, tomllib\n"
+        "import ctypes, filelock, resource, secrets, sqlite3, tomllib\n"
         "def test_it():\n"
-        "    assert ctypes.MINE and resource.MINE\n"
+        "    assert ctypes.MINE and resource.MINE and secrets.MINE\n"
         "    assert sqlite3.connect(':memory:').execute('select 7').fetchone() == (7,)\n"
         "    assert tomllib.loads('a = 7') == {'a': 7}\n"
         "    assert filelock.FileLock\n"
     )
     Path("sub/conftest.py").write_text("import ctypes\nassert ctypes.MINE")
     for _ in range(2):
-        assert results_of(schedule())["outcome"] == "passed"
+        assert results_of(schedule("-p", "no:rerunfailures"))["outcome"] == "passed"
+
+
+def test_a_folder_of_the_path_may_come_later(
+    project: Path, empty_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not there when the dispatcher began is found, and may come before what we need."""
+    folder = project / "made"
+    monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "3")  # the same one has all three jobs
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    Path("conftest.py").write_text(TELL_NAME)
+    Path("test_it.py").write_text("def test_it(): pass")
+    outcomes_of(_scheduled_anew())
+    folder.mkdir()
+    folder.joinpath("made_later.py").touch()
+    Path("test_it.py").write_text("import made_later\ndef test_it(): pass")
+    assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_it": "passed"}
+    assert Path("name").read_text() == template.PROCESS_NAME
+    shutil.copytree(Path(iniconfig.__file__).parent, folder / "iniconfig")
+    Path("test_it.py").write_text(
+        "import iniconfig\ndef test_that(): assert 'made' in iniconfig.__file__\n"
+    )
+    assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_that": "passed"}
 
 
 def test_it_ends_as_an_interpreter_does(project: Path) -> None:
@@ -163,13 +201,8 @@ def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> N
 
 
 def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another environment for the start of an interpreter means another interpreter."""
-    Path("conftest.py").write_text(
-        "from pathlib import Path\n"
-        "def pytest_unconfigure(config):\n"
-        "    if not hasattr(config, 'workerinput'):\n"
-        "        Path('name').write_text(Path('/proc/self/comm').read_text().strip())\n"
-    )
+    """Another environment for the start of an interpreter, or the wish that nothing is forked."""
+    Path("conftest.py").write_text(TELL_NAME)
     Path("test_it.py").write_text("def test_it(): pass")
     outcomes_of(schedule())
     for name, is_fork in (("ANOTHER", True), ("PYTHONDEVMODE", False)):
@@ -177,6 +210,9 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
             patch.setenv(name, "1")
             outcomes_of(schedule())
         assert (Path("name").read_text() == template.PROCESS_NAME) == is_fork, name
+    Path("pytest.ini").write_text("[pytest]\nvalor_schedule_fork_workers = false")
+    outcomes_of(schedule())
+    assert Path("name").read_text() != template.PROCESS_NAME
 
 
 @pytest.mark.parametrize(
@@ -188,11 +224,10 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
         ("LC_ALL", "C", False),
         ("OPENSSL_CONF", "/own", False),
         ("EXECNET_DEBUG", "1", False),
-        ("VALOR_SCHEDULE_FORK_WORKERS", "0", False),
     ],
 )
 def test_what_differs_is_seen(name: str, value: str, alike: bool, project: Path) -> None:
-    """What an interpreter or a library reads at its start, and the wish that nothing is forked."""
+    """What an interpreter or a library reads at its start is compared."""
     environment = {**os.environ, JOB_ID_VARIABLE: "x", name: value}
     assert likeness.is_like(("-m", "pytest"), str(project), environment) == alike
 
@@ -204,8 +239,7 @@ def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
         "import iniconfig, os\ndef test_it(): assert iniconfig.__file__.startswith(os.getcwd())\n"
     )
     for _ in range(2):
-        job_id = schedule_tests("python -m pytest -p no:cacheprovider --color=no")["job_id"]
-        assert results_of(job_id)["outcome"] == "passed"
+        assert results_of(_scheduled_anew())["outcome"] == "passed"
 
 
 def test_what_has_no_room_is_cut_off() -> None:

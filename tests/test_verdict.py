@@ -82,6 +82,10 @@ def test_an_end_that_is_not_plain_is_explained(
             "test_a.py could not be collected",
         ),
         ({"changes": "1 test is new"}, "1 test is new"),
+        (
+            {"changes": "1 test is gone", "collection_errors": ({"nodeid": "a.py"},)},
+            "a.py could not be collected",
+        ),
         ({"deaths": ("first", "last")}, "a worker ended (last)"),
     ],
 )
