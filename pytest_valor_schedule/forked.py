@@ -23,6 +23,7 @@ from pytest_valor_schedule.forkserver import variables_at_start
 
 _FORK_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
+_HANDED_DOWN = ("Umask:", "Uid:", "Gid:", "Groups:", "CapEff:", "Cpus_allowed:")
 
 
 class ForkedWorker:
@@ -111,16 +112,35 @@ def _readable(handle: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
+def _handed_down(pid: int) -> tuple[object, ...]:
+    """Return what those that a process starts have from it, but for its environment.
+
+    A conftest.py may have changed it after the server was forked.
+    """
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    ignored = next(int(line.split()[1], 16) for line in status if line.startswith("SigIgn:"))
+    return (
+        [line for line in status if line.startswith(_HANDED_DOWN)],
+        ignored & ~(1 << signal.SIGINT - 1),  # which the server ignores, but no worker
+        Path(f"/proc/{pid}/limits").read_text(),
+        os.getpriority(os.PRIO_PROCESS, pid),
+    )
+
+
 class Forks:
     """Gives xdist forked workers; where that is not possible, xdist starts them itself.
 
     Args:
-        server: The socket that the server listens to.
+        server: The descriptor of the socket to which the server listens, and its pid.
         environment: The one that the server was started with.
+
+    Raises:
+        OSError, ValueError: if there is no such server.
     """
 
-    def __init__(self, server: int, environment: Mapping[str, str]) -> None:
-        self._server = socket.socket(fileno=server)
+    def __init__(self, server: str, environment: Mapping[str, str]) -> None:
+        handle, self._pid = map(int, server.split())
+        self._server = socket.socket(fileno=handle)
         self._at_start = variables_at_start(environment)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -131,8 +151,9 @@ class Forks:
     def _start(
         self, command: Sequence[str], **pipes: Any
     ) -> ForkedWorker | subprocess.Popen[bytes]:
-        if variables_at_start(os.environ) == self._at_start:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            alike = variables_at_start(os.environ) == self._at_start
+            if alike and _handed_down(self._pid) == _handed_down(os.getpid()):
                 return self._fork(command)
         return subprocess.Popen(command, **pipes)
 

@@ -127,7 +127,7 @@ def _start_server() -> list[int] | None:
     pid = os.fork()
     if pid:
         theirs.close()
-        os.environ[FORKS_VARIABLE] = str(ours.detach())
+        os.environ[FORKS_VARIABLE] = f"{ours.detach()} {pid}"
         return None
     ours.close()
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its pytest

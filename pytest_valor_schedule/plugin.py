@@ -219,7 +219,7 @@ def _goes_elsewhere(config: pytest.Config, told: Handshake | CollectOrder | None
 
 
 def _fork_server(config: pytest.Config) -> str | None:
-    """Return the descriptor of what forks workers; None if there is none or it is not wanted."""
+    """Return what forks workers, see `Forks`; None if there is none or it is not wanted."""
     wanted = str(_nearest(config, "fork_workers")).strip().lower() not in _OFF[2:]
     return config.stash[_FORKS] if wanted else None
 

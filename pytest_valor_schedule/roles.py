@@ -40,7 +40,7 @@ def controller(
     Args:
         config: The controller's.
         told: What the runner told it.
-        server: The descriptor of the socket to what forks workers; None to start them.
+        server: What forks workers, see `Forks`; None to start them.
         environment: The one that this pytest was started with.
     """
     from pytest_valor_schedule.balancer import Balancer
@@ -58,7 +58,7 @@ def controller(
         from pytest_valor_schedule.forked import Forks
 
         with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
-            register(Forks(int(server), environment), "valor_schedule_forks")
+            register(Forks(server, environment), "valor_schedule_forks")
     return Overseer(config, told)
 
 

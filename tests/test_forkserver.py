@@ -148,6 +148,22 @@ def test_another_start_stays_as_it_is(command: tuple[str, ...]) -> None:
     assert forking(command, "/py") == command
 
 
+@linux_only
+def test_what_a_controller_hands_down_is_heeded(project: Path) -> None:
+    """Workers ignore the signals, and the like, that a conftest.py has the controller ignore."""
+    Path("conftest.py").write_text(
+        "import os, signal\n"
+        "def pytest_configure(config):\n"
+        "    in_job = 'VALOR_SCHEDULE_JOB_ID' in os.environ\n"
+        "    if in_job and not hasattr(config, 'workerinput'):\n"
+        "        signal.signal(signal.SIGUSR2, signal.SIG_IGN)\n"
+    )
+    Path("test_it.py").write_text(
+        "import signal\ndef test_it(): assert signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN\n"
+    )
+    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
+
+
 def test_what_is_looked_at_only_at_the_start() -> None:
     """The variables of the interpreter, its libraries and its locale are told from others."""
     looked_at = {"PYTHONPATH": "a", "LC_ALL": "C", "OPENSSL_CONF": "c"}
