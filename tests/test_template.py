@@ -232,6 +232,18 @@ def test_what_differs_is_seen(name: str, value: str, alike: bool, project: Path)
     assert likeness.is_like(("-m", "pytest"), str(project), environment) == alike
 
 
+def test_what_runs_at_every_start_is_seen(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sitecustomize.py that came later would run in an interpreter that is started."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    environment = {**os.environ, JOB_ID_VARIABLE: "x"}
+    assert likeness.is_like(("-m", "pytest"), str(project), environment)
+    tmp_path.joinpath("site").mkdir()
+    tmp_path.joinpath("site", "sitecustomize.py").touch()
+    assert not likeness.is_like(("-m", "pytest"), str(project), environment)
+
+
 def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
     """A package in the working directory comes before one that the dispatcher has imported."""
     shutil.copytree(Path(iniconfig.__file__).parent, "iniconfig")
