@@ -32,7 +32,10 @@ from typing import Literal, TextIO
 FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in variables.py, which is not imported here
 SERVER_NAME, WORKER_NAME = "valor-forks", "valor-worker"
 """What `ps` and `top` call the server and a worker."""
-_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_", "OPENSSL_", "COV")
+_AT_START = (
+    *("PYTHON", "LD_", "LC_", "LANG", "TZ", "MALLOC_", "GLIBC_"),
+    *("OPENSSL_", "EXECNET_", "COV"),
+)
 _HANDLES = 4
 _FIRST_OTHER = 3  # descriptor
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from pytest_valor_schedule import forkserver, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 
-_AT_IMPORT = "EXECNET_DEBUG"
 _AT_SITE = {"sitecustomize", "usercustomize"}
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
@@ -44,7 +43,6 @@ def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
     has_own = bool(site.ENABLE_USER_SITE) and packages.is_dir()
     return (
         forkserver.variables_at_start(environment),
-        environment.get(_AT_IMPORT),
         packages if has_own else None,
     )
 
@@ -69,4 +67,5 @@ def _is_module(entry: os.DirEntry[str]) -> bool:
 def _is_from(folder: Path, name: str) -> bool:
     """Whether the module that we have by this name comes from the folder."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    return file is not None and Path(file).is_relative_to(folder)
+    # Not any below it: many a project has its virtual environment inside.
+    return file is not None and Path(file).parent in (folder, folder / name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scheduled import results_of, run_pytest, scheduled_id
@@ -52,7 +53,7 @@ def test_look(request):
 """
 
 
-def _seen(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+def _seen(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setenv("LOOK", str(project / "look.json"))
     results = results_of(scheduled_id(run_pytest("--schedule")))
     assert results["outcome"] == "passed", results
@@ -71,9 +72,9 @@ def test_a_forked_worker_is_like_a_fresh_one(
     monkeypatch.setenv("VALOR_SCHEDULE_FORK_WORKERS", "0")
     started = _seen(project, "started", monkeypatch)
     left = [found.pop("left") for found in (forked, started)]  # calls until a RecursionError
-    assert abs(left[0] - left[1]) < A_FEW  # type: ignore[operator]
+    assert abs(left[0] - left[1]) < A_FEW
     # What every pytest with xdist imports in some order of its own, and what a runner needs.
-    modules = set(forked.pop("modules")) ^ set(started.pop("modules"))  # type: ignore[call-overload]
+    modules = set(forked.pop("modules")) ^ set(started.pop("modules"))
     standard = {name for name in modules if name.split(".")[0] in sys.stdlib_module_names}
     assert {name.split(".")[0] for name in modules - standard} <= {"pytest", "_pytest"}, modules
     for name in forked:

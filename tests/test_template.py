@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,21 @@ def test_what_runs_at_every_start_is_seen(
     tmp_path.joinpath("site").mkdir()
     tmp_path.joinpath("site", "sitecustomize.py").touch()
     assert not likeness.is_like(("-m", "pytest"), str(project), environment)
+
+
+def test_an_environment_inside_of_a_project_is_none_of_its_modules(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the project has by a name hides what is installed in its own virtual environment."""
+    installed = types.ModuleType("iniconfig")
+    installed.__file__ = str(project / ".venv/lib/iniconfig/__init__.py")
+    monkeypatch.setitem(sys.modules, "iniconfig", installed)
+    environment = {**os.environ, JOB_ID_VARIABLE: "x"}
+    assert likeness.is_like(("-m", "pytest"), str(project), environment)
+    Path("iniconfig").mkdir()
+    assert not likeness.is_like(("-m", "pytest"), str(project), environment)
+    installed.__file__ = str(project / "iniconfig/__init__.py")
+    assert likeness.is_like(("-m", "pytest"), str(project), environment)
 
 
 def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
