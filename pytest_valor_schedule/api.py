@@ -258,22 +258,26 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
 
 
 @errors_as_answers
-def read_output(job_id: str) -> Answer:
+def read_output(job_id: str, *, as_printed: bool = False) -> Answer:
     """Return what a job's pytest has printed so far.
 
     Args:
         job_id: A job's id, the last part of it, or an unambiguous prefix.
+        as_printed: With what steers a terminal, such as colours; else it is left out.
 
     Returns:
         `job_id`, `status` and `output`; or `error`.
     """
+    from pytest_valor_schedule.output import without_controls
+
     with control.open_queue() as store:
         job = store.find(job_id)
     try:
-        output = files.read(store.home.output(job.job_id)).decode(errors="replace")
+        text = files.read(store.home.output(job.job_id)).decode(errors="replace")
     except OSError:  # there is none yet, or none any more
-        output = ""
-    return {"job_id": job.job_id, "status": str(job.status), "output": output}
+        text = ""
+    shown = text if as_printed else without_controls(text)
+    return {"job_id": job.job_id, "status": str(job.status), "output": shown}
 
 
 @again_if_rebuilt

@@ -1,18 +1,21 @@
-"""Inside the pytest of a submitter who waits: the job's reports as they arrive."""
+"""Inside the pytest of a submitter who waits: what the job prints, as it prints it."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import pytest
 
-from pytest_valor_schedule import api, completion, outlook, rendering, service
+from pytest_valor_schedule import api, completion, outlook, rendering, service, terminal
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.replay import Replay
+from pytest_valor_schedule.job import Job, JobStatus, Outcome, short_id
+from pytest_valor_schedule.output import Tail
+from pytest_valor_schedule.screen import Screen, terminal_size
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.submission import Receipt
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
@@ -25,92 +28,89 @@ class Awaiting:
     """Waits for a job and shows it.
 
     Args:
-        session: That of the submitter's pytest.
         home: Where the job is.
-        job_id: The job.
+        receipt: What the submitter is told of it.
+        quiet: Whether to say no more than must be said.
     """
 
-    def __init__(self, session: pytest.Session, home: Home, job_id: str) -> None:
-        self._session = session
+    def __init__(self, home: Home, receipt: Receipt, *, quiet: bool) -> None:
         self._home = home
-        self._job_id = job_id
-        self._reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        self._replay = Replay(session, home.job_folder(job_id), session.items)
-        self._enough: BaseException | None = None
-        self._look_at = 0.0
-        self._said: tuple[str, float] = ("", 0.0)
+        self._receipt = receipt
+        self._quiet = quiet
+        self._job_id = receipt.job.job_id
+        self._size = terminal_size()
+        self._screen = Screen(sys.stdout, self._size and self._size[0])
+        self._tail = Tail(home.output(self._job_id))
+        self._look_at = self._say_at = 0.0
 
-    def run(self) -> Mapping[str, Any]:
-        """Return the record of the job when it has ended; an interrupt only ends the waiting.
+    def run(self) -> int:
+        """Return the exit code of the job when it has ended; an interrupt only ends the waiting.
 
         Raises:
             pytest.exit.Exception: after an interrupt.
         """
-        if self._reporter is not None:
-            self._reporter.showfspath = False  # tests of several files come in turns
         try:
-            return self._wait()
+            if not self._quiet and not self._screen.is_terminal:
+                self._screen.print(rendering.receipt_lines(self._receipt, quiet=True)[0])
+            for warning in self._receipt.warnings:
+                self._screen.print(f"warning: {warning}")
+            record = self._wait()
         except KeyboardInterrupt:
             self._detach()
-
-    def end(self) -> None:
-        """End the session as -x and --maxfail end it, if they do."""
-        if self._enough is not None:
-            raise self._enough
+        self._say_end(record)
+        return rendering.exit_code(record)
 
     def _wait(self) -> Mapping[str, Any]:
         with JobStore(self._home) as store:
             while not (job := store.get(self._job_id)).status.ended:
                 self._look(store, job)
                 time.sleep(_POLL_SECONDS)
-            record = completion.published(store, job)
-            self._show(lambda: self._replay.finish(record))
-            return record
+            self._screen.show(self._tail.read())
+            return completion.published(store, job)
 
     def _look(self, store: JobStore, job: Job) -> None:
         if job.status is JobStatus.RUNNING:
-            self._clear_line()
-            self._show(self._replay.look)
+            self._screen.show(self._tail.read())
+            self._tell_size()
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
         service.look_after(store)
-        if job.status is JobStatus.SCHEDULED:
-            place = outlook.place_of(store, job, time.time())
-            if place.reason is not None:
-                self._say(rendering.place_line(place, time.time()))
+        if job.status is JobStatus.SCHEDULED and not self._quiet:
+            self._say_place(store, job, now)
 
-    def _show(self, action: Any) -> None:
-        if self._enough is None:
-            try:
-                action()
-            except pytest.Session.Failed as enough:  # the job was told the same, and ends
-                self._enough = enough
+    def _tell_size(self) -> None:
+        """Let a change of the window's width reach the job."""
+        size = terminal_size()
+        if size is not None and size != self._size:
+            self._size = size
+            terminal.say_window(self._home.job_folder(self._job_id), size)
 
-    def _say(self, line: str) -> None:
+    def _say_place(self, store: JobStore, job: Job, now: float) -> None:
         """Say where the job stands in the queue, in one line that changes."""
-        reporter, (said, at) = self._reporter, self._said
-        if reporter is None or reporter.verbosity < 0:
+        place = outlook.place_of(store, job, time.time())
+        if place.reason is None:
             return
-        if reporter.isatty:
-            reporter.rewrite(line, erase=True)
-        elif not said or time.monotonic() - at >= _SAY_SECONDS:
-            reporter.write_line(line)
-        else:
-            return
-        self._said = line, time.monotonic()
+        line = rendering.place_line(place, time.time())
+        if self._screen.is_terminal:
+            self._screen.rewrite(f"{short_id(self._job_id)}: {line}")
+        elif now >= self._say_at:
+            self._say_at = now + _SAY_SECONDS
+            self._screen.print(line)
 
-    def _clear_line(self) -> None:
-        if self._said[0] and self._reporter is not None and self._reporter.isatty:
-            self._reporter.rewrite("", erase=True)
-        self._said = "", 0.0
+    def _say_end(self, record: Mapping[str, Any]) -> None:
+        """Say what pytest's last line does not: of the whole run, and how to come back to it."""
+        if not rendering.is_told(record):
+            for line in (*rendering.status_lines(record), rendering.log_line(record)):
+                self._screen.print(line)
+        elif self._screen.is_terminal and not self._quiet:
+            self._screen.print(rendering.end_line(record))
 
     def _detach(self) -> NoReturn:
         try:
-            self._clear_line()
-            self._print(
-                f"Ctrl-C: {rendering.detached_line(self._job_id)} Ctrl-C within "
+            self._screen.print(
+                f"\nCtrl-C: {rendering.detached_line(self._job_id)} Ctrl-C within "
                 f"{_SECOND_INTERRUPT_SECONDS:g} s cancels it."
             )
             time.sleep(_SECOND_INTERRUPT_SECONDS)
@@ -119,10 +119,3 @@ class Awaiting:
             text = answer.get("error") or f"{self._job_id} cancelled"
             pytest.exit(text, returncode=rendering.exit_code({"outcome": Outcome.CANCELLED}))
         pytest.exit(f"{self._job_id} goes on", returncode=_DETACHED_CODE)
-
-    def _print(self, line: str) -> None:
-        if self._reporter is None:
-            print(line)
-        else:
-            self._reporter.ensure_newline()
-            self._reporter.write_line(line)

@@ -70,6 +70,9 @@ class Briefing:
             only=None if only is None else self._chosen(prefix, only),
             order=self._job.order or "",
             known=self._known(prefix),
+            shows_workers=bool(self._job.shows_workers),
+            deselected=0 if only else self._job.deselected or 0,
+            collection_lines=[] if only else list(self._job.collection_lines or ()),
         )
         own = {
             handshake.VARIABLE: told.to_text(),

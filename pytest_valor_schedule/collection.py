@@ -48,6 +48,10 @@ class Collection:
         random_seed: What pytest-randomly shuffled them by, or None.
         junit_path: Where the run is to be reported as JUnit XML, or None.
         measures_coverage: Whether pytest-cov is at work.
+        shows_workers: Whether the user asked for workers, and is to see them.
+        deselected: How many tests were deselected.
+        collection_lines: What plugins said of the collection.
+        terminal_size: Columns and lines of the terminal at which somebody waits, or None.
         request: How the run shall be executed, as far as the one who asked and the settings say.
         changes: What the hooks of the project want to be different in the request.
     """
@@ -67,6 +71,10 @@ class Collection:
     random_seed: int | None = None
     junit_path: str | None = None
     measures_coverage: bool = False
+    shows_workers: bool = False
+    deselected: int = 0
+    collection_lines: tuple[str, ...] = ()
+    terminal_size: tuple[int, int] | None = None
     request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -83,7 +91,8 @@ class Collection:
             return None
         known = {field.name for field in dataclasses.fields(cls)}  # it may be of a newer version
         fields = {name: value for name, value in fields.items() if name in known}
-        return cls(**{**fields, "nodeids": tuple(fields["nodeids"])})
+        lists = {name: tuple(fields[name]) for name in ("nodeids", "collection_lines")}
+        return cls(**{**fields, **lists})
 
 
 def collect(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, rendering
+from pytest_valor_schedule import api, colour, rendering
 from pytest_valor_schedule.console import Answer, Options, print_lines, show, write
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
@@ -87,20 +87,22 @@ def _wait(options: Options) -> int:
 
 def _follow(options: Options) -> int:
     from pytest_valor_schedule import watching
+    from pytest_valor_schedule.screen import Screen
 
-    silent = options.json
+    screen = Screen(sys.stdout, columns=None)
     answer = watching.follow(
-        _job(options), write=lambda text: None if silent else print(text, end="", flush=True)
+        _job(options), show=(lambda piece: None) if options.json else screen.show
     )
     show(options, answer, lambda a: ["", *rendering.status_lines(a)])
     return rendering.exit_code(answer)
 
 
 def _logs(options: Options) -> int:
-    answer = api.read_output(_job(options))
+    in_colours = not options.json and colour.wanted(sys.stdout)
+    answer = api.read_output(_job(options), as_printed=in_colours)
     if not options.json and answer.get("output") == "":
         print(f"There is no output of job {answer['job_id']}.", file=sys.stderr)
-    return show(options, answer, lambda a: a["output"].splitlines())
+    return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
 
 
 def _slots(options: Options) -> int:
@@ -137,7 +139,15 @@ def _diff(options: Options) -> int:
 def _replay(options: Options) -> int:
     from pytest_valor_schedule import replaying
 
-    return replaying.replay(options.job, options.handed_on)
+    if options.handed_on or not api.read_output(options.job).get("output"):
+        return replaying.replay(options.job, options.handed_on)
+    record = api.get_record(options.job)
+    if "error" in record:
+        return show(options, record, lambda _: [])
+    in_colours = colour.wanted(sys.stdout)
+    print(api.read_output(options.job, as_printed=in_colours)["output"], end="")
+    print_lines([] if rendering.is_told(record) else rendering.status_lines(record))
+    return rendering.exit_code(record)
 
 
 def _timeline(options: Options) -> int:

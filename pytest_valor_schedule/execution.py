@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import descendants, journal, memory, processes, stacks
+from pytest_valor_schedule import descendants, journal, memory, processes, stacks, terminal
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
+from pytest_valor_schedule.terminal import PseudoTerminal
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
@@ -73,6 +74,7 @@ class Execution:
         prefix: Attempt and round, such as "1.2".
         limits: The job's.
         total: How many tests it has.
+        pseudo_terminal: What it prints to, if that is not the log itself.
         cancelled: Whether somebody asked to end the job.
         tell: Gets the counts of `Progress`, `memory_mb` as used now, and the tests that are
             `running`, at every look.
@@ -89,12 +91,14 @@ class Execution:
         limits: Limits,
         total: int,
         *,
+        pseudo_terminal: PseudoTerminal | None = None,
         cancelled: Callable[[], bool],
         tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._folder = folder
         self._prefix = prefix
         self._limits = limits
+        self._terminal = pseudo_terminal
         self._cancelled = cancelled
         self._tell = tell
         self._output = folder / OUTPUT
@@ -109,10 +113,14 @@ class Execution:
         Args:
             process: The pytest, leader of its own session.
         """
+        if self._terminal is not None:
+            self._terminal.copy_to(self._output)
         try:
             return self._follow(process)
         finally:
             descendants.end_tree(process)
+            if self._terminal is not None:
+                self._terminal.close()
             self.peak_memory = max(self.peak_memory, memory.peak_of_ended_children())
             bound_log(self._output, self._limits.log_bytes)
             if self._journal is not None:
@@ -135,12 +143,18 @@ class Execution:
                 more = {"memory_mb": round(used / 2**20), "running": self.progress.running()}
                 self._tell({**counts, **more})
                 bound_log(self._output, self._limits.log_bytes)
+                self._fit_terminal()
                 self._end_overdue(process, now)
                 if stalled(self.progress.last_event, now, self._limits.stall):
                     self._note_stall()
                     return Exit(code=None, stalled=True)
             processes.await_end(process, _POLL_SECONDS)
         return Exit(code=process.returncode)
+
+    def _fit_terminal(self) -> None:
+        """Let a change of the window of who waits reach the job."""
+        if self._terminal is not None and (size := terminal.window(self._folder)):
+            self._terminal.resize(size)
 
     def _stop(self, process: processes.Process, why: Outcome, now: float) -> Exit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""

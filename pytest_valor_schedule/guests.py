@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from sys import executable, orig_argv
 from types import MappingProxyType
@@ -14,33 +13,88 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import bystanders, files, rendering, specification, submission
+from pytest_valor_schedule import other_plugins, rendering, specification, submission
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.held_output import HeldOutput
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.order import Order, current_umask, job_environment
 from pytest_valor_schedule.request import Request, changed
 from pytest_valor_schedule.submission import Receipt
 
-JUNIT_PATH = pytest.StashKey[str | None]()
-"""Where the run is to be reported, as the user has written it."""
+HELD = pytest.StashKey[HeldOutput]()
+"""What this pytest has printed so far, where the job is to be seen instead."""
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
-_LOOKED_AT_BYTES = 256 * 1024  # of a log, for what plugins have printed at its end
-_TOLD_BY_TESTS = (Outcome.PASSED, Outcome.FAILED)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AsWritten:
+    """Options as the user has written them, which are changed where no test is run.
+
+    Attributes:
+        junit_path: Where the run is to be reported.
+        shows_workers: Whether workers were asked for, and are to be seen.
+    """
+
+    junit_path: str | None
+    shows_workers: bool
+
+
+AS_WRITTEN = pytest.StashKey[AsWritten]()
 
 
 class Guest:
     """What a pytest has that runs no test itself."""
 
+    def __init__(self, limits: Mapping[str, Any]) -> None:
+        self._limits = limits
+        self._deselected = 0
+        self._lines: list[str] = []
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Count what the job will not run."""
+        self._deselected += len(items)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_collectionfinish(self) -> Generator[None, Any, Any]:
+        """Remember what plugins say of the collection, for whoever sees the job."""
+        said = yield
+        for each in reversed(said):  # as pytest prints them
+            self._lines += [each] if isinstance(each, str) else list(each or ())
+        return said
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_unconfigure(self) -> Iterator[None]:
-        """Let somebody have the terminal back: there is no garbage of tests to be searched for."""
-        gc.freeze()
-        try:
-            yield
-        finally:
-            gc.unfreeze()  # it may be a program, which goes on
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        """End a session in which all went well without whoever would take it for the run."""
+        result = yield
+        if session.items and not _collection_failed(session):
+            terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+            other_plugins.run_without_others(session.config, keep=self._seers(terminal))
+        return result
+
+    def _seers(self, terminal: object) -> tuple[object, ...]:
+        """Return the plugins that see the end of this session."""
+        return (self, terminal)
+
+    def _collection(self, session: pytest.Session, **more: Any) -> Collection:
+        option, written = session.config.option, session.config.stash[AS_WRITTEN]
+        limits = dict(self._limits)
+        if getattr(option, "stepwise", False):  # which takes what comes before a failure as passed
+            limits["order"] = "collected"
+        return Collection(
+            **limits,
+            chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
+            nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
+            random_seed=_random_seed(option),
+            junit_path=_junit_path(session.config, written.junit_path),
+            measures_coverage=bool(getattr(option, "cov_source", None)),
+            rootdir=str(session.config.rootpath),
+            interpreter=executable,
+            shows_workers=written.shows_workers,
+            deselected=self._deselected,
+            collection_lines=tuple(self._lines),
+            **more,
+        )
 
 
 class Collector(Guest):
@@ -53,19 +107,17 @@ class Collector(Guest):
         limits: Mapping[str, Any],
         request: Mapping[str, Any],
     ) -> None:
+        super().__init__(limits)
         self._target = target
         self._request = request
         self._refusal = refusal
-        self._limits = limits
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Write it down instead of running it."""
         if _collection_failed(session):
             return None  # pytest says so
-        bystanders.leave_cache(session.config)  # the job knows what failed
-        bystanders.excuse(session.config)
-        found = _collection(session, self._limits, self._refusal)
+        found = self._collection(session, refusal=self._refusal)
         if self._request:
             try:
                 changes = _changes(session, self._request)
@@ -87,13 +139,15 @@ class Submitter(Guest):
         limits: Mapping[str, Any],
         wait: bool,
     ) -> None:
+        super().__init__(limits)
         self._home = home
         self._order = order
         self._request = request
-        self._limits = limits
         self._wait = wait
         self._exit_code: int | None = None
-        self._record: Mapping[str, Any] | None = None
+
+    def _seers(self, terminal: object) -> tuple[object, ...]:
+        return (self,) if self._wait else (self, terminal)  # who waits sees the job's own
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Have the last line say "412 scheduled"."""
@@ -108,54 +162,37 @@ class Submitter(Guest):
             return None  # pytest says so
         if not session.items:
             return True
-        bystanders.leave_cache(session.config)  # the job knows what failed
-        bystanders.excuse(session.config, shows_the_run=self._wait)
         try:
-            wanted = dataclasses.asdict(self._request)
-            request = changed(self._request, _changes(session, wanted))
-            receipt = submission.submit(
-                self._home, self._order, request, _collection(session, self._limits)
-            )
+            self._submit(session)
         except ScheduleError as error:
             raise pytest.UsageError(str(error)) from None
-        self._tell(session, receipt)
-        if self._wait:
-            self._wait_for(session, receipt.job.job_id)
         return True
+
+    def _submit(self, session: pytest.Session) -> None:
+        from pytest_valor_schedule import awaiting, screen
+
+        config = session.config
+        size = screen.terminal_size() if self._wait else None
+        found = self._collection(session, terminal_size=size)
+        request = changed(self._request, _changes(session, dataclasses.asdict(self._request)))
+        receipt = submission.submit(self._home, self._order, request, found)
+        if not self._wait:
+            self._tell(session, receipt)
+            return
+        if (held := config.stash.get(HELD, None)) is not None:
+            held.discard()
+        quiet = getattr(config.option, "verbose", 0) < 0
+        self._exit_code = awaiting.Awaiting(self._home, receipt, quiet=quiet).run()
 
     def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
         quiet = getattr(session.config.option, "verbose", 0) < 0  # of the terminal reporter
         lines = rendering.receipt_lines(receipt, quiet=quiet)
-        _print(session.config, ["", *lines] if not quiet else lines)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None and not self._wait:
+        write = print if reporter is None else reporter.write_line
+        for line in lines if quiet else ["", *lines]:
+            write(line)
+        if reporter is not None:
             reporter.stats["scheduled"] = list(session.items)
-
-    def _wait_for(self, session: pytest.Session, job_id: str) -> None:
-        from pytest_valor_schedule.awaiting import Awaiting
-
-        session.testsfailed = 0  # the tests of the job count, as in a direct run
-        awaiting = Awaiting(session, self._home, job_id)
-        try:
-            self._record = awaiting.run()
-        except ScheduleError as error:
-            raise pytest.UsageError(str(error)) from None
-        self._exit_code = rendering.exit_code(self._record)
-        awaiting.end()
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say what the outcomes of the tests alone do not tell."""
-        record = self._record
-        if record is None:
-            return
-        output = self._home.output(record["job_id"])
-        for line in bystanders.coverage(files.tail(output, _LOOKED_AT_BYTES)):
-            terminalreporter.write_line(rendering.plain(line))
-        more = record["summary"].get("flaky") or record.get("explanation")
-        if more or record.get("outcome") not in _TOLD_BY_TESTS:
-            terminalreporter.section("valor-schedule")
-            for line in (*rendering.status_lines(record), rendering.log_line(record)):
-                terminalreporter.write_line(line)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -178,28 +215,8 @@ def terminal_order(config: pytest.Config, environment: Mapping[str, str]) -> Ord
     )
 
 
-def _collection(
-    session: pytest.Session, limits: Mapping[str, Any], refusal: str | None = None
-) -> Collection:
-    option = session.config.option
-    if getattr(option, "stepwise", False):  # which takes what comes before a failure as passed
-        limits = {**limits, "order": "collected"}
-    return Collection(
-        **limits,
-        chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
-        nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
-        random_seed=_random_seed(option),
-        junit_path=_junit_path(session.config),
-        measures_coverage=bool(getattr(option, "cov_source", None)),
-        rootdir=str(session.config.rootpath),
-        interpreter=executable,
-        refusal=refusal,
-    )
-
-
-def _junit_path(config: pytest.Config) -> str | None:
+def _junit_path(config: pytest.Config, named: str | None) -> str | None:
     """Return where the run is to be reported, as pytest understands --junit-xml."""
-    named = config.stash[JUNIT_PATH]
     if not named:
         return None
     path = os.path.expanduser(os.path.expandvars(named))  # noqa: PTH111  # it never raises
@@ -228,10 +245,3 @@ def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, A
             "None to change nothing."
         )
     return {name: value for each in reversed(found) for name, value in each.items()}
-
-
-def _print(config: pytest.Config, lines: list[str]) -> None:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    write = print if reporter is None else reporter.write_line
-    for line in lines:
-        write(line)

@@ -41,6 +41,9 @@ class Handshake:
         threads: How many threads the libraries in one worker may use.
         order: Which tests go first; see `units.Order`.
         known: A file with what the history knows of the tests; None for nothing.
+        shows_workers: Whether the user asked for workers, and so sees them.
+        deselected: How many tests were deselected when the job was scheduled.
+        collection_lines: What plugins said of the collection then.
     """
 
     folder: str
@@ -53,6 +56,9 @@ class Handshake:
     threads: int = 1
     order: str = ""
     known: str | None = None
+    shows_workers: bool = True
+    deselected: int = 0
+    collection_lines: list[str] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -18,6 +18,10 @@ NEEDED_PLUGINS = ("-p", "xdist", "-p", "valor_schedule")
 """Arguments by which a pytest has our plugins, also where autoloading is off or addopts say no."""
 
 
+_TUPLES = ("slots", "collection_lines", "terminal_size")
+"""The fields of a job that are lists in JSON, and may be missing."""
+
+
 class JobStatus(StrEnum):
     """Where a job stands. There will be no others: pollers wait for the last two."""
 
@@ -99,6 +103,10 @@ class Job:
     rerun_of: str | None = None
     junit_path: str | None = None
     measures_coverage: bool | None = None
+    shows_workers: bool | None = None
+    deselected: int | None = None
+    collection_lines: tuple[str, ...] | None = None
+    terminal_size: tuple[int, ...] | None = None
     useful_workers: int | None = None
     started_at: float | None = None
     completed_at: float | None = None
@@ -131,7 +139,8 @@ class Job:
             fields[name] = clock.to_text(fields[name])
         fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
         fields["command"] = list(self.command)
-        fields["slots"] = None if self.slots is None else list(self.slots)
+        for name in _TUPLES:
+            fields[name] = fields[name] and list(fields[name])
         fields["summary"] = self.summary and self.summary.to_json()
         plain = ((name, str(v) if isinstance(v, StrEnum) else v) for name, v in fields.items())
         return without_empty(plain)
@@ -148,7 +157,8 @@ class Job:
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
         fields["arguments"] = tuple(fields["arguments"])
-        fields["slots"] = tuple(fields["slots"]) if fields.get("slots") else None
+        for name in _TUPLES:
+            fields[name] = tuple(fields[name]) if fields.get(name) else None
         fields["priority"] = Priority(fields["priority"])
         fields["status"] = JobStatus(fields["status"])
         fields["outcome"] = Outcome(fields["outcome"]) if fields.get("outcome") else None

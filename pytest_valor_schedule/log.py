@@ -21,6 +21,19 @@ def say(text: str) -> None:
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
+def append(path: Path, piece: bytes) -> None:
+    """Append to a log.
+
+    Raises:
+        OSError: if it cannot be opened, or the disk is full.
+    """
+    handle = files.open_to_append(path)
+    try:
+        os.write(handle, piece)
+    finally:
+        os.close(handle)
+
+
 def bound_log(path: Path, most_bytes: float | None) -> None:
     """Cut out the middle of a log that has grown too large: head and tail are kept.
 
@@ -43,8 +56,4 @@ def _cut(path: Path, part: int) -> None:
         tail = file.read(part)
         file.truncate(part)
     notice = f"\n[... {size - 2 * part} bytes of output cut out ...]\n".encode()
-    handle = files.open_to_append(path)
-    try:
-        os.write(handle, notice + tail)
-    finally:
-        os.close(handle)
+    append(path, notice + tail)

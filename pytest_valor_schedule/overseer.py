@@ -6,12 +6,13 @@ That is the crashes of workers, the errors of their collections, and its own end
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import bystanders, journal, stacks, workers
+from pytest_valor_schedule import journal, other_plugins, stacks, workers
 from pytest_valor_schedule.captured import Captured
 from pytest_valor_schedule.events import bounded
 from pytest_valor_schedule.handshake import Handshake
@@ -34,11 +35,22 @@ class Overseer(Recorder):
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
         if self._told.is_further:  # the reports of the whole run are to stay
-            bystanders.excuse(self._config)
+            other_plugins.end_without_reports(self._config)
 
-    def pytest_report_header(self) -> str:
+    def pytest_report_header(self) -> str | None:
+        if not self._told.shows_workers:
+            return None
         slots = ", ".join(map(str, self._told.slots))
         return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except session.Failed as failed:  # by -x or --maxfail
+            text = str(failed)
+            self._write(lambda: {"kind": "interrupted", "text": text})
+            raise
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:

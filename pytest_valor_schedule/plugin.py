@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ _TOLD = pytest.StashKey["Handshake | CollectOrder | None"]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
 _FORKS = pytest.StashKey[str | None]()
+_SAID_TO_STAY = pytest.StashKey[bool]()
 
 _OFF = ("", "none", "0", "false", "no", "off")
 _INI_TYPE: Any = str | bool | int | float if pytest.version_tuple >= (9, 2) else None
@@ -151,17 +154,37 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
         environment = config.stash[_ENVIRONMENT]
         mode = direct.mode_or_ignore(config, environment)
+        if mode is direct.DirectRuns.QUEUE and _must_stay(config):
+            mode = direct.DirectRuns.SHARE
         config.stash[_QUEUED_BY_MACHINE] = mode is direct.DirectRuns.QUEUE
         if mode is direct.DirectRuns.SHARE:
             with direct.sharing(config, environment):
                 return (yield)
-    if _goes_elsewhere(config, told):  # before others open their reports in pytest_configure
-        from pytest_valor_schedule import session
+    with _held_back(config, told):
+        return (yield)
 
-        environment = config.stash[_ENVIRONMENT]
-        certain = told is not None or config.stash.get(_QUEUED_BY_MACHINE, False)
-        session.leave_streams(config, environment, certain=certain)
-    return (yield)
+
+@contextlib.contextmanager
+def _held_back(
+    config: pytest.Config, told: Handshake | CollectOrder | None
+) -> Generator[None, None, None]:
+    """Before others open their reports, or print: leave both to the job, if there is to be one."""
+    if not _goes_elsewhere(config, told):
+        yield
+        return
+    from pytest_valor_schedule import session
+
+    environment = config.stash[_ENVIRONMENT]
+    by_machine = config.stash.get(_QUEUED_BY_MACHINE, False)
+    if not session.goes_away(config, environment, certain=told is not None or by_machine):
+        yield
+        return
+    session.leave_streams(config)
+    if told is None and (by_machine or session.waits(config, environment)):
+        with session.hold_output(config):
+            yield
+    else:
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -214,8 +237,23 @@ def _goes_elsewhere(config: pytest.Config, told: Handshake | CollectOrder | None
     """Whether this pytest collects for a job, or is asked to."""
     if told is not None:
         return not told.is_job
-    asked_for = _may_go_elsewhere(config) and _is_asked_for(config)
-    return asked_for or config.stash.get(_QUEUED_BY_MACHINE, False)
+    if config.stash.get(_QUEUED_BY_MACHINE, False):
+        return True
+    return _may_go_elsewhere(config) and _is_asked_for(config) and not _must_stay(config)
+
+
+def _must_stay(config: pytest.Config) -> bool:
+    """Whether a program has given this pytest plugins that no other process can have; say so."""
+    given = config.invocation_params.plugins or ()
+    objects = [each for each in given if not isinstance(each, str)]
+    if objects and not config.stash.get(_SAID_TO_STAY, False):
+        config.stash[_SAID_TO_STAY] = True
+        print(
+            f"This run is not handed over but runs here, because {objects[0]!r:.80} was given to "
+            "pytest.main() and cannot be sent to another process; name a plugin by -p instead.",
+            file=sys.stderr,
+        )
+    return bool(objects)
 
 
 def _fork_server(config: pytest.Config) -> str | None:

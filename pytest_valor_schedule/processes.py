@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -64,6 +64,7 @@ class Start:
         environment: All of its environment, or None for that of this process.
         inherited: Descriptors that it shall have.
         umask: Its umask, or None for that of this process.
+        terminal: A descriptor of a terminal that it prints to, instead of the file.
     """
 
     command: Sequence[str]
@@ -72,6 +73,16 @@ class Start:
     environment: Mapping[str, str] | None = None
     inherited: Collection[int] = ()
     umask: int | None = None
+    terminal: int | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """Give the descriptor that all it prints goes to."""
+        if self.terminal is not None:
+            yield self.terminal
+            return
+        with open(self.output, "ab", opener=files.opener) as file:
+            yield file.fileno()
 
 
 def start(wanted: Start) -> subprocess.Popen[bytes]:
@@ -80,7 +91,7 @@ def start(wanted: Start) -> subprocess.Popen[bytes]:
     Raises:
         OSError: if the command or the folder is not there.
     """
-    with open(wanted.output, "ab", opener=files.opener) as output:
+    with wanted.opened() as output:
         return subprocess.Popen(
             list(wanted.command),
             cwd=wanted.cwd,

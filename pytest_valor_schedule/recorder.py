@@ -24,7 +24,6 @@ from pytest_valor_schedule.events import MOST_TEXT, bounded, report_event
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
 
-_PLAIN_KEYS = 5  # of the event for a phase that passed
 _MOST_WARNINGS = 10_000  # of one worker
 _NODEID = pytest.StashKey[str]()
 # As they were: a test may replace or freeze those of the module, and whatever has its name here.
@@ -138,14 +137,19 @@ class WorkerRecorder(Recorder):
     def pytest_report_to_serializable(self, report: object) -> Generator[None, Any, Any]:
         """Let xdist send every report: over one that it cannot send it ends the whole run."""
         serial = yield
-        return serial if reports.is_plain(report) else reports.sendable(serial)
+        if reports.is_plain(report):
+            return serial
+        if not self._told.shows_workers:  # whose controller shows it as if it had run there
+            serial = reports.with_mark(serial, report)
+        return reports.sendable(serial)
 
     def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
         """Return one report as an event, with all of it where there is more than a pass."""
         event = report_event(nodeid, report)
-        more = report.sections or report.user_properties
-        if len(event) > _PLAIN_KEYS or more or reports.has_failed_subtests(self._config, report):
+        if not reports.is_plain(report) or reports.has_failed_subtests(self._config, report):
             event["serial"] = reports.serial_of(self._config, report, MOST_TEXT)
+        else:
+            event |= reports.rest_of(report)
         extra = self._extra(report) if self._asks_for_more else {}
         return {**event, "extra": extra} if extra else event
 

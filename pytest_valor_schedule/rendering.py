@@ -143,6 +143,17 @@ def log_line(job: Answer) -> str:
     return f"log: {command_name()} logs {short_id(job['job_id'])}"
 
 
+def is_told(record: Answer) -> bool:
+    """Whether the last thing that the pytest of an ended job has printed is true of all of it."""
+    by_tests = record.get("outcome") in (Outcome.PASSED, Outcome.FAILED)
+    return by_tests and not (record.get("explanation") or record.get("confirm_failures"))
+
+
+def end_line(job: Answer) -> str:
+    """Return one line for whoever has seen all of a job: how to come back to it."""
+    return f"job {job['job_id']}: {command_name()} results {short_id(job['job_id'])}"
+
+
 def counts_text(summary: Answer) -> str:
     """Return the counts that are not zero, the bad ones first."""
     parts = [f"{summary[name]} {name.replace('_', ' ')}" for name in _COUNTED if summary.get(name)]

@@ -1,4 +1,4 @@
-"""A job's reports as pytest's own hooks would have brought them, while it runs or later.
+"""A job's reports as pytest's own hooks would have brought them.
 
 A test is shown when all its phases are there, as one that ran here would be. What no journal
 tells of, because its worker died or the journals were thrown away, comes from the job's record.
@@ -24,38 +24,20 @@ class Replay:
     Args:
         session: That of the pytest which is to show them.
         folder: Where the journals of the job are.
-        items: The tests as they were collected here; none where another place has them.
     """
 
-    def __init__(
-        self, session: pytest.Session, folder: Path, items: Sequence[pytest.Item] = ()
-    ) -> None:
+    def __init__(self, session: pytest.Session, folder: Path) -> None:
         self._session = session
         self._config = session.config
         self._folder = folder
-        self._items = {item.nodeid: item for item in items}
-        self._readers: dict[Path, journal.JournalReader] = {}
         self._pending: dict[tuple[str, str], list[Event]] = {}
-        self._shown: set[str] = set(self._not_collected())
+        self._shown: set[str] = set()
 
-    def _not_collected(self) -> Iterator[str]:
-        """Yield what could not be collected here either, and has been shown."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        for report in getattr(reporter, "stats", {}).get("error", ()):
-            if isinstance(report, pytest.CollectReport):
-                yield report.nodeid
-
-    def look(self) -> None:
-        """Show what the journals have gained.
-
-        Raises:
-            pytest.Session.Failed: when -x or --maxfail says that it is enough.
-        """
+    def _show_journals(self) -> None:
         for reader in journal.journals(self._folder):
-            if CONFIRMING in reader.writer:
-                continue  # whatever it says, the test has its result
-            for event in self._readers.setdefault(reader.path, reader).read():
-                self._take(reader.writer, event)
+            if CONFIRMING not in reader.writer:  # whatever that says, the test has its result
+                for event in reader.read():
+                    self._take(reader.writer, event)
 
     def _take(self, writer: str, event: Event) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
@@ -71,16 +53,16 @@ class Replay:
         elif kind == "collection_error":
             self._show_collection_error(nodeid, str(event.get("text")))
 
-    def _show(self, nodeid: str, events: Iterable[Event]) -> None:
+    def _show(self, nodeid: str, events: Sequence[Event]) -> None:
         if nodeid in self._shown:
             return
         self._shown.add(nodeid)
-        item = self._items.get(nodeid)
-        location = item.location if item is not None else reports.location_of(nodeid)
         hook = self._config.hook
+        every = [reports.report_of(self._config, event, events[0]) for event in events]
+        location = every[0].location
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-        for event in events:
-            hook.pytest_runtest_logreport(report=reports.report_of(self._config, event, item))
+        for report in every:
+            hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
@@ -102,13 +84,13 @@ class Replay:
             report = pytest.CollectReport(nodeid, "failed", text, [])
             self._config.hook.pytest_collectreport(report=report)
 
-    def finish(self, record: Event) -> None:
-        """Show what only the record of the ended job tells of.
+    def show(self, record: Event) -> None:
+        """Show what the journals tell, and then what only the record of the ended job does.
 
         Raises:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
-        self.look()
+        self._show_journals()
         for error in record.get("collection_errors", ()):
             self._show_collection_error(error["nodeid"], error["longrepr"])
         for result in record.get("results", ()):

@@ -7,13 +7,15 @@ import io
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
 _CONTEXT = "_subtest.context"  # where a report of pytest's subtests has their values
 _SHOWN = "_valor_schedule.shown"  # of a failure such as a doctest's, which is sent as text
+_TUPLE = "_valor_schedule.tuple"  # the only name in what stands for a tuple
+_MOST_NESTED = 50  # containers within one another; a report has about ten
 _MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text, and
 # where that does not help either, a replay shows what the record has
 
@@ -43,12 +45,34 @@ def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, 
         # As pytest's terminal reporter does it, and the record counts it.
         noun = "subtest" if count == 1 else "subtests"
         serial |= {"outcome": "failed", "longrepr": f"contains {count} failed {noun}"}
-    elif isinstance(serial.get("longrepr"), str) and not isinstance(report.longrepr, str):
-        serial[_SHOWN] = True
+    else:
+        serial = dict(with_mark(serial, report))
     serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
         serial["longrepr"] = text_of(report)[-most_text:]
-    return serial
+    return {name: _with_tuples_named(value) for name, value in serial.items()}
+
+
+def _with_tuples_named(value: Any) -> Any:
+    """Return a value in which JSON keeps apart what is a tuple and what a list."""
+    if isinstance(value, tuple):
+        return {_TUPLE: [_with_tuples_named(each) for each in value]}
+    if isinstance(value, list):
+        return [_with_tuples_named(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _with_tuples_named(each) for name, each in value.items()}
+    return value
+
+
+def _with_tuples(value: Any) -> Any:
+    """Return the value of which `_with_tuples_named` made this one."""
+    if isinstance(value, list):
+        return [_with_tuples(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_TUPLE}:
+        return tuple(_with_tuples(each) for each in value[_TUPLE])
+    return {name: _with_tuples(each) for name, each in value.items()}
 
 
 def text_of(report: Any) -> str:
@@ -66,6 +90,26 @@ def text_of(report: Any) -> str:
         return str(report.longreprtext)
 
 
+def with_mark(serial: Any, report: Any) -> Any:
+    """Return a serialised report, marked where its failure is no traceback and is sent as text."""
+    is_text = isinstance(serial, dict) and isinstance(serial.get("longrepr"), str)
+    if is_text and not isinstance(report.longrepr, str):  # such as that of a doctest
+        return {**serial, "longrepr": text_of(report), _SHOWN: True}
+    return serial
+
+
+def without_mark(report: Any, data: Mapping[str, Any]) -> None:
+    """Have a report that was sent as it was: the values of a subtest, a failure as it is printed.
+
+    Args:
+        report: As pytest made it of the data.
+        data: What was sent.
+    """
+    _restore_subtest(report, data)
+    if vars(report).pop(_SHOWN, False):
+        report.longrepr = _Shown(str(report.longrepr))
+
+
 _USUAL = frozenset(vars(pytest.TestReport("", ("", 0, ""), {}, "passed", None, "call")))
 """The attributes of a report that no plugin has added to."""
 
@@ -80,19 +124,26 @@ def is_plain(report: object) -> bool:
     )
 
 
-def sendable(value: object) -> object:
-    """Return a value of which all is of the types that execnet sends; the rest becomes text."""
+def rest_of(report: pytest.TestReport) -> dict[str, Any]:
+    """Return what else of a plain report a replay needs; the later phases have it of the first."""
+    rest: dict[str, Any] = {"start": round(report.start, 6)} if hasattr(report, "start") else {}
+    if report.when == "setup":
+        rest |= {"place": report.location, "keywords": list(report.keywords)}
+    return rest
+
+
+def sendable(value: object, depth: int = _MOST_NESTED) -> object:
+    """Return a value of which all is of the types that execnet sends; the rest becomes text.
+
+    Args:
+        value: Anything, also what contains itself.
+        depth: How deep it may be nested; what lies deeper becomes text.
+    """
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        return _sendable_container(value, depth) if depth else "..."
     if isinstance(value, str):
         text = str(value)
         return text if text.isascii() else text.encode(errors="backslashreplace").decode()
-    if isinstance(value, Mapping):
-        return {sendable(name): sendable(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        every = [sendable(each) for each in value]
-        return every if isinstance(value, list) else tuple(every)
-    if isinstance(value, set | frozenset):
-        members = {sendable(each) for each in value}
-        return frozenset(members) if isinstance(value, frozenset) else members
     if value is None or type(value) in (bool, int, float, complex, bytes):
         return value
     if isinstance(value, int | float):  # numpy's floats, or members of an enumeration
@@ -101,6 +152,16 @@ def sendable(value: object) -> object:
         return sendable(str(value))
     except Exception:  # whatever it is
         return f"<{type(value).__name__} that cannot be shown>"
+
+
+def _sendable_container(value: Iterable[Any], depth: int) -> object:
+    if isinstance(value, Mapping):
+        return {sendable(k, depth - 1): sendable(v, depth - 1) for k, v in value.items()}
+    members = [sendable(each, depth - 1) for each in value]
+    for kind in (tuple, set, frozenset):
+        if isinstance(value, kind):
+            return kind(members)
+    return members
 
 
 def _failed_subtests(config: pytest.Config, report: Any) -> int:
@@ -121,14 +182,14 @@ def has_failed_subtests(config: pytest.Config, report: Any) -> bool:
 
 
 def report_of(
-    config: pytest.Config, event: Mapping[str, Any], item: pytest.Item | None
+    config: pytest.Config, event: Mapping[str, Any], first: Mapping[str, Any]
 ) -> pytest.TestReport:
     """Return the report that a journal event tells of.
 
     Args:
         config: That of the pytest which is to show it.
         event: One of the kind "report".
-        item: The test as it was collected here, if it was.
+        first: That of the first phase of the same test.
     """
     nodeid = str(event.get("id"))
     if serial := event.get("serial"):
@@ -136,20 +197,16 @@ def report_of(
             report = _from_serial(config, {**serial, "nodeid": nodeid})
             if report is not None:
                 return report
-    return _plain(nodeid, event, item)
+    return _plain(nodeid, event, _with_tuples(first.get("serial") or first))
 
 
 def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
-    shown = data.pop(_SHOWN, False)
-    if isinstance(data.get("longrepr"), list):  # path, line and reason of a skip
-        data["longrepr"] = tuple(data["longrepr"])
+    data = _with_tuples(data)
     report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
         config=config, data=data
     )
     if report is not None:
-        _restore_subtest(report, data)
-        if shown:
-            report.longrepr = _Shown(str(report.longrepr))  # type: ignore[assignment]
+        without_mark(report, data)
     return report
 
 
@@ -176,17 +233,21 @@ def _restore_subtest(report: Any, data: Mapping[str, Any]) -> None:
             object.__setattr__(report.context, "kwargs", sent.get("kwargs") or {})
 
 
-def _plain(nodeid: str, event: Mapping[str, Any], item: pytest.Item | None) -> pytest.TestReport:
+def _plain(nodeid: str, event: Mapping[str, Any], first: Mapping[str, Any]) -> pytest.TestReport:
+    place = first.get("place") or first.get("location")
     report = pytest.TestReport(
         nodeid=nodeid,
-        location=item.location if item is not None else location_of(nodeid),
-        keywords=dict.fromkeys(item.keywords, 1) if item is not None else {},
+        location=tuple(place) if isinstance(place, list | tuple) else location_of(nodeid),
+        keywords=dict.fromkeys(first.get("keywords") or (), 1),
         outcome=event.get("outcome", "passed"),
         longrepr=event.get("longrepr") or event.get("message"),
         when=event.get("phase", "call"),
         sections=[(str(name), str(text)) for name, text in event.get("sections", ())],
         duration=float(event.get("duration") or 0.0),
     )
+    start = event.get("start")
+    if isinstance(start, int | float) and hasattr(report, "start"):
+        report.start, report.stop = start, start + report.duration
     if event.get("xfail"):
         report.wasxfail = str(event.get("message") or "")  # as pytest's own skipping plugin does
     return report

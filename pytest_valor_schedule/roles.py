@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule import bystanders
+from pytest_valor_schedule import other_plugins
 from pytest_valor_schedule.handshake import Handshake
 
 
@@ -16,7 +16,7 @@ def prepare_controller(config: pytest.Config, told: Handshake) -> None:
     """Set what xdist and others read before the session of a controller begins."""
     if told.is_further:
         config.option.xmlpath = None  # the record is written there at the end
-        bystanders.leave_streams(config)
+        other_plugins.leave_streams(config)
     config.option.numprocesses = told.workers
     config.option.maxprocesses = None
 
@@ -24,7 +24,7 @@ def prepare_controller(config: pytest.Config, told: Handshake) -> None:
 def prepare_worker(config: pytest.Config, told: Handshake) -> None:
     """Set what others read before the session of a worker begins."""
     if told.is_further:
-        bystanders.leave_streams(config)
+        other_plugins.leave_streams(config)
     if told.only is not None:  # what was chosen by the cache then it may not choose now
         config.option.lf = config.option.failedfirst = False
         config.option.stepwise_reset = True  # it still has to stop at a failure
@@ -52,8 +52,14 @@ def controller(
     register(Guard(), "valor_schedule_guard")
     register(Placement(told.slots, told.threads), "valor_schedule_placement")
     register(Balancer(told), "valor_schedule_balancer")
+    if not told.shows_workers:
+        from pytest_valor_schedule.plain_terminal import PlainTerminal
+
+        register(PlainTerminal(config, told), "valor_schedule_terminal")
     if told.is_repetition:
-        bystanders.leave_cache(config)  # what is only run again is not to tell --lf it passed
+        other_plugins.unregister_cache(
+            config
+        )  # what is only run again is not to tell --lf it passed
     if server is not None:
         from pytest_valor_schedule.forked import Forks
 

@@ -14,6 +14,7 @@ from pytest_valor_schedule import (
     bell,
     completion,
     journal,
+    log,
     processes,
     service,
     template,
@@ -31,10 +32,10 @@ from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
-from pytest_valor_schedule.log import say
 from pytest_valor_schedule.processes import Start
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.terminal import PseudoTerminal
 
 PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
@@ -109,7 +110,7 @@ class Runner:
                     Entry(job=self._job, tests=self._briefing.tests, claim=own_claim())
                 )
             except ScheduleError as error:
-                say(f"{self._job.job_id}: {error}")
+                log.say(f"{self._job.job_id}: {error}")
                 if time.monotonic() >= deadline:
                     raise  # the dispatcher goes on trying, with less knowledge of the end
             time.sleep(_PAUSE_SECONDS)
@@ -132,6 +133,7 @@ class Runner:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
                 why = self._why_again(account, first)
+                self._announce(why)
                 last = self._again(account, first, held)
                 self._reported = False
             last = self._confirm(last, held)
@@ -197,6 +199,8 @@ class Runner:
             ended = last.stop is not None or last.stalled or account.interruption is not None
             if ended or not failed or len(failed) > _MOST_CONFIRMED:
                 break
+            noun = "failure is" if len(failed) == 1 else "failures are"
+            self._announce(f"{len(failed)} {noun} run again, to see what comes again.")
             again = self._round(f"{CONFIRMING}{number}", failed, held, workers=1)
             if again.stop is not None:  # the run has its outcome, unless somebody wants it ended
                 return again if again.stop is Outcome.CANCELLED else last
@@ -210,6 +214,7 @@ class Runner:
             prefix, only, held, workers or self._job.workers or 1
         )
         self._store.close()  # the connection comes back with its next use
+        terminal = self._terminal()
         wanted = Start(
             command=self._briefing.command(name),
             cwd=self._job.cwd,
@@ -218,6 +223,7 @@ class Runner:
             # The slots too: they are free when the last of us is gone, not before.
             inherited=[held, *self._held.handles],
             umask=self._job.umask,
+            terminal=None if terminal is None else terminal.theirs,
         )
         process = template.start_job(wanted, may_fork=self._job.fork_workers is not False)
         execution = Execution(
@@ -225,6 +231,7 @@ class Runner:
             prefix,
             self._limits,
             self._job.test_count if only is None else len(only),
+            pseudo_terminal=terminal,
             cancelled=self._cancelled,
             tell=self._tell,
         )
@@ -232,6 +239,20 @@ class Runner:
             return execution.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
+
+    def _terminal(self) -> PseudoTerminal | None:
+        """Return what a round prints to where somebody waits for it at a terminal."""
+        size = self._job.terminal_size
+        if size is None:
+            return None
+        with suppress(OSError):  # there is none left; it prints to the log as others do
+            return PseudoTerminal((size[0], size[1]))
+        return None
+
+    def _announce(self, text: str) -> None:
+        """Say between the outputs of two rounds why another one comes."""
+        with suppress(OSError):
+            log.append(self._store.home.output(self._job.job_id), f"\n{text}\n".encode())
 
     def _cancelled(self) -> bool:
         with suppress(ScheduleError):  # a fault of the queue is no fault of the run
@@ -258,7 +279,7 @@ def serve(home: Home, job_id: str, attempt: int) -> None:
             try:
                 Runner(store, job, held).run()
             except ScheduleError as error:
-                say(f"{job_id}: {error}")
+                log.say(f"{job_id}: {error}")
         if held is not None:
             held.release()
         service.look_after(store)  # it may have died while this job ran

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule import bystanders, settings
+from pytest_valor_schedule import held_output, other_plugins, settings
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.guests import JUNIT_PATH, Collector, Submitter, terminal_order
+from pytest_valor_schedule.guests import (
+    AS_WRITTEN,
+    HELD,
+    AsWritten,
+    Collector,
+    Submitter,
+    terminal_order,
+)
 from pytest_valor_schedule.handshake import CollectOrder
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.options import Sources
-
-_MEASURING_PLUGINS = ("_cov",)  # pytest-cov would complain that nothing was measured
 
 
 def collecting(
@@ -64,23 +69,44 @@ def scheduling(
         request, limits = sources.request(), sources.limits()
     except ScheduleError as error:
         raise pytest.UsageError(str(error)) from None
-    _do_not_run_here(config, shows_the_run=wait)
+    _do_not_run_here(config)
     return Submitter(home, terminal_order(config, environment), request, limits, wait)
 
 
-def leave_streams(config: pytest.Config, environment: Mapping[str, str], *, certain: bool) -> None:
-    """Before other plugins open the reports that the job writes: keep them from it.
+def goes_away(config: pytest.Config, environment: Mapping[str, str], *, certain: bool) -> bool:
+    """Return whether the run goes to the background, as far as is known before it is configured.
 
     Args:
         config: pytest's.
         environment: The one that this pytest was started with.
-        certain: Whether the run goes to the background whatever the settings say.
+        certain: Whether it does so whatever the settings say.
     """
     with contextlib.suppress(ScheduleError):  # which is told later
         sources = Sources(config, environment, Home.find(environment).settings())
         certain = certain or config.option.schedule or config.option.schedule_wait
-        if (certain or settings.is_on(sources.setting("schedule"))) and not _refusal(config):
-            bystanders.leave_streams(config)
+        return (certain or settings.is_on(sources.setting("schedule"))) and not _refusal(config)
+    return False
+
+
+def waits(config: pytest.Config, environment: Mapping[str, str]) -> bool:
+    """Return whether this pytest waits for the run that it hands over, as far as is known."""
+    with contextlib.suppress(ScheduleError):
+        sources = Sources(config, environment, Home.find(environment).settings())
+        return settings.is_on(sources.setting("schedule_wait"))
+    return False
+
+
+def leave_streams(config: pytest.Config) -> None:
+    """Before other plugins open the reports that the job writes: keep them from it."""
+    other_plugins.leave_streams(config)
+
+
+@contextlib.contextmanager
+def hold_output(config: pytest.Config) -> Iterator[None]:
+    """Keep what is printed here, as long as it is not known that the job does not print it."""
+    with held_output.hold_output() as held:
+        config.stash[HELD] = held
+        yield
 
 
 def _refusal(config: pytest.Config) -> str | None:
@@ -110,13 +136,15 @@ def _says_no_dist(arguments: Sequence[object]) -> bool:
     return "--dist=no" in words or ("--dist", "no") in pairwise(words)
 
 
-def _do_not_run_here(config: pytest.Config, *, shows_the_run: bool = False) -> None:
+def _do_not_run_here(config: pytest.Config) -> None:
     """Keep what serves the run alone from starting in a process that only collects."""
-    config.option.numprocesses = None
-    config.option.dist = "no"  # xdist would start idle workers
-    config.option.tx = []
-    config.stash[JUNIT_PATH] = getattr(config.option, "xmlpath", None)
-    if not shows_the_run:
-        config.option.xmlpath = None  # the report file is the job's to write
-    bystanders.leave_streams(config)
-    bystanders.dismiss(config, _MEASURING_PLUGINS)
+    option = config.option
+    config.stash[AS_WRITTEN] = AsWritten(
+        junit_path=getattr(option, "xmlpath", None),
+        shows_workers=bool(getattr(option, "numprocesses", None) or getattr(option, "tx", None)),
+    )
+    option.numprocesses = None
+    option.dist = "no"  # xdist would start idle workers
+    option.tx = []
+    option.xmlpath = None  # the report file is the job's to write
+    other_plugins.leave_streams(config)

@@ -127,6 +127,10 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         rerun_of=order.rerun_of,
         junit_path=collection.junit_path,
         measures_coverage=collection.measures_coverage or None,
+        shows_workers=collection.shows_workers or None,
+        deselected=collection.deselected or None,
+        collection_lines=collection.collection_lines or None,
+        terminal_size=collection.terminal_size,
     )
 
 

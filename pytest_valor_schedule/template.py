@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_valor_schedule import files, forkserver, likeness, processes, title
+from pytest_valor_schedule import forkserver, likeness, processes, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.processes import Start
 
@@ -95,8 +95,8 @@ def start_job(wanted: Start, *, may_fork: bool = True) -> processes.Process:
         or not likeness.is_like(words, cwd, environment)
     ):
         return processes.start(dataclasses.replace(wanted, command=forking))
-    with open(wanted.output, "ab", opener=files.opener) as file:
-        return processes.fork(lambda: _become(words, wanted, environment, file.fileno()))
+    with wanted.opened() as output:
+        return processes.fork(lambda: _become(words, wanted, environment, output))
 
 
 def _become(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, TextIO
 
-from pytest_valor_schedule import api, colour, control, files, live, rendering, upkeep
+from pytest_valor_schedule import api, colour, control, live, rendering, upkeep
 from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.output import Tail
 
 _REFRESH_SECONDS = 0.5
 _FOLLOW_SECONDS = 0.1
@@ -121,12 +120,12 @@ def _brief(job: Mapping[str, Any]) -> str:
     return rendering.job_line(job)
 
 
-def follow(job_id: str, *, write: Callable[[str], object]) -> dict[str, Any]:
-    """Write a job's log as it grows.
+def follow(job_id: str, *, show: Callable[[bytes], object]) -> dict[str, Any]:
+    """Show a job's log as it grows.
 
     Args:
         job_id: A job's id, the last part of it, or an unambiguous prefix.
-        write: Gets each further piece of text.
+        show: Gets each further piece of it, as it was printed.
 
     Returns:
         What `get_job_status` returns of the job when it has ended.
@@ -136,31 +135,9 @@ def follow(job_id: str, *, write: Callable[[str], object]) -> dict[str, Any]:
     """
     with control.open_queue() as store:
         job = store.find(job_id)
-        log = _Tail(store.home.output(job.job_id))
+        log = Tail(store.home.output(job.job_id))
         while not (job := store.get(job.job_id)).status.ended:
-            write(log.read())
+            show(log.read())
             time.sleep(_FOLLOW_SECONDS)
-    write(log.read())
+    show(log.read())
     return api.get_job_status(job.job_id)
-
-
-class _Tail:
-    """Reads what a text file has gained."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def read(self) -> str:
-        """Return the further text; from the beginning if the file was shortened."""
-        try:
-            with open(self._path, "rb", opener=files.opener) as file:
-                if os.fstat(file.fileno()).st_size < self._offset:
-                    self._offset = 0
-                file.seek(self._offset)
-                piece = file.read()
-        except OSError:  # it is not there yet
-            return ""
-        self._offset += len(piece)
-        return self._decoder.decode(piece)

@@ -78,6 +78,19 @@ def declare_down(node: Any, reason: str) -> None:
         return
 
 
+def print_no_status(config: Any) -> None:
+    """Have xdist print nothing about its workers: neither that they come nor what they collect."""
+    dsession = config.pluginmanager.get_plugin("dsession")
+    if hasattr(dsession, "terminal"):
+        dsession.terminal = None
+        config.pluginmanager.unregister(name="terminaldistreporter")
+
+
+def is_stop(interrupt: BaseException) -> bool:
+    """Return whether an exception is the one by which xdist's controller ends a run early."""
+    return type(interrupt).__module__ == "xdist.dsession"
+
+
 def shorten_exit_timeout(session: Any) -> None:
     """Have xdist wait less long for workers that have finished but do not end."""
     dsession = session.config.pluginmanager.get_plugin("dsession")

@@ -165,7 +165,7 @@ def test_a_crash_that_does_not_come_again_is_shown(project: Path) -> None:
     )
     done = run_pytest("--schedule-wait", "--confirm-failures=1", "-rA", "--max-workers=1")
     assert "FAILED test_it.py::test_flaky" in done.stdout
-    assert "killed its worker" in done.stdout
+    assert "crashed while running" in done.stdout
     results = results_of(scheduled_id(done))["results"]
     assert (results[0]["outcome"], results[0]["flaky"]) == ("crashed", True)
 
@@ -192,8 +192,8 @@ def test_a_number_of_tries_is_checked(project: Path, value: str) -> None:
 
 @pytest.mark.home_in_use
 def test_a_job_says_in_its_header_what_it_is(project: Path) -> None:
-    """One line of the log names the job and its slots."""
+    """One line of the log names the job and its slots, where workers were asked for."""
     Path("test_it.py").write_text(TWO_TESTS)
-    job_id = scheduled_id(run_pytest("--schedule", "--max-workers=1"))
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers=1", "-n", "1"))
     results_of(job_id)
     assert f"valor-schedule: job {job_id}, worker slots " in api.read_output(job_id)["output"]

@@ -10,7 +10,6 @@ import pytest
 from scheduled import results_of, run_pytest, schedule, scheduled_id
 
 from pytest_valor_schedule import schedule_tests
-from pytest_valor_schedule.bystanders import coverage
 
 PLUGIN = """
 import json, os, pathlib, sys
@@ -138,21 +137,3 @@ def test_a_run_by_hand_keeps_its_reports(project: Path, monkeypatch: pytest.Monk
     assert "to None" in run_pytest("--report-log=log").stdout
     monkeypatch.setenv("VALOR_SCHEDULE_SCHEDULE", "0")
     assert "to log" in run_pytest("--report-log=log").stdout
-
-
-def test_the_coverage_of_a_job_is_found_in_its_log() -> None:
-    """The last one, by its heading; what comes after it is of others."""
-    rounds = [
-        f"""{" FAILURES ":=^80}
-=== hello ===
-{" tests coverage ":=^80}
-m.py {percent}%
-FAIL Required test coverage
-{" Generated html report ":-^80}
-{" slowest 2 durations ":=^80}
-1s
-"""
-        for percent in (50, 75)
-    ]
-    expected = [f"{' tests coverage ':=^80}", "m.py 75%", "FAIL Required test coverage"]
-    assert coverage("".join(rounds)) == expected

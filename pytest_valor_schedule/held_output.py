@@ -1,0 +1,76 @@
+"""Keeps what a pytest prints while it collects, until it is known who shows the run."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+_NOTE = "collecting the tests ..."
+
+
+class HeldOutput:
+    """Stands in for a text stream; pytest's terminal and `print` write to it.
+
+    Args:
+        stream: Where all goes that is not thrown away.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._pieces: list[str] | None = []
+        self._note = _NOTE if stream.isatty() else ""
+        self._write_through(self._note)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be like the stream in everything else: whether it is a terminal, its encoding."""
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Keep a text, or write it once nothing is kept any more."""
+        if self._pieces is None:
+            return self.stream.write(text)
+        if encoding := getattr(self.stream, "encoding", None):
+            text.encode(encoding, getattr(self.stream, "errors", None) or "strict")  # or raise
+        self._pieces.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream, unless all is kept."""
+        if self._pieces is None:
+            self.stream.flush()
+
+    def release(self) -> None:
+        """Write what was kept, and from now on all that comes."""
+        self._write_through("".join(self._forget()))
+
+    def discard(self) -> None:
+        """Throw away what was kept, and write from now on all that comes."""
+        self._forget()
+
+    def _forget(self) -> list[str]:
+        pieces, self._pieces = self._pieces or [], None
+        blank = " " * len(self._note)
+        self._write_through(f"\r{blank}\r" if self._note else "")
+        self._note = ""
+        return pieces
+
+    def _write_through(self, text: str) -> None:
+        if text:
+            self.stream.write(text)
+            self.stream.flush()
+
+
+@contextlib.contextmanager
+def hold_output() -> Iterator[HeldOutput]:
+    """Keep all that is printed to `sys.stdout` in the block; what is left is written at its end."""
+    stream = sys.stdout
+    held = HeldOutput(stream)
+    sys.stdout = held
+    try:
+        yield held
+    finally:
+        if sys.stdout is held:
+            sys.stdout = stream
+        held.release()
