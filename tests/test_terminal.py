@@ -242,7 +242,7 @@ def _without_control(path: str, flags: int) -> int:
 def test_what_was_printed_is_kept(at_terminal: Callable[..., Screen]) -> None:
     """`logs` and `replay` show it, without what steers a terminal where they write into a pipe."""
     _write(TWO_FILES)
-    screen = at_terminal("--schedule-wait", columns=80)
+    screen = at_terminal("--schedule-wait", columns=200)  # no path is so long
     assert screen.end() == 1
     shown = [line for line in screen.lines() if line][:-1]  # but for the way to come back
     [job] = list_jobs(limit=1)["jobs"]
