@@ -20,7 +20,7 @@ def main() -> int:
     if "error" in answer:
         print(answer["error"])
         return 2
-    print(f"{answer['test_count']} tests, about {answer['estimated_duration']}")
+    print(f"{answer['test_count']} tests, expected duration: {answer['estimated_duration']}")
     wait_for_job(answer["job_id"])
     results = get_job_results(answer["job_id"])
     print(results["outcome"], results["summary"])

@@ -58,7 +58,8 @@ def schedule_tests(
 
     Returns:
         `job_id`, `status` ("scheduled"), `tests_to_run` (node ids), `test_count`,
-        `estimated_duration` (text), `timeout_minutes`, and `warnings` if there are any; or
+        `estimated_duration` (text for people: "1m 30s", for tests without history a range such as
+        "10s to 2m", or "not known yet"), `timeout_minutes`, and `warnings` if there are any; or
         `error`, and with it `exit_code` and `output` where pytest could not collect.
     """
     # Here, because a look at the list needs none of it.
@@ -98,7 +99,7 @@ def scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
         "status": str(job.status),
         "tests_to_run": list(nodeids),
         "test_count": job.test_count,
-        "estimated_duration": clock.duration_text(job.estimated_seconds),
+        "estimated_duration": receipt.estimate.duration,
         "timeout_minutes": job.timeout_minutes,
     }
     return {**answer, "warnings": list(receipt.warnings)} if receipt.warnings else answer

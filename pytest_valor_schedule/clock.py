@@ -30,3 +30,15 @@ def duration_text(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "h"), (minutes, "m")] if hours else [(minutes, "m"), (rest, "s")]
     return " ".join(f"{count}{unit}" for count, unit in parts if count)
+
+
+_ROUND = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)  # seconds
+
+
+def range_text(least: float, most: float) -> str:
+    """Return between which durations something lies, in round numbers, such as "10s to 2m"."""
+    low = max((each for each in _ROUND if each <= least), default=0)
+    high = min((each for each in _ROUND if each >= most), default=math.ceil(most / 3600) * 3600)
+    if not low or low == high:
+        return f"up to {duration_text(high)}"
+    return f"{duration_text(low)} to {duration_text(high)}"

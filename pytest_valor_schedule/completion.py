@@ -8,7 +8,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import accounting, files, journal, notifying, record, verdict
+from pytest_valor_schedule import (
+    accounting,
+    estimation,
+    files,
+    journal,
+    notifying,
+    record,
+    verdict,
+)
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import ScheduleError, StoreError
@@ -187,6 +195,7 @@ def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
         History(store.database).learn(
             project_of(job.rootdir), seconds, now, failed, _run(job, results)
         )
+        estimation.estimate_anew(store)
     except ScheduleError as error:
         say(f"{job.job_id}: The durations were not learned: {error}")
 

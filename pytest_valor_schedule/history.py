@@ -9,31 +9,61 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from pytest_valor_schedule import clock
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.entry import storable
+from pytest_valor_schedule.guess import Guess, Spread, by_file
 from pytest_valor_schedule.units import Known, filled
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
-_UNKNOWN_SECONDS = 0.05
+_UNKNOWN_SECONDS = 0.05  # of a test, where nothing is known
 _OVERHEAD_SECONDS = 1.0
 _UNKNOWN_BYTES = 64 * 2**20  # of one process
+_MOST_PROJECTS, _MOST_TESTS = 50, 300  # of each, that a guess looks at
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long a job is expected to run, and with how much memory."""
+    """How long a job is expected to run, and with how much memory.
+
+    Attributes:
+        seconds: What the queue reckons with.
+        runs: How many runs of these tests it rests on; 0 for none, and then it is no more than a
+            guess.
+        memory_bytes: At the peak, of all processes.
+        useful_workers: How many pay; None if that is not known.
+        spread: For a job without history what it may take; None where too little is known to say.
+        source: What such a guess rests on, for people.
+    """
 
     seconds: float
     runs: int
     memory_bytes: int = 0
     useful_workers: int | None = None
+    spread: Spread | None = None
+    source: str = ""
 
     @property
     def basis(self) -> str:
         """What the estimate rests on, for people."""
         if not self.runs:
-            return "no history yet"
+            return f"no history yet, {self.source}" if self.source else "no history yet"
         return "from 1 run" if self.runs == 1 else f"from {self.runs} runs"
+
+    @property
+    def duration(self) -> str:
+        """How long the job is expected to run, for people: a range where that is a guess."""
+        if self.runs:
+            return clock.duration_text(self.seconds)
+        if self.spread is None:
+            return "not known yet"
+        return clock.range_text(self.spread.low, self.spread.high)
+
+    @property
+    def text(self) -> str:
+        """Both in one, as the end of a sentence about the job."""
+        lead = "about " if self.runs else "duration " if self.spread is None else ""
+        return f"{lead}{self.duration} ({self.basis})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +99,14 @@ class _Whole(NamedTuple):
 
 
 class History:
-    """What a project's tests and runs were like, in the database of the queue."""
+    """What a project's tests and runs were like, in the database of the queue.
+
+    It reads the tests of a project once, so it is made anew for each use.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._read: dict[str, dict[str, sqlite3.Row]] = {}
 
     def learn(
         self,
@@ -92,6 +126,7 @@ class History:
             run: The whole.
         """
         bad = set(failed)
+        self._read.pop(project, None)
         rows = [
             (project, storable(nodeid), value, nodeid in bad, now)
             for nodeid, value in seconds.items()
@@ -113,9 +148,12 @@ class History:
         }
 
     def _rows(self, project: str) -> dict[str, sqlite3.Row]:
-        with self._database.reading() as connection:
+        if project not in self._read:
             query = "SELECT nodeid, seconds, runs, failed FROM durations WHERE project = ?"
-            return {row["nodeid"]: row for row in connection.execute(query, (project,))}
+            with self._database.reading() as connection:
+                rows = connection.execute(query, (project,)).fetchall()
+            self._read[project] = {row["nodeid"]: row for row in rows}
+        return self._read[project]
 
     def estimate(
         self, project: str, nodeids: Sequence[str], most_workers: int, selected: str = ""
@@ -130,16 +168,49 @@ class History:
         """
         rows = self._rows(project)
         found = [rows.get(storable(nodeid)) for nodeid in nodeids]
-        runs = max((row["runs"] for row in found if row is not None), default=0)
-        seconds = filled(
-            [None if row is None else row["seconds"] for row in found], _UNKNOWN_SECONDS
-        )
+        rests_on = [row["runs"] for row in found if row is not None]
         whole = self._whole(project, selected)
-        seconds = [each + whole.gap for each in seconds]
-        useful = useful_workers(sum(seconds), whole.overhead, most_workers) if runs else None
-        workers = useful or most_workers
-        memory = round(whole.memory * (1 + workers))
-        return Estimate(whole.overhead + makespan(seconds, workers), runs, memory, useful)
+        if not rests_on or len(rests_on) < len(nodeids) / 2:  # the most of it would be a guess
+            memory = round(whole.memory * (1 + most_workers))
+            return _guessed(self._guess(project, rows), len(nodeids), most_workers, memory)
+        seconds = [
+            each + whole.gap
+            for each in filled([None if row is None else row["seconds"] for row in found], 0.0)
+        ]
+        useful = useful_workers(sum(seconds), whole.overhead, most_workers)
+        memory = round(whole.memory * (1 + useful))
+        expected = whole.overhead + makespan(seconds, useful)
+        return Estimate(expected, max(rests_on), memory, useful)
+
+    def _guess(self, project: str, rows: Mapping[str, sqlite3.Row]) -> Guess | None:
+        """Return what is guessed of tests without history, by the project's others or by others.
+
+        None if there are too few of both.
+        """
+        own = Spread.of(by_file({nodeid: row["seconds"] for nodeid, row in rows.items()}))
+        if own is not None:
+            seconds = self._whole(project, "").overhead
+            return Guess(own, Spread(*[seconds] * 3), "guessed from other tests of the project")
+        others = self._other_projects(project)
+        overhead = Spread.of(overhead for overhead, _ in others)
+        each = Spread.of(seconds for _, seconds in others)
+        if each is None or overhead is None:
+            return None
+        return Guess(each, overhead, f"guessed from {len(others)} other projects")
+
+    def _other_projects(self, project: str) -> list[tuple[float, float]]:
+        """Return overhead and seconds of a test, of the other projects that were run lately."""
+        with self._database.reading() as connection:
+            found = connection.execute(_LATEST, (project, _MOST_PROJECTS)).fetchall()
+            means = [
+                connection.execute(_MEAN, (row["project"], _MOST_TESTS)).fetchone()[0]
+                for row in found
+            ]
+        return [
+            (row["overhead_seconds"], mean + (row["gap_seconds"] or 0.0))
+            for row, mean in zip(found, means, strict=True)
+            if mean is not None
+        ]
 
     def _whole(self, project: str, selected: str) -> _Whole:
         """Return what runs of a project were like, those of the same arguments before others."""
@@ -156,6 +227,24 @@ class History:
         return _Whole(next(iter(overheads), _OVERHEAD_SECONDS), next(iter(gaps), 0.0), for_each)
 
 
+def _guessed(guess: Guess | None, tests: int, workers: int, memory: int) -> Estimate:
+    """Return the estimate of a job without history.
+
+    The queue reckons with the middle, as tests/simulate.py tells: as soon as the job runs its pace
+    counts, and who is taken for longer than he is waits longer than he need.
+    """
+    if guess is None:
+        return Estimate(_OVERHEAD_SECONDS + tests / workers * _UNKNOWN_SECONDS, 0, memory)
+    spread = guess.of(tests, workers)
+    return Estimate(spread.middle, 0, memory, spread=spread, source=guess.source)
+
+
+_LATEST = """
+SELECT project, overhead_seconds, gap_seconds, max(seen_at) FROM runs
+WHERE project <> ? AND overhead_seconds IS NOT NULL
+GROUP BY project ORDER BY max(seen_at) DESC LIMIT ?
+"""
+_MEAN = "SELECT avg(seconds) FROM (SELECT seconds FROM durations WHERE project = ? LIMIT ?)"
 _LEARN_TEST = f"""
 INSERT INTO durations (project, nodeid, seconds, runs, failed, seen_at) VALUES (?, ?, ?, 1, ?, ?)
 ON CONFLICT DO UPDATE SET seconds = seconds + {_WEIGHT} * (excluded.seconds - seconds),

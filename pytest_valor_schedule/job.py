@@ -89,6 +89,7 @@ class Job:
     workers: int | None = None
     slots: tuple[int, ...] | None = None
     estimated_memory_bytes: int | None = None
+    estimated_from_runs: int | None = None
     peak_memory_bytes: int | None = None
     umask: int | None = None
     chosen_by_cache: bool | None = None
@@ -120,6 +121,11 @@ class Job:
         """How many workers can be of use: no more than there are tests, or than pay."""
         most = min(self.max_workers, self.useful_workers or self.max_workers)
         return max(1, min(most, self.test_count))
+
+    @property
+    def has_history(self) -> bool:
+        """Whether its estimate is more than a guess; one of an older version does not say."""
+        return self.estimated_from_runs != 0
 
     @property
     def command(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from pytest_valor_schedule import estimation
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.home import Home
@@ -39,5 +40,6 @@ class Learner:
             with closing(JobStore(Home.find(self._environment))) as store:
                 project = project_of(str(session.config.rootpath))
                 History(store.database).learn(project, self._seconds, time.time(), self._failed)
+                estimation.estimate_anew(store)
         except (ScheduleError, OSError) as error:
             print(f"The durations of this run were not learned: {error}", file=sys.stderr)

@@ -66,10 +66,9 @@ def ordinal(number: int) -> str:
 def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
     """Return what a submitter is told about a new job; the first line alone if quiet."""
     job, short, command = receipt.job, short_id(receipt.job.job_id), command_name()
-    duration = clock.duration_text(job.estimated_seconds)
     first = (
         f"scheduled {job.job_id}: {counted(job.test_count, 'test')} on "
-        f"{counted(receipt.workers, 'worker')}, about {duration} ({receipt.estimate.basis})"
+        f"{counted(receipt.workers, 'worker')}, {receipt.estimate.text}"
     )
     warnings = [f"warning: {warning}" for warning in receipt.warnings]
     if quiet:
@@ -89,6 +88,7 @@ def told(receipt: Receipt) -> dict[str, Any]:
     return {
         "workers": receipt.workers,
         "estimated_from": receipt.estimate.basis,
+        "estimate": receipt.estimate.text,
         "place": place_line(receipt.place, receipt.job.created_at),
     }
 
@@ -98,8 +98,7 @@ def scheduled_lines(answer: Answer) -> list[str]:
     command, short = command_name(), short_id(answer["job_id"])
     first = (
         f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')} on "
-        f"{counted(answer['workers'], 'worker')}, about {answer['estimated_duration']} "
-        f"({answer['estimated_from']})"
+        f"{counted(answer['workers'], 'worker')}, {answer['estimate']}"
     )
     return [
         first,

@@ -88,7 +88,8 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         failed: Run only the tests that were bad or that the run did not come to.
 
     Returns:
-        What `schedule_tests` returns, and `workers`, `estimated_from` and `place`, as text.
+        What `schedule_tests` returns, and `workers`, `estimated_from`, `estimate` and `place`, as
+        text.
     """
     from pytest_valor_schedule import api
     from pytest_valor_schedule.collection import Collection, collect

@@ -40,7 +40,8 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
             the default says it.
 
     Returns:
-        What `schedule_tests` returns, and `workers`, `estimated_from` and `place`, as text.
+        What `schedule_tests` returns, and `workers`, `estimated_from`, `estimate` and `place`, as
+        text.
     """
     _refuse_late(arguments)
     given = _given(options)

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from sys import getfilesystemencoding
 
-from pytest_valor_schedule import notifying, outlook, service, slots, validation
+from pytest_valor_schedule import estimation, notifying, outlook, service, slots, validation
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
-from pytest_valor_schedule.history import Estimate, History, selection
+from pytest_valor_schedule.history import Estimate, History
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.outlook import Place
-from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.request import Request
 from pytest_valor_schedule.store import JobStore
 
@@ -52,18 +51,16 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
     for path in (order.cwd, collection.rootdir):
         _check_sendable(path)
     with JobStore(home) as store:
-        most = max(1, min(request.max_workers, len(collection.nodeids), slots.total(home)))
-        history = History(store.database)
-        chosen = selection(order.arguments)
-        project = project_of(collection.rootdir)
-        estimate = history.estimate(project, collection.nodeids, most, chosen)
-        job = _new_job(order, request, collection, estimate)
+        slots.total(home)  # a wrong setting is said now
+        job = _new_job(order, request, collection)
+        estimate = estimation.estimate(store, History(store.database), job, collection.nodeids)
+        job = dataclasses.replace(job, **estimation.fields_of(estimate))
         while not store.add(job, collection.nodeids, _environment(order, request)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = outlook.place_of(store, job, time.time())
+        workers = estimation.most_workers(store, job.workers_wanted, job.test_count)
     service.call(home)
     warnings = _warnings(home, order, request)
-    workers = min(most, job.workers_wanted)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
 
 
@@ -95,7 +92,8 @@ def _warnings(home: Home, order: Order, request: Request) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _new_job(order: Order, request: Request, collection: Collection, estimate: Estimate) -> Job:
+def _new_job(order: Order, request: Request, collection: Collection) -> Job:
+    """Return a job that has not been estimated yet."""
     now = time.time()
     return Job(
         job_id=new_id(now),
@@ -110,9 +108,7 @@ def _new_job(order: Order, request: Request, collection: Collection, estimate: E
         timeout_minutes=request.timeout_minutes,
         notification_chat_id=notifying.shortened(request.notification_chat_id),
         test_count=len(collection.nodeids),
-        estimated_seconds=round(estimate.seconds, 3),
-        estimated_memory_bytes=estimate.memory_bytes,
-        useful_workers=estimate.useful_workers,
+        estimated_seconds=0.0,
         created_at=now,
         umask=order.umask,
         chosen_by_cache=collection.chosen_by_cache or None,

@@ -47,7 +47,7 @@ def test_schedule_tests_returns_what_will_run(project: Path, home: Home) -> None
         "status": "scheduled",
         "tests_to_run": ["test_a.py::test_one", "test_a.py::TestB::test_two"],
         "test_count": 2,
-        "estimated_duration": "2s",
+        "estimated_duration": "not known yet",
         "timeout_minutes": 10,
     }
     record = record_of(home, job_id)

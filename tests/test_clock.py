@@ -65,3 +65,19 @@ def test_duration_text_names_the_duration(seconds: int) -> None:
     assert (
         sum(int(count) * units[unit] for count, unit in parts) == seconds // exactness * exactness
     )
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "text"),
+    [
+        (0.3, 0.9, "up to 1s"),
+        (3.0, 4.0, "2s to 5s"),
+        (2.0, 2.0, "up to 2s"),
+        (11.0, 118.0, "10s to 2m"),
+        (299.0, 4000.0, "2m to 2h"),
+        (9000.0, 9000.0, "1h to 3h"),
+    ],
+)
+def test_a_range_is_told_in_round_numbers(least: float, most: float, text: str) -> None:
+    """Wide enough to hold what it is about, and no more exact than a guess can be."""
+    assert clock.range_text(least, most) == text

@@ -52,7 +52,7 @@ def test_program_schedules_by_api(examples: Path) -> None:
     program = [sys.executable, str(examples / "schedule_by_api.py")]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("8 tests, about ")
+    assert done.stdout.startswith("8 tests, expected duration: ")
     assert "passed {'total': 8, 'passed': 8" in done.stdout
 
 

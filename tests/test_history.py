@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import statistics
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.database import Database
+from pytest_valor_schedule.guess import Spread
 from pytest_valor_schedule.history import History, Run, makespan
 from pytest_valor_schedule.home import Home
 
@@ -75,6 +78,13 @@ def test_runs_of_other_tests_are_no_basis(history: History) -> None:
     assert history.estimate("/p", ["new"], 1).basis == "no history yet"
 
 
+def test_a_few_known_tests_are_no_basis_for_many(history: History) -> None:
+    """Whoever has run one test does not know how long all take; half of them are enough."""
+    history.learn("/p", {"a": 1.0}, now=1.0)
+    assert history.estimate("/p", ["a", "b", "c"], 1).runs == 0
+    assert history.estimate("/p", ["a", "b"], 1).runs == 1
+
+
 def test_learning_nothing_changes_nothing(history: History) -> None:
     """A run without results leaves the history as it was."""
     before = history.estimate("/p", ["a"], 4)
@@ -131,3 +141,71 @@ def test_what_lies_between_tests_counts_too(history: History) -> None:
     assert found.seconds == pytest.approx(1.0 + 1.5, abs=0.01)
     assert history.known("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
     assert history.estimate("/p", ids[:3], 2).useful_workers == 1
+
+
+def _others(history: History, means: list[float], overhead: float = 2.0) -> None:
+    """Have so many other projects in the history, with ten tests of a length each."""
+    for number, mean in enumerate(means):
+        seconds = {f"t{n}": mean for n in range(10)}
+        run = Run(selection="", workers=1, overhead_seconds=overhead)
+        history.learn(f"/other{number}", seconds, float(number), run=run)
+
+
+def test_a_first_estimate_is_a_range_of_what_other_projects_are_like(history: History) -> None:
+    """With fewer than five of them nothing is said; the middle is what is reckoned with."""
+    _others(history, [0.01, 0.1, 0.1, 1.0])
+    assert history.estimate("/p", ["a"] * 100, 2).text == "duration not known yet (no history yet)"
+    _others(history, [0.01, 0.1, 0.1, 1.0, 0.1])
+    found = history.estimate("/p", ["a"] * 100, 2)
+    assert found.runs == 0
+    assert found.seconds == pytest.approx(2 + 50 * 0.1)
+    assert found.spread is not None
+    assert 2 < found.spread.low < 2 + 50 * 0.02 < 2 + 50 * 0.9 < found.spread.high
+    assert found.text == "2s to 1m (no history yet, guessed from 5 other projects)"
+
+
+def test_a_first_estimate_of_a_project_is_not_its_own_sample(history: History) -> None:
+    """What a project is guessed by are others; a project of runs by hand alone counts as none."""
+    _others(history, [0.1] * 5)
+    for number in range(9):
+        history.learn(f"/by_hand{number}", {"t": 100.0}, 1.0)
+    assert history.estimate("/p", ["a"] * 100, 1).duration == "10s to 20s"
+
+
+def test_new_tests_are_guessed_by_the_others_of_their_project(history: History) -> None:
+    """By the mean of each file, as soon as there are five files; other projects do not count."""
+    _others(history, [100.0] * 5)
+    run = Run(selection="", workers=1, overhead_seconds=3.0)
+    files = {f"test_{n}.py::test_{t}": 0.1 for n in range(5) for t in range(3)}
+    history.learn("/p", files, 1.0, run=run)
+    found = history.estimate("/p", ["new"] * 100, 1)
+    assert found.basis == "no history yet, guessed from other tests of the project"
+    assert found.spread == pytest.approx((13.0, 13.0, 13.0))
+    assert found.seconds == pytest.approx(13.0)
+    assert found.duration == "10s to 20s"
+
+
+_SPREADS = st.lists(st.floats(0, 1e4), max_size=30)
+
+
+@steady
+@given(_SPREADS)
+def test_a_spread_holds_the_middle_of_its_samples(samples: list[float]) -> None:
+    """It is a range with the geometric mean in it, or nothing where samples are few."""
+    found = Spread.of(samples)
+    assert (found is None) == (len(samples) < 5)
+    if found is not None:
+        middle = statistics.geometric_mean([max(each, 0.001) for each in samples])
+        assert found.middle == pytest.approx(middle)
+        assert 0 < found.low <= found.middle <= found.high
+
+
+def test_most_of_what_comes_lies_in_the_spread() -> None:
+    """Four of five, of what is spread by factors, also where it rests on few samples."""
+    dice, inside = random.Random(1), 0
+    for _ in range(1000):
+        drawn = [dice.lognormvariate(-2, 1.5) for _ in range(9)]
+        found = Spread.of(drawn[1:])
+        assert found is not None
+        inside += found.low <= drawn[0] <= found.high
+    assert 700 < inside < 900

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import listing, rendering
+from pytest_valor_schedule import api, listing, rendering
+from pytest_valor_schedule.guess import Spread
 from pytest_valor_schedule.history import Estimate
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.outlook import Place
@@ -150,6 +151,26 @@ def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
         f"wait:    {command} wait 4f9a2c",
         f"cancel:  {command} cancel 4f9a2c",
     ]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(70.0, 0), "duration not known yet (no history yet)"),
+        (
+            Estimate(7, 0, spread=Spread(5, 7, 70), source="by eye"),
+            "5s to 2m (no history yet, by eye)",
+        ),
+        (Estimate(70.0, 1), "about 1m 10s (from 1 run)"),
+    ],
+)
+def test_a_receipt_claims_to_know_no_more_than_is_known(estimate: Estimate, text: str) -> None:
+    """Both of `pytest --schedule` and of `valor-schedule run`; programs get the same words."""
+    receipt = _receipt(estimate=estimate)
+    answer = {**api.scheduled_answer(receipt, ()), **rendering.told(receipt)}
+    assert rendering.receipt_lines(receipt)[0].endswith(f"on 4 workers, {text}")
+    assert rendering.scheduled_lines(answer)[0] == rendering.receipt_lines(receipt)[0]
+    assert answer["estimated_duration"] == estimate.duration
 
 
 def test_a_receipt_of_a_job_that_need_not_wait() -> None:

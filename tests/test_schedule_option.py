@@ -33,7 +33,7 @@ def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
     job_id = scheduled_id(done)
     assert done.returncode == 0
     assert "collected 2 items" in done.stdout
-    assert f"scheduled {job_id}: 2 tests on 2 workers, about 2s (no history yet)" in done.stdout
+    assert f"scheduled {job_id}: 2 tests on 2 workers, duration not known yet" in done.stdout
     assert "1st in the queue, starts now" in done.stdout
     assert f"results {job_id[-6:]}" in done.stdout
     assert "2 scheduled in" in done.stdout

@@ -1,0 +1,65 @@
+"""How long the jobs of the queue will take: when they are scheduled, and when more is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_valor_schedule import slots
+from pytest_valor_schedule.entry import job_of
+from pytest_valor_schedule.guess import Spread
+from pytest_valor_schedule.history import Estimate, History, selection
+from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.store import JobStore
+
+_MOST_ANEW = 20  # jobs at once: each costs a transaction
+
+
+def most_workers(store: JobStore, wanted: int, tests: int) -> int:
+    """Return how many workers so many tests may have on this machine."""
+    return max(1, min(wanted, tests, slots.total_or_cpus(store.home)))
+
+
+def estimate(store: JobStore, history: History, job: Job, nodeids: Sequence[str]) -> Estimate:
+    """Return how long a job will take; where that is a guess, no longer than it may."""
+    most = most_workers(store, job.max_workers, len(nodeids))
+    found = history.estimate(project_of(job.rootdir), nodeids, most, selection(job.arguments))
+    if found.runs:
+        return found
+    limit = job.timeout_minutes * 60
+    spread = found.spread and Spread(*(min(each, limit) for each in found.spread))
+    return dataclasses.replace(found, seconds=min(found.seconds, limit), spread=spread)
+
+
+def fields_of(found: Estimate) -> dict[str, Any]:
+    """Return an estimate as the fields of a job."""
+    return {
+        "estimated_seconds": round(found.seconds, 3),
+        "estimated_memory_bytes": found.memory_bytes,
+        "estimated_from_runs": found.runs,
+        "useful_workers": found.useful_workers,
+    }
+
+
+def estimate_anew(store: JobStore) -> None:
+    """Estimate those waiting jobs once more that had no history when they came, and have one now.
+
+    The next in line, whatever their project, so that a long queue costs no more; the others get
+    their turn at the end of a later job.
+    """
+    history = History(store.database)
+    for job in _guessed(store):
+        found = estimate(store, history, job, store.tests(job.job_id))
+        if found.runs:
+            store.change(job.job_id, JobStatus.SCHEDULED, **fields_of(found))
+
+
+def _guessed(store: JobStore) -> list[Job]:
+    """Return the waiting jobs that had no history when they came, the oldest first."""
+    query = "SELECT document FROM jobs WHERE status = ? AND instr(document, ?) ORDER BY seq LIMIT ?"
+    values = (JobStatus.SCHEDULED, '"estimated_from_runs": 0', _MOST_ANEW)
+    with store.database.reading() as connection:
+        found = [job_of(row["document"]) for row in connection.execute(query, values)]
+    return [job for job in found if job is not None and not job.has_history]
