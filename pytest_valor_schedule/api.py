@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pytest_valor_schedule import clock, control, files, outlook
+from pytest_valor_schedule import clock, control, files, outlook, policy
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.home import Home
@@ -115,9 +115,10 @@ def get_job_status(job_id: str) -> Answer:
     Returns:
         `job_id`, `status`, `created_at` and the other fields of the job, and as they come to
         exist `started_at`, `completed_at`, `outcome`, `progress` (`finished`, `failed` and
-        `total` tests, `memory_mb`, and `running`: the `worker`, `nodeid` and `started_at` of each
-        test that runs), `queue_position` (from 1), `reason` (why it waits), `estimated_start`,
-        and when it has ended `results` and `summary`; or `error`.
+        `total` tests, `memory_mb`, `running`: the `worker`, `nodeid`, `started_at` and
+        `expected_seconds` of each test that runs, and `queued_seconds`: what the others take),
+        `estimated_end`, `queue_position` (from 1), `reason` (why it waits), `estimated_start`
+        (both if they are known), and when it has ended `results` and `summary`; or `error`.
     """
     with control.open_queue() as store:
         job = store.find(job_id)
@@ -125,7 +126,7 @@ def get_job_status(job_id: str) -> Answer:
         if job.status is JobStatus.SCHEDULED:
             answer |= _waiting(outlook.place_of(store, job, time.time()))
         elif job.status is JobStatus.RUNNING:
-            answer |= _running(store, job)
+            answer |= _running(store, job, time.time())
         else:
             answer["results"] = _published(store, job)["results"]
     return answer
@@ -161,18 +162,21 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     with control.open_queue() as store:
         jobs = store.jobs(status, most)
         total = store.count(status)
-        places = outlook.places(store, time.time()) if any(map(_waits, jobs)) else {}
-        rows = [_public(job) | _waiting_in(places, job) | _running(store, job) for job in jobs]
+        now = time.time()
+        waits = any(job.status is JobStatus.SCHEDULED for job in jobs)
+        places = outlook.places(store, now) if waits else {}
+        rows = [_public(job) | _waiting_in(places, job) | _running(store, job, now) for job in jobs]
     return {"jobs": rows, "total": total, "filtered_by": status_filter}
 
 
-def _running(store: JobStore, job: Job) -> Answer:
-    progress = store.progress(job.job_id) if job.status is JobStatus.RUNNING else None
-    return {"progress": progress} if progress else {}
-
-
-def _waits(job: Job) -> bool:
-    return job.status is JobStatus.SCHEDULED
+def _running(store: JobStore, job: Job, now: float) -> Answer:
+    if job.status is not JobStatus.RUNNING:
+        return {}
+    progress = store.progress(job.job_id)
+    answer: Answer = {"progress": progress} if progress else {}
+    if policy.knows_end(job, progress):
+        answer["estimated_end"] = clock.to_text(policy.expected_end(job, now, progress))
+    return answer
 
 
 def _waiting_in(places: Mapping[str, Place], job: Job) -> Answer:

@@ -11,6 +11,7 @@ from pytest_valor_schedule.handshake import CONFIRMING, FIRST, Handshake
 from pytest_valor_schedule.history import History
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.log import say
+from pytest_valor_schedule.pace import Work
 from pytest_valor_schedule.project import project_of
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
@@ -34,6 +35,7 @@ class Briefing:
         self._folder = store.home.job_folder(job.job_id)
         self._environment = store.environment(job.job_id)
         self.tests = store.tests(job.job_id)
+        self._seconds: dict[str, float] = {}
 
     def first(self) -> Sequence[str] | None:
         """Return the tests to run where the job itself might choose others by its cache."""
@@ -82,6 +84,12 @@ class Briefing:
         theirs = {name: text for name, text in self._environment.items() if name not in _SECRET}
         return {**theirs, **own}
 
+    def work(self, only: Sequence[str] | None) -> Work:
+        """Return what the tests of a round are expected to take, by what was known at its start."""
+        job = self._job
+        otherwise = job.estimated_seconds * job.workers_wanted / max(1, job.test_count)
+        return Work.of(self.tests if only is None else only, self._seconds, otherwise)
+
     def _chosen(self, prefix: str, only: Sequence[str]) -> str:
         path = self._folder / f"{prefix}.only.json"
         with open(path, "w", encoding="utf-8", opener=files.opener) as file:
@@ -93,6 +101,7 @@ class Briefing:
         path = self._folder / f"{prefix}.known.json"
         try:
             found = History(self._store.database).known(project_of(self._job.rootdir), self.tests)
+            self._seconds = {nodeid: test.seconds for nodeid, test in found.items()}
             known.write(path, found)
         except (ScheduleError, OSError) as error:
             say(f"{self._job.job_id}: What is known of the tests was not found: {error}")

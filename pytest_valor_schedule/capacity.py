@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pytest_valor_schedule import memory, policy, settings, slots
 from pytest_valor_schedule.errors import ScheduleError
@@ -40,8 +41,9 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
         active: The jobs that run, or are being started.
         now: Seconds since the epoch.
     """
-    expected = policy.occupied(active, now)
-    used = {each.job_id: _used(store, each.job_id) for each in expected}
+    progress = {job.job_id: _progress(store, job.job_id) for job in active}
+    expected = policy.occupied(active, now, progress)
+    used = {job_id: _used(said) for job_id, said in progress.items()}
     # What a job uses is believed, where that is more than was expected.
     jobs = [
         dataclasses.replace(each, memory=max(each.memory, used[each.job_id])) for each in expected
@@ -53,11 +55,19 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
     return Capacity(total, (*jobs, *_others(others, now)), left)
 
 
-def _used(store: JobStore, job_id: str) -> float:
-    """Return the bytes that a running job uses, as its runner last said."""
+def _progress(store: JobStore, job_id: str) -> Mapping[str, Any]:
+    """Return how far a running job is, as its runner last said; nothing if that cannot be read."""
     try:
-        return float((store.progress(job_id) or {}).get("memory_mb", 0)) * 2**20
+        return store.progress(job_id) or {}
     except (ScheduleError, TypeError, ValueError):
+        return {}
+
+
+def _used(progress: Mapping[str, Any]) -> float:
+    """Return the bytes that a running job uses."""
+    try:
+        return float(progress.get("memory_mb", 0)) * 2**20
+    except (TypeError, ValueError):
         return 0.0
 
 
@@ -69,4 +79,5 @@ def _others(holders: Iterable[Holder], now: float) -> Iterator[Running]:
     for who, count in Counter(holders).items():
         seconds = max(_SHORTEST_SECONDS, now - who.since) if who.pid else _SHORTEST_SECONDS
         name = f"a direct run in {who.folder}" if who.pid else "somebody else"
-        yield Running(who.job_id, count, now + seconds, name="" if who.job_id else name)
+        named = "" if who.job_id else name
+        yield Running(who.job_id, count, now + seconds, name=named, known=not named)

@@ -19,6 +19,7 @@ from pytest_valor_schedule import descendants, journal, memory, processes, stack
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
+from pytest_valor_schedule.pace import Work
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
 from pytest_valor_schedule.terminal import PseudoTerminal
 
@@ -73,11 +74,11 @@ class Execution:
         folder: That of the job; its log is kept within bounds.
         prefix: Attempt and round, such as "1.2".
         limits: The job's.
-        total: How many tests it has.
+        work: What its tests are expected to take.
         pseudo_terminal: What it prints to, if that is not the log itself.
         cancelled: Whether somebody asked to end the job.
-        tell: Gets the counts of `Progress`, `memory_mb` as used now, and the tests that are
-            `running`, at every look.
+        tell: Gets the counts of `Progress`, `memory_mb` as used now, the tests that are
+            `running`, and `queued_seconds`, at every look.
 
     Attributes:
         peak_memory: The most bytes that this process' descendants were seen to use together, or
@@ -89,7 +90,7 @@ class Execution:
         folder: Path,
         prefix: str,
         limits: Limits,
-        total: int,
+        work: Work,
         *,
         pseudo_terminal: PseudoTerminal | None = None,
         cancelled: Callable[[], bool],
@@ -104,7 +105,7 @@ class Execution:
         self._output = folder / OUTPUT
         self._look_at = 0.0
         self._journal: Journal | None = None
-        self.progress = Progress(folder, prefix, total)
+        self.progress = Progress(folder, prefix, work)
         self.peak_memory = 0
 
     def run(self, process: processes.Process) -> Exit:
@@ -140,8 +141,14 @@ class Execution:
                 used = memory.used_by_children(os.getpid())
                 self.peak_memory = max(self.peak_memory, used)
                 counts = self.progress.counts()
-                more = {"memory_mb": round(used / 2**20), "running": self.progress.running()}
-                self._tell({**counts, **more})
+                self._tell(
+                    {
+                        **counts,
+                        "memory_mb": round(used / 2**20),
+                        "running": self.progress.running(),
+                        "queued_seconds": self.progress.queued_seconds(),
+                    }
+                )
                 bound_log(self._output, self._limits.log_bytes)
                 self._fit_terminal()
                 self._end_overdue(process, now)

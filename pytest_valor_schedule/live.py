@@ -51,7 +51,7 @@ def _running(job: Answer, now: float, width: int) -> Iterable[str]:
     total = progress.get("total") or job["test_count"]
     bad = f" {failed} failed" if failed else ""
     bar = _bar(finished, total, min(_BAR, max(4, width // 4)))
-    eta = _left(job, finished, total, now)
+    eta = _left(job, now)
     yield f"{short_id(job['job_id'])} {bar} {finished}/{total}{bad}{eta}  {job['specification']}"
     for test in progress.get("running") or ():
         began = clock.from_text(test.get("started_at"))
@@ -64,15 +64,12 @@ def _bar(finished: int, total: int, width: int) -> str:
     return f"[{'=' * full}{' ' * (width - full)}]"
 
 
-def _left(job: Answer, finished: int, total: int, now: float) -> str:
-    """Return how long a job is expected to go on: by its estimate, and beyond it by its pace."""
-    started = clock.from_text(job.get("started_at"))
-    if started is None:
+def _left(job: Answer, now: float) -> str:
+    """Return how long a job is expected to go on, which those behind it are told to wait."""
+    ends = clock.from_text(job.get("estimated_end"))
+    if ends is None:
         return ""
-    left = started + float(job.get("estimated_seconds") or 0.0) - now
-    if left <= 0 and finished:
-        left = (now - started) / finished * (total - finished)
-    return f", {clock.duration_text(left)} left" if left > 0 else ", about to end"
+    return f", {clock.duration_text(ends - now)} left"
 
 
 def _waiting(job: Answer, now: float) -> str:

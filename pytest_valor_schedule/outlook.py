@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 from pytest_valor_schedule import policy, slots
@@ -20,7 +21,8 @@ class Place:
     Attributes:
         position: In the queue, from 1.
         reason: Why it waits, or None if it need not.
-        starts_at: When it is expected to start, in seconds since the epoch; None if not known.
+        starts_at: When it is expected to start, in seconds since the epoch; None if not known,
+            as where of a job before it nothing is known but a guess.
     """
 
     position: int
@@ -44,14 +46,16 @@ def places(store: JobStore, now: float) -> dict[str, Place]:
     starts = policy.forecast(able, left.running, total, now, aging, left.memory)
     starting = {each.job_id for each in left.running}  # their runners have slots already
     found, ahead = {}, 0
+    known = all(each.known for each in left.running)
     for position, job in enumerate(ordered, 1):
         starts_at = starts.get(job.job_id)
         why = blocked or _why_held(job)
         starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
         if why is None and not starts_now:
             why = reason(job, ahead, left, now)
-        found[job.job_id] = Place(position, why, starts_at)
+        found[job.job_id] = Place(position, why, starts_at if known or starts_now else None)
         ahead += not job.held
+        known = known and (job.held or job.has_history)
     return found
 
 
@@ -109,7 +113,9 @@ def _next_end(running: Iterable[Running], now: float) -> str:
     first = min(running, key=lambda each: each.ends_at)
     if first.name:
         return f"{first.name} has some"
-    return f"{first.job_id} ends in about {max(1, round(first.ends_at - now))} s"
+    if not first.known:
+        return f"{first.job_id} has some, and has not run before"
+    return f"{first.job_id} ends in about {max(1, math.ceil(first.ends_at - now))} s"
 
 
 def _gib(size: float) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.pace import Standing, seconds_left
 
 AGING_SECONDS = 1800.0
 """How much younger a job of the next higher priority may be and still start first."""
 _MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
+_SOONEST_SECONDS = 1.0  # after which a job ends that still runs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Running:
         ends_at: When it is expected to give them back, in seconds since the epoch.
         memory: How many bytes it is expected to give back then.
         name: For people, where it is not a job.
+        known: Whether anything is known of its end, by its history or its pace.
     """
 
     job_id: str
@@ -35,6 +38,7 @@ class Running:
     ends_at: float
     memory: float = 0.0
     name: str = ""
+    known: bool = True
 
     @property
     def load(self) -> Load:
@@ -101,21 +105,43 @@ def expected_seconds(job: Job, workers: int) -> float:
     return job.estimated_seconds * wanted / min(workers, wanted)
 
 
-def expected_end(job: Job, now: float) -> float:
-    """Return when a job that runs is expected to end: by its estimate, or else by its limit."""
-    began = now if job.started_at is None else job.started_at
-    limit = began + job.timeout_minutes * 60
-    by_estimate = began + expected_seconds(job, job.workers or job.workers_wanted)
-    return max(now, min(by_estimate, limit) if by_estimate > now else limit)
+def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None) -> float:
+    """Return when a job that runs is expected to end: by its estimate and its pace, in its limit.
+
+    Args:
+        job: The job.
+        now: Seconds since the epoch.
+        progress: As its runner last said it.
+    """
+    workers = job.workers or job.workers_wanted
+    elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
+    expected = expected_seconds(job, workers)
+    left = seconds_left(expected, elapsed, workers, Standing.of(progress), now)
+    return now + max(_SOONEST_SECONDS, min(left, job.timeout_minutes * 60 - elapsed))
 
 
-def occupied(jobs: Iterable[Job], now: float) -> list[Running]:
-    """Return what running jobs, and those about to run, have of the machine."""
+def knows_end(job: Job, progress: Mapping[str, Any] | None) -> bool:
+    """Return whether the end of a job can be told: it has a history, or tests have finished."""
+    return job.has_history or bool((progress or {}).get("finished"))
+
+
+def occupied(
+    jobs: Iterable[Job], now: float, progress: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Running]:
+    """Return what running jobs, and those about to run, have of the machine.
+
+    Args:
+        jobs: The jobs.
+        now: Seconds since the epoch.
+        progress: By the id of a job, as its runner last said it.
+    """
     found = []
     for job in jobs:
         workers = job.workers or job.workers_wanted
         memory = expected_memory(job, workers)
-        found.append(Running(job.job_id, workers, expected_end(job, now), memory))
+        said = (progress or {}).get(job.job_id)
+        ends_at, known = expected_end(job, now, said), knows_end(job, said)
+        found.append(Running(job.job_id, workers, ends_at, memory, known=known))
     return found
 
 
@@ -154,7 +180,7 @@ def _as_running(starts: Iterable[Start], now: float) -> list[Running]:
 
 
 def _one_running(job: Job, workers: int, now: float) -> Running:
-    ends_at = now + expected_seconds(job, workers)
+    ends_at = now + min(expected_seconds(job, workers), job.timeout_minutes * 60)
     return Running(job.job_id, workers, ends_at, expected_memory(job, workers))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import clock, journal
+from pytest_valor_schedule.pace import Work
 
 _MOST_NODEID = 400  # characters of one that is shown while it runs
 
@@ -32,12 +33,22 @@ class Current:
 
 
 class Progress:
-    """Follows the journals of one round of a job."""
+    """Follows the journals of one round of a job.
 
-    def __init__(self, folder: Path, prefix: str, total: int) -> None:
+    Args:
+        folder: That of the job.
+        prefix: How the names of the round's journals begin.
+        work: What its tests are expected to take.
+    """
+
+    def __init__(self, folder: Path, prefix: str, work: Work) -> None:
         self._folder = folder
         self._prefix = prefix
-        self._total = total
+        self._work = work
+        self._queued = work.seconds  # of the tests that have not begun
+        self._expected = 0.0  # of the tests after which their worker has begun another
+        self._taken = 0.0  # by those
+        self._begun: dict[str, tuple[float, float]] = {}  # by writer: what it takes, and when
         self._readers: dict[Path, journal.JournalReader] = {}
         self._pids: dict[str, int] = {}
         self._current: dict[str, Current] = {}
@@ -66,9 +77,18 @@ class Progress:
             self.last_event = now
             pid = self._pids.get(writer, 0)
             self._current[writer] = Current(writer, pid, nodeid, now, event.get("at"))
+            self._measure(writer, nodeid, _moment_of(event, now))
         elif kind == "report":
             self.last_event = now
             self._count(writer, nodeid, event)
+
+    def _measure(self, writer: str, nodeid: str, moment: float) -> None:
+        """Take in that a worker has begun a test, and so is done with the one before."""
+        expected, before = self._begun.get(writer, (0.0, moment))
+        self._expected += expected
+        self._taken += max(0.0, moment - before)
+        self._begun[writer] = (self._work.of_test(nodeid), moment)
+        self._queued = max(0.0, self._queued - self._work.of_test(nodeid))
 
     def _count(self, writer: str, nodeid: str, report: Mapping[str, Any]) -> None:
         if report.get("outcome") == "failed":
@@ -87,23 +107,35 @@ class Progress:
         self._dead.add(test.writer)
 
     def running(self) -> list[dict[str, Any]]:
-        """Return `worker`, `nodeid` and `started_at` of each test that is being run."""
+        """Return `worker`, `nodeid`, `started_at`, `expected_seconds` of each test that runs."""
+        slowness = self._work.slowness(self._expected, self._taken)
         return [
             {
                 "worker": each.writer.rpartition("-")[2],
                 "nodeid": each.nodeid[:_MOST_NODEID],
                 "started_at": clock.to_text(each.at),
+                "expected_seconds": round(self._work.of_test(each.nodeid) * slowness, 3),
             }
             for each in self.current
         ]
+
+    def queued_seconds(self) -> float:
+        """Return what the tests that have not begun take at this pace, one after the other."""
+        return round(self._queued * self._work.slowness(self._expected, self._taken), 3)
 
     def counts(self) -> dict[str, int]:
         """Return `finished`, `failed` and `total`, all counts of tests."""
         return {
             "finished": len(self._finished),
             "failed": len(self._bad),
-            "total": max(self._total, len(self._finished)),
+            "total": max(self._work.tests, len(self._finished)),
         }
+
+
+def _moment_of(event: Mapping[str, Any], now: float) -> float:
+    """Return when something was begun, by the monotonic clock; now if that was not said well."""
+    moment = event.get("moment")
+    return moment if isinstance(moment, int | float) and 0 <= moment <= now else now
 
 
 def overdue(current: list[Current], now: float, limit_seconds: float | None) -> list[Current]:

@@ -230,7 +230,7 @@ class Runner:
             self._folder,
             prefix,
             self._limits,
-            self._job.test_count if only is None else len(only),
+            self._briefing.work(only),
             pseudo_terminal=terminal,
             cancelled=self._cancelled,
             tell=self._tell,

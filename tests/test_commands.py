@@ -372,7 +372,7 @@ def test_a_picture_of_the_queue() -> None:
         "test_count": 10,
         "specification": "pytest tests",
         "started_at": "2026-11-22T20:30:20+00:00",
-        "estimated_seconds": 30.0,
+        "estimated_end": "2026-11-22T20:30:50+00:00",
         "progress": {
             "finished": 5,
             "failed": 1,
@@ -400,6 +400,10 @@ def test_a_picture_of_the_queue() -> None:
         "       gw0 5s  a::b",
         "aaaaaa 1st, low, 1 test, starts in 20s: waits",
     ]
+    del running["estimated_end"]
+    assert "4f9a2c [==========          ] 5/10 1 failed  pytest tests" in live.frame(
+        [waiting, running], slots, now, 80
+    )
     assert live.frame([], slots, now, 80)[-1] == "nothing runs, nothing waits"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,9 @@ from jobs import a_job
 
 from pytest_valor_schedule import outlook
 from pytest_valor_schedule.capacity import Capacity
+from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.policy import Running
+from pytest_valor_schedule.store import JobStore
 
 NOW = 1_700_000_000.0
 GIB = 2**30
@@ -41,6 +44,23 @@ def test_a_reason_names_the_memory_that_is_short() -> None:
     said = "waits for 3.0 GiB of memory, 0.5 GiB free; r ends in about 40 s"
     assert outlook.reason(job, 0, left, NOW) == said
     assert outlook.reason(job, 0, Capacity(4, (), 0.5 * GIB), NOW) is None
+
+
+def test_a_reason_promises_no_end_that_is_a_guess() -> None:
+    """Of a job that runs for the first time nobody knows how long it takes."""
+    left = Capacity(1, (Running("r", 1, NOW + 40, known=False),), math.inf)
+    said = "waits for 1 worker slot, 0 of 1 free; r has some, and has not run before"
+    assert outlook.reason(a_job(job_id="a"), 0, left, NOW) == said
+
+
+def test_no_start_is_foretold_behind_a_guess(home: Home) -> None:
+    """Neither behind a waiting job without history; before it, it is."""
+    with JobStore(home) as store:
+        for n, runs in enumerate((3, 3, 0, 3)):
+            job = a_job(job_id=f"20261122-203015-00000{n}", estimated_from_runs=runs)
+            assert store.add(dataclasses.replace(job, max_workers=64), ["t"], {})
+        found = outlook.places(store, NOW).values()
+    assert [place.starts_at is not None for place in found] == [True, True, True, False]
 
 
 def test_a_reason_names_a_run_by_hand() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,11 @@ from scheduled import (
     scheduled_id,
 )
 
-from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule import estimation, list_jobs
+from pytest_valor_schedule.history import History, Run
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.store import JobStore
 
 TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 
@@ -52,12 +56,18 @@ def test_second_run_is_estimated_from_the_first(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_dispatcher")
-def test_waits_behind_what_runs(project: Path) -> None:
-    """A job that cannot start yet is told its place and why it waits."""
+def test_waits_behind_what_runs(project: Path, home: Home) -> None:
+    """A job that cannot start yet is told its place and why it waits, and when it will start."""
     Path("test_a.py").write_text(TWO_TESTS)
     run_pytest("--schedule")
+    assert "2nd in the queue: waits for 1 job ahead of it" in run_pytest("--schedule").stdout
+    with JobStore(home) as store:
+        seconds = {"test_a.py::test_one": 2.3, "test_a.py::test_two": 2.3}
+        run = Run(selection="", workers=1, overhead_seconds=1.0)
+        History(store.database).learn(project_of(str(project)), seconds, time.time(), run=run)
+        estimation.estimate_anew(store)
     said = run_pytest("--schedule").stdout
-    assert "2nd in the queue, expected to start in 2s: waits for 1 job ahead of it" in said
+    assert "3rd in the queue, expected to start in 7s: waits for 2 jobs ahead of it" in said
 
 
 @pytest.mark.parametrize(
