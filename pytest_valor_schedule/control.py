@@ -49,6 +49,7 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
         if now >= look_after_at:
             look_after_at = now + _LOOK_AFTER_SECONDS
             service.look_after(store)
+            service.refuse_if_unserved(store, job)
         time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
 
 

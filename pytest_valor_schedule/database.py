@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_valor_schedule import locks
+from pytest_valor_schedule import locks, readonly
 from pytest_valor_schedule.errors import QueueRebuiltError, StoreError
 from pytest_valor_schedule.replacement import (
     PATIENCE_SECONDS,
@@ -38,6 +38,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
         self._refusal: sqlite3.Error | None = None
+        self._stays_current = True
         with self._explained():
             self._open()
 
@@ -49,8 +50,8 @@ class Database:
             raise
 
     def _open_or_replace(self) -> None:
-        self._refusal = None
-        if not _can_write(self.path):
+        self._refusal, self._stays_current = None, True
+        if not readonly.can_write(self.path):
             self._connect_to_read()
             return
         while True:
@@ -63,7 +64,9 @@ class Database:
     def _connect_undamaged(self) -> bool:
         self._file = self.path.stat().st_ino
         try:
-            version = self._connect(str(self.path))
+            version = self._take(
+                sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None)
+            )
         except sqlite3.Error as error:
             if is_lack_of_room(error):  # even readers need some, for the log that writers share
                 self._refusal = error.with_traceback(None)  # whose frames would keep files open
@@ -77,11 +80,11 @@ class Database:
         return version > 0
 
     def _connect_to_read(self) -> None:
-        """Open the file for reading alone; what a log beside it may hold is not seen."""
-        self._connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+        self._file = self.path.stat().st_ino
+        connection, self._stays_current = readonly.connect(self.path, PATIENCE_SECONDS)
+        self._take(connection)
 
-    def _connect(self, name: str, *, uri: bool = False) -> int:
-        connection = sqlite3.connect(name, timeout=PATIENCE_SECONDS, isolation_level=None, uri=uri)
+    def _take(self, connection: sqlite3.Connection) -> int:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = FULL")
@@ -144,9 +147,22 @@ class Database:
         with self._explained():
             yield self._current()
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have all that is read inside be of one moment, whatever others change meanwhile."""
+        with self._explained():
+            connection = self._current()
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # it was closed, because of damage
+                connection.execute("ROLLBACK")
+
     def _current(self) -> sqlite3.Connection:
         """Return the connection to the file that is in place by now."""
-        if self._connection is None or (self._lock is not None and self._outdated()):
+        connection = self._connection
+        if connection is None or (not connection.in_transaction and self._outdated()):
             self.close()
             self._open()
         assert self._connection is not None
@@ -156,6 +172,7 @@ class Database:
         try:
             return (
                 self._refusal is not None
+                or not self._stays_current
                 or mark_path(self.path).exists()
                 or self.path.stat().st_ino != self._file
             )
@@ -169,7 +186,7 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OSError) as error:
-            if is_damage(error):
+            if is_damage(error) and readonly.can_write(self.path):
                 self._recover()
             why = reason(error) if self.path.parent.is_dir() else "its folder is gone"
             raise StoreError(f"The queue {self.path} cannot be used: {why}.") from error
@@ -184,7 +201,3 @@ class Database:
         mark_path(self.path).touch(mode=0o600)
         replace(self.path, self._refill)
         raise QueueRebuiltError(f"The queue {self.path} was damaged and is rebuilt; ask again.")
-
-
-def _can_write(path: Path) -> bool:
-    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))

@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_valor_schedule import (
     completion,
     descendants,
+    readonly,
     record,
     recovery,
     replacement,
@@ -57,7 +58,13 @@ def examine(home: Home) -> Iterator[Finding]:
     home.make()
     yield from _permissions(home)
     yield from _disk(home)
-    yield from _locks(home)
+    if readonly.can_write(home.database):
+        yield from _locks(home)
+    else:
+        yield Finding(
+            f"{home.root} can only be read here, so that nothing can be scheduled or changed; see "
+            "how its disk is mounted and whose it is, or set VALOR_HOME."
+        )
     yield from _configuration(home)
     if home.database.exists() and not replacement.is_whole(home.database):
         yield Finding(f"The database {home.database} is damaged.", partial(_rebuild, home))

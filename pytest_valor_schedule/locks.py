@@ -22,7 +22,7 @@ def is_held(path: Path) -> bool:
     """Return whether somebody holds a file's exclusive lock; one that is not there is not made."""
     if not path.exists():
         return False
-    handle = _open(path)
+    handle = _open(path, os.O_RDONLY)  # enough for a look, also where nothing can be written
     try:
         return not _try(handle, fcntl.LOCK_SH, path)
     finally:
@@ -78,9 +78,9 @@ def _take(path: Path, kind: int, patience: float, unless: Callable[[], bool]) ->
     return handle
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     try:
-        return files.opener(path, os.O_RDWR | os.O_CREAT)
+        return files.opener(path, flags)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be opened ({error.strerror}); check its permissions, or set VALOR_HOME."

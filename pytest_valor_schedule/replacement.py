@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_valor_schedule import locks
+from pytest_valor_schedule import locks, readonly
 from pytest_valor_schedule.errors import StoreError
 
 Refill = Callable[[sqlite3.Connection, Path | None], str]
@@ -154,7 +154,7 @@ def is_whole(path: Path) -> bool:
     if not path.is_file() or not path.stat().st_size:
         return False
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS)) as connection:
+        with contextlib.closing(_opened(path)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             return bool(
                 version and connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -163,6 +163,12 @@ def is_whole(path: Path) -> bool:
         if not is_damage(error):
             raise
         return False
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if readonly.can_write(path):
+        return sqlite3.connect(path, timeout=PATIENCE_SECONDS)
+    return readonly.connect(path, PATIENCE_SECONDS)[0]
 
 
 def _replace(path: Path, refill: Refill) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 
-from pytest_valor_schedule import bell, locks, processes
+from pytest_valor_schedule import bell, locks, processes, readonly
+from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.identity import Identity
+from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.store import JobStore
 
 
@@ -39,6 +42,18 @@ def look_after(store: JobStore) -> None:
     """Start a dispatcher if there is anything for one to do, and none runs."""
     if store.anything_to_do() and not store.database.read_only:
         ensure_running(store.home)
+
+
+def refuse_if_unserved(store: JobStore, job: Job) -> None:
+    """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
+    if readonly.can_write(store.home.database) or is_running(store.home):
+        return
+    claim = store.claim(job.job_id)
+    if claim is None or not Identity.from_text(claim).alive:
+        raise StoreError(
+            f"Job {job.job_id} is {job.status}, and nobody serves the queue in {store.home.root}, "
+            "which can only be read here; ask once more when it is used where it can be written."
+        )
 
 
 def is_running(home: Home) -> bool:

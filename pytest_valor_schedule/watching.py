@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from pytest_valor_schedule import api, colour, control, live, rendering, upkeep
+from pytest_valor_schedule import api, colour, control, live, rendering, service, upkeep
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.output import Tail
 
@@ -138,6 +138,7 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> dict[str, Any]:
         log = Tail(store.home.output(job.job_id))
         while not (job := store.get(job.job_id)).status.ended:
             show(log.read())
+            service.refuse_if_unserved(store, job)
             time.sleep(_FOLLOW_SECONDS)
     show(log.read())
     return api.get_job_status(job.job_id)

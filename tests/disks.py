@@ -1,10 +1,11 @@
-"""A disk that is soon full."""
+"""A disk that is soon full, or can only be read."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,19 @@ def umount(folder: Path) -> None:
     """Wait until nobody uses what is mounted on a folder, and take it away."""
     command = ["umount", "--quiet", str(folder)]
     wait_until(lambda: subprocess.run(command).returncode == 0, f"nobody uses {folder}")
+
+
+@contextlib.contextmanager
+def read_only(folder: Path, at: Path | None = None) -> Iterator[None]:
+    """Have a folder be one that can only be read, there or at another place."""
+    point = at or folder
+    if subprocess.run(["mount", "--bind", str(folder), str(point)]).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(point)], check=True)
+        yield
+    finally:
+        umount(point)
 
 
 def fill(disk: Path) -> None:

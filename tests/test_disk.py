@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disks import as_root, fill, make_room, open_files, umount
+from disks import as_root, fill, make_room, open_files
 from jobs import a_job
 from scheduled import (
     GATED,
@@ -22,7 +22,6 @@ from scheduled import (
     outcomes_of,
     results_of,
     run_pytest,
-    run_tool,
     scheduled_id,
 )
 from waiting import processes_marked, wait_until
@@ -120,26 +119,6 @@ def test_a_quota_is_named(ended: str, home: Home) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
-
-
-@as_root
-def test_a_read_only_home_can_be_read(ended: str, home: Home, project: Path) -> None:
-    """What is there is shown, and what would change it is refused in one sentence."""
-    project.joinpath("test_it.py").write_text("def test_it(): pass")
-    before = get_job_results(ended)
-    if subprocess.run(["mount", "--bind", str(home.root), str(home.root)]).returncode:
-        pytest.skip("nothing can be mounted here")
-    try:
-        subprocess.run(["mount", "-o", "remount,bind,ro", str(home.root)], check=True)
-        assert [job["job_id"] for job in list_jobs()["jobs"]] == [ended]
-        assert get_job_results(ended) == before
-        refused = run_pytest("--schedule")
-        assert refused.returncode != 0
-        assert "cannot be written" in refused.stderr
-        assert "Traceback" not in refused.stdout + refused.stderr
-        assert run_tool("results", ended).returncode == 0
-    finally:
-        umount(home.root)
 
 
 def test_a_file_system_without_locks_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
