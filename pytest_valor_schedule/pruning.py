@@ -26,16 +26,17 @@ _MOST_BYTES_OF_DISPATCHER = 10 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What went, or would go: job ids, other files, and bytes."""
+    """What went, or would go: job ids, other files, for how many tests durations, and bytes."""
 
     logs: tuple[str, ...]
     records: tuple[str, ...]
     others: tuple[str, ...]
+    durations: int
     bytes: int
 
 
 def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = False) -> Pruned:
-    """Throw away logs, journals and records that are too old or too many.
+    """Throw away logs, journals, records and durations that are too old or too many.
 
     No job that has not ended is touched.
 
@@ -55,12 +56,16 @@ def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = 
     others = list(_old_scraps(home, retention, now))
     size = sum(job.log_bytes for job in ended if job.job_id in {*logs})
     size += sum(map(_size, (*others, *map(home.record, records))))
+    history_before = now - retention.keep_history_days * DAY_SECONDS
+    durations = store.count_outdated(history_before)
     if not dry_run:
         _remove(home, logs, [*others, *map(home.record, records)])
-        store.forget(records, now - retention.keep_records_days * DAY_SECONDS)
+        store.forget(records, history_before)
         bound_log(home.dispatcher_log, _MOST_BYTES_OF_DISPATCHER)
     names = tuple(path.name for path in others)
-    return Pruned(logs=tuple(logs), records=tuple(records), others=names, bytes=size)
+    return Pruned(
+        logs=tuple(logs), records=tuple(records), others=names, durations=durations, bytes=size
+    )
 
 
 def prune_quietly(store: JobStore, now: float) -> None:

@@ -250,6 +250,7 @@ def prune_line(answer: Answer) -> str:
         f"logs and journals of {counted(len(answer['logs']), 'job')}",
         counted(len(answer["records"]), "record"),
         counted(len(answer["others"]), "other file"),
+        f"the durations of {counted(answer['durations'], 'test')}",
     ]
     verb = "would remove" if answer["dry_run"] else "removed"
     return f"{verb} {', '.join(parts)}: {answer['bytes'] / 2**20:.1f} MB"

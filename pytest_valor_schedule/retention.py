@@ -19,12 +19,15 @@ class Retention:
         keep_logs_mb: Those of the oldest jobs go until all together have no more MiB.
         keep_records: The most records of jobs.
         keep_records_days: The record of a job that ended longer ago goes.
+        keep_history_days: What was learned of a test or a kind of run that was not seen for longer
+            goes.
     """
 
     keep_logs_days: float = 30
     keep_logs_mb: float = 1024
     keep_records: float = 1000
     keep_records_days: float = 90
+    keep_history_days: float = 180
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Retention:

@@ -113,11 +113,13 @@ def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Answ
     """Throw away logs, journals and records of jobs that ended long ago.
 
     Args:
-        keep_days: What ended longer ago goes; None for what config.toml says.
+        keep_days: What ended longer ago goes; None for what config.toml says. What was learned
+            of tests is no log and no record: how long it stays, config.toml alone says.
         dry_run: Only say what would go.
 
     Returns:
-        `logs` and `records` (job ids), `others` (file names), `bytes`, `dry_run`; or `error`.
+        `logs` and `records` (job ids), `others` (file names), `durations` (of how many tests),
+        `bytes`, `dry_run`; or `error`.
     """
     from pytest_valor_schedule import pruning
 

@@ -35,7 +35,29 @@ def test_what_a_job_left_is_pruned(ended: str, home: Home) -> None:
 
 
 def _pruned() -> dict[str, object]:
-    return {"logs": (), "records": (), "others": (), "bytes": 0, "dry_run": False}
+    empty = {"logs": (), "records": (), "others": (), "durations": 0, "bytes": 0}
+    return {**empty, "dry_run": False}
+
+
+def test_what_was_learned_outlives_the_records(ended: str, home: Home) -> None:
+    """No number of days for logs and records takes durations away, only a setting of their own."""
+    learned = _durations(home)
+    assert len(learned) == 3
+    assert "the durations of 0 tests" in run_tool("prune", "--keep-days", "0").stdout
+    assert list_jobs()["total"] == 0
+    home.config.write_text("keep_records_days = 0\nkeep_logs_days = 0\n")
+    assert upkeep.prune_jobs() == _pruned()
+    assert _durations(home) == learned
+    home.config.write_text("keep_history_days = 0\n")
+    assert upkeep.prune_jobs(1000, dry_run=True)["durations"] == 3
+    assert _durations(home) == learned
+    assert "the durations of 3 tests" in run_tool("prune", "--keep-days", "1000").stdout
+    assert _durations(home) == {}
+
+
+def _durations(home: Home) -> dict[str, float]:
+    with JobStore(home) as store, store.database.reading() as connection:
+        return dict(connection.execute("SELECT nodeid, seconds FROM durations").fetchall())
 
 
 @pytest.mark.usefixtures("one_slot")
