@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pytest_valor_schedule import clock, control, files, outlook, policy
@@ -121,18 +121,17 @@ def get_job_status(job_id: str) -> Answer:
         (both if they are known), and when it has ended `results` and `summary`; or `error`.
     """
     with control.open_queue() as store:
-        job = store.find(job_id)
-        answer = _public(job)
-        if job.status is JobStatus.SCHEDULED:
-            answer |= _waiting(outlook.place_of(store, job, time.time()))
-        elif job.status is JobStatus.RUNNING:
-            answer |= _running(store, job, time.time())
-        else:
+        with store.database.snapshot():
+            job = store.find(job_id)
+            (answer,) = _rows(store, [job])
+        if job.status.ended:
             answer["results"] = _published(store, job)["results"]
     return answer
 
 
-def _waiting(place: Place) -> Answer:
+def _waiting(place: Place | None) -> Answer:
+    if place is None:
+        return {}
     fields = {
         "queue_position": place.position,
         "reason": place.reason,
@@ -159,14 +158,36 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
         jobs match) and `filtered_by`; or `error`.
     """
     status, most = check_status_filter(status_filter), check_limit(limit)
-    with control.open_queue() as store:
-        jobs = store.jobs(status, most)
-        total = store.count(status)
-        now = time.time()
-        waits = any(job.status is JobStatus.SCHEDULED for job in jobs)
-        places = outlook.places(store, now) if waits else {}
-        rows = [_public(job) | _waiting_in(places, job) | _running(store, job, now) for job in jobs]
+    with control.open_queue() as store, store.database.snapshot():
+        rows, total = _rows(store, store.jobs(status, most)), store.count(status)
     return {"jobs": rows, "total": total, "filtered_by": status_filter}
+
+
+@errors_as_answers
+def list_queue(most: int) -> Answer:
+    """Return all that runs or waits, however many there are, and the newest that have ended.
+
+    Args:
+        most: How many of each ended status.
+
+    Returns:
+        `active` and `ended`, each job as `list_jobs` returns it: all of one moment, so that no
+        job is there twice, and none is left out; or `error`.
+    """
+    with control.open_queue() as store, store.database.snapshot():
+        active = [*store.jobs(JobStatus.SCHEDULED), *store.jobs(JobStatus.RUNNING)]
+        ended = [*store.jobs(JobStatus.COMPLETED, most), *store.jobs(JobStatus.CANCELLED, most)]
+        return {"active": _rows(store, active), "ended": list(map(_public, ended))}
+
+
+def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Answer]:
+    """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
+    now = time.time()
+    waits = any(job.status is JobStatus.SCHEDULED for job in jobs)
+    places = outlook.places(store, now) if waits else {}
+    return [
+        _public(job) | _waiting(places.get(job.job_id)) | _running(store, job, now) for job in jobs
+    ]
 
 
 def _running(store: JobStore, job: Job, now: float) -> Answer:
@@ -177,11 +198,6 @@ def _running(store: JobStore, job: Job, now: float) -> Answer:
     if policy.knows_end(job, progress):
         answer["estimated_end"] = clock.to_text(policy.expected_end(job, now, progress))
     return answer
-
-
-def _waiting_in(places: Mapping[str, Place], job: Job) -> Answer:
-    place = places.get(job.job_id)
-    return {} if place is None else _waiting(place)
 
 
 @errors_as_answers

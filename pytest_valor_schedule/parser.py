@@ -208,7 +208,9 @@ def _steering(add: _Adder) -> None:
 def _keeping(add: _Adder) -> None:
     add.plain("config", "show every setting, its value, and where it is set on this machine")
     pruning = add.plain("prune", "throw away what old jobs left on the disk")
-    pruning.add_argument("--keep-days", type=float, metavar="N", help="keep N days of logs and records")
+    pruning.add_argument(
+        "--keep-days", type=float, metavar="N", help="keep N days of logs and records"
+    )
     pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
     doctor = add.plain("doctor", "look for what is wrong with the queue's home")
     doctor.add_argument("--repair", action="store_true", help="mend what can be mended")

@@ -279,9 +279,10 @@ class JobStore:
 
     def count_outdated(self, history_before: float) -> int:
         """Return of how many tests `forget` would forget the durations."""
-        query = "SELECT max(0, total(seen_at < ?), count(*) - ?) FROM durations"
+        query = "SELECT max(total(seen_at < ?), count(*) - ?) FROM durations"
+        values = (history_before, _MOST_HISTORY)
         with self.database.reading() as connection:
-            return int(connection.execute(query, (history_before, _MOST_HISTORY)).fetchone()[0])
+            return int(connection.execute(query, values).fetchone()[0])
 
     def forget(self, job_ids: Iterable[str], history_before: float) -> None:
         """Take jobs that have ended out of the index.

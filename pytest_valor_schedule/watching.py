@@ -16,7 +16,6 @@ from pytest_valor_schedule.output import Tail
 
 _REFRESH_SECONDS = 0.5
 _FOLLOW_SECONDS = 0.1
-_MOST_JOBS = 10_000
 _ENDED_SHOWN, _ENDED_LOOKED_AT = 3, 20
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -44,22 +43,15 @@ def watch(*, once: bool) -> None:
 def _frame() -> list[str]:
     slots = _checked(upkeep.list_slots())["slots"]
     width = shutil.get_terminal_size().columns
-    return live.frame([*_active(), *_ended(_ENDED_SHOWN)], slots, time.time(), width)
+    active, ended = _look(_ENDED_SHOWN)
+    return live.frame([*active, *ended], slots, time.time(), width)
 
 
-def _active() -> list[dict[str, Any]]:
-    """Return all that runs or waits, however many there are."""
-    found = [
-        _checked(api.list_jobs(status, limit=_MOST_JOBS)) for status in ("scheduled", "running")
-    ]
-    return [job for answer in found for job in answer["jobs"]]
-
-
-def _ended(count: int) -> list[dict[str, Any]]:
-    """Return the newest that have ended, the newest first."""
-    found = [_checked(api.list_jobs(status, limit=count)) for status in ("completed", "cancelled")]
-    jobs = [job for answer in found for job in answer["jobs"]]
-    return sorted(jobs, key=lambda job: str(job["completed_at"]), reverse=True)[:count]
+def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return all that runs or waits, and the last that have ended, the newest first."""
+    answer = _checked(api.list_queue(count))
+    ended = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
+    return answer["active"], ended[:count]
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -95,8 +87,8 @@ def _watch_in_lines() -> None:
     """Print a line about each job when something about it has changed."""
     said: dict[str, str] = {}
     while True:
-        active = _active()
-        for job in (*reversed(_ended(_ENDED_LOOKED_AT)), *reversed(active)):
+        active, ended = _look(_ENDED_LOOKED_AT)
+        for job in (*reversed(ended), *reversed(active)):
             line = _brief(job)
             if job["job_id"] not in said and job not in active:
                 continue  # it had ended before we looked

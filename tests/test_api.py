@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobs import a_job
 from scheduled import (
     GATED,
     is_running,
@@ -22,16 +23,20 @@ from scheduled import (
 from waiting import wait_until
 
 from pytest_valor_schedule import (
+    api,
     cancel_job,
     get_job_results,
     get_job_status,
     list_jobs,
+    outlook,
     rerun_job,
     schedule_tests,
     service,
     wait_for_job,
 )
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.job import JobStatus
+from pytest_valor_schedule.store import JobStore
 
 ONE_TEST = "def test_one(): pass"
 SLOW = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"
@@ -302,3 +307,35 @@ def test_a_chat_id_is_kept(project: Path, home: Home) -> None:
     answer = schedule_tests("pytest", notification_chat_id="-100123")
     assert "no Telegram bot token" in answer["warnings"][0]
     assert record_of(home, answer["job_id"])["notification_chat_id"] == "-100123"
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes while it is made is not half in it: no job twice, none without its place."""
+    ids = ["20261122-203015-000001", "20261122-203015-000002"]
+    places = outlook.places
+
+    def start_one_and_add_one(store: JobStore, now: float) -> dict[str, outlook.Place]:
+        with JobStore(home) as other:
+            waiting = other.queue()[0].job_id
+            other.change(waiting, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
+            new = f"20261122-203016-00000{other.count()}"
+            other.add(a_job(job_id=new), ["a"], {})
+        return places(store, now)
+
+    with JobStore(home) as store:
+        for job_id in ids:
+            store.add(a_job(job_id=job_id), ["a"], {})
+    with monkeypatch.context() as patch:
+        patch.setattr(outlook, "places", start_one_and_add_one)
+        one, listed, queue = get_job_status(ids[0]), list_jobs(), api.list_queue(3)
+    assert (one["status"], one["queue_position"]) == ("scheduled", 1)
+    assert listed["total"] == len(listed["jobs"]) == 3
+    assert len(queue["active"]) == len({job["job_id"] for job in queue["active"]}) == 4
+    for jobs, waiting in (listed["jobs"], 2), (queue["active"], 2):
+        positions = [job["queue_position"] for job in jobs if job["status"] == "scheduled"]
+        assert sorted(positions) == list(range(1, waiting + 1))
+    with JobStore(home) as store:
+        assert len(store.jobs(JobStatus.RUNNING)) == 3
+        with store.database.transaction() as connection:
+            connection.execute("DELETE FROM jobs")
