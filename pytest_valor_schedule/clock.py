@@ -16,6 +16,17 @@ def from_text(text: str | None) -> float | None:
     return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
+def elapsed(since: float, now: float, most: float = math.inf) -> float:
+    """Return the seconds since a moment, within what can be, for a clock may have been set.
+
+    Args:
+        since: Seconds since the epoch, by the clock as it was then.
+        now: The same, by the clock as it is.
+        most: Seconds that cannot have been exceeded.
+    """
+    return min(max(0.0, now - since), most)
+
+
 def measured_text(seconds: float) -> str:
     """Return a duration that was measured, as pytest does: such as "3.05s" or "1m 30s"."""
     return f"{seconds:.2f}s" if seconds < 60 else duration_text(seconds)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_valor_schedule import (
     accounting,
+    clock,
     estimation,
     files,
     journal,
@@ -174,7 +175,7 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
     completed_at = max(ending.completed_at, started_at)  # the clock may have been set back
     seconds = ending.duration_seconds
     if seconds is None:
-        seconds = completed_at - started_at
+        seconds = clock.elapsed(started_at, completed_at, job.timeout_minutes * 60)
     return dataclasses.replace(
         job,
         status=JobStatus.CANCELLED if cancelled else JobStatus.COMPLETED,

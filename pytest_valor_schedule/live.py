@@ -55,7 +55,8 @@ def _running(job: Answer, now: float, width: int) -> Iterable[str]:
     yield f"{short_id(job['job_id'])} {bar} {finished}/{total}{bad}{eta}  {job['specification']}"
     for test in progress.get("running") or ():
         began = clock.from_text(test.get("started_at"))
-        since = f" {clock.duration_text(max(0.0, now - began))}" if began is not None else ""
+        spent = None if began is None else clock.elapsed(began, now, _limit(job))
+        since = "" if spent is None else f" {clock.duration_text(spent)}"
         yield f"       {test['worker']}{since}  {test['nodeid']}"
 
 
@@ -70,6 +71,11 @@ def _left(job: Answer, now: float) -> str:
     if ends is None:
         return ""
     return f", {clock.duration_text(ends - now)} left"
+
+
+def _limit(job: Answer) -> float:
+    """Return the seconds that a job may run, which bound what clocks say that it has."""
+    return float(job["timeout_minutes"]) * 60
 
 
 def _waiting(job: Answer, now: float) -> str:

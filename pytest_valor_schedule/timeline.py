@@ -86,10 +86,13 @@ def _started(result: Result) -> float | None:
 
 def _span(record: Record) -> tuple[float, float]:
     """Return the moments that the picture begins and ends at."""
-    begin = clock.from_text(record.get("created_at")) or 0.0
-    end = clock.from_text(record.get("completed_at")) or begin
-    ends = [at + _seconds(r) for r in record["results"] if (at := _started(r)) is not None]
-    return begin, max([end, begin + 0.001, *ends])
+    created, started, completed = (
+        clock.from_text(record.get(name)) for name in ("created_at", "started_at", "completed_at")
+    )
+    begin, end = created or 0.0, completed or created or 0.0
+    spans = [(at, at + _seconds(r)) for r in record["results"] if (at := _started(r)) is not None]
+    begin = min([begin, started or begin, *(at for at, _ in spans)])  # the clock may be set back
+    return begin, max([end, begin + 0.001, *(at for _, at in spans)])
 
 
 def _workers(results: Iterable[Result]) -> dict[str, list[Result]]:

@@ -81,3 +81,13 @@ def test_duration_text_names_the_duration(seconds: int) -> None:
 def test_a_range_is_told_in_round_numbers(least: float, most: float, text: str) -> None:
     """Wide enough to hold what it is about, and no more exact than a guess can be."""
     assert clock.range_text(least, most) == text
+
+
+@steady
+@given(moments, moments, st.floats(0, 10**6))
+def test_what_has_passed_is_within_what_can_be(since: float, now: float, most: float) -> None:
+    """A clock that was set back or forward shows neither less than nothing nor too much."""
+    passed = clock.elapsed(since, now, most)
+    assert 0 <= passed <= most
+    if 0 <= now - since <= most:
+        assert passed == now - since

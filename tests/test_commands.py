@@ -364,24 +364,25 @@ def test_an_output_that_cannot_be_written_is_an_error(ended: str, command: str) 
     assert done.stderr == "error: The output could not be written (No space left on device).\n"
 
 
+RUNNING: dict[str, Any] = {
+    "job_id": "20261122-203015-4f9a2c",
+    "status": "running",
+    "test_count": 10,
+    "specification": "pytest tests",
+    "started_at": "2026-11-22T20:30:20+00:00",
+    "estimated_end": "2026-11-22T20:30:50+00:00",
+    "timeout_minutes": 10,
+    "progress": {
+        "finished": 5,
+        "failed": 1,
+        "total": 10,
+        "running": [{"worker": "gw0", "nodeid": "a::b", "started_at": "2026-11-22T20:30:25+00:00"}],
+    },
+}
+
+
 def test_a_picture_of_the_queue() -> None:
     """Slots, bars, the current test of each worker, the waiting and the ended."""
-    running = {
-        "job_id": "20261122-203015-4f9a2c",
-        "status": "running",
-        "test_count": 10,
-        "specification": "pytest tests",
-        "started_at": "2026-11-22T20:30:20+00:00",
-        "estimated_end": "2026-11-22T20:30:50+00:00",
-        "progress": {
-            "finished": 5,
-            "failed": 1,
-            "total": 10,
-            "running": [
-                {"worker": "gw0", "nodeid": "a::b", "started_at": "2026-11-22T20:30:25+00:00"}
-            ],
-        },
-    }
     waiting = {
         "job_id": "20261122-203016-aaaaaa",
         "status": "scheduled",
@@ -393,18 +394,25 @@ def test_a_picture_of_the_queue() -> None:
     }
     slots = [{"held": True}, {"held": False}]
     now = 1795379430.0  # 2026-11-22T20:30:30+00:00
-    assert live.frame([waiting, running], slots, now, 80) == [
+    assert live.frame([waiting, RUNNING], slots, now, 80) == [
         "slots [#.] 1 of 2 free",
         "",
         "4f9a2c [==========          ] 5/10 1 failed, 20s left  pytest tests",
         "       gw0 5s  a::b",
         "aaaaaa 1st, low, 1 test, starts in 20s: waits",
     ]
-    del running["estimated_end"]
+    running = {name: value for name, value in RUNNING.items() if name != "estimated_end"}
     assert "4f9a2c [==========          ] 5/10 1 failed  pytest tests" in live.frame(
         [waiting, running], slots, now, 80
     )
     assert live.frame([], slots, now, 80)[-1] == "nothing runs, nothing waits"
+
+
+@pytest.mark.parametrize(("hours", "since"), [(-1, "1s"), (1, "10m")])
+def test_a_picture_outlives_a_change_of_the_clock(hours: int, since: str) -> None:
+    """No test has run for less than nothing, or for longer than its job may."""
+    now = 1795379430.0 + 3600 * hours
+    assert live.frame([RUNNING], [{"held": True}], now, 80)[3] == f"       gw0 {since}  a::b"
 
 
 @pytest.mark.parametrize(

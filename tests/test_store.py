@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from jobs import a_job
 
+from pytest_valor_schedule import completion
+from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Priority
@@ -275,3 +277,18 @@ def test_a_failed_transaction_changes_nothing(store: JobStore) -> None:
         store.change(FIRST, JobStatus.SCHEDULED, workers=2, no_such_field=1)
     assert store.get(FIRST) == a_job()
     assert store.change(FIRST, JobStatus.SCHEDULED, workers=2) is not None
+
+
+@pytest.mark.parametrize(("hours", "seconds"), [(1, 600.0), (-1, 0.0)])
+def test_a_job_whose_runner_died_ran_no_longer_than_it_may(
+    store: JobStore, hours: int, seconds: float
+) -> None:
+    """Only the clock says when it ended, and that may have been set since."""
+    _add(store, FIRST)
+    now = a_job().created_at
+    job = store.change(FIRST, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
+    assert job is not None
+    ended = completion.complete(store, job, Ending(completed_at=now + hours * 3600))
+    assert ended is not None
+    assert ended.summary is not None
+    assert ended.summary.duration_seconds == seconds

@@ -77,6 +77,17 @@ def test_a_page_has_a_bar_for_each_test() -> None:
     assert "url(" not in timeline.page(RECORD)
 
 
+def test_a_clock_that_was_set_back_leaves_no_time_before_the_beginning() -> None:
+    """A job that was scheduled an hour later than it started has its tests in their places."""
+    record = {**RECORD, "created_at": "2026-11-22T21:30:15+00:00"}
+    page = _Bars()
+    page.feed(timeline.page(record))
+    lefts = [str(bar["style"]).partition(";")[0] for bar in page.bars[1:]]
+    assert len(set(lefts)) == len(lefts) == 2
+    times = [event["ts"] for event in timeline.trace(record)["traceEvents"] if "ts" in event]
+    assert min(times) >= 0
+
+
 def test_a_trace_is_what_perfetto_reads() -> None:
     """Complete events in microseconds, each on the line of its worker, which has a name."""
     events = timeline.trace(RECORD)["traceEvents"]
