@@ -84,7 +84,8 @@ def _permissions(home: Home) -> Iterator[Finding]:
         except FileNotFoundError:
             continue
         if stat.S_ISLNK(found.st_mode):
-            yield Finding(f"{path} is a symbolic link; it is not followed.")
+            if path not in (home.root, home.config):  # these may lead elsewhere
+                yield Finding(f"{path} is a symbolic link; it is not followed.")
         elif found.st_mode & 0o077 and path != home.config:
             mode = found.st_mode & 0o700
             yield Finding(f"{path} is open to others.", partial(path.chmod, mode))

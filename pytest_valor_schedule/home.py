@@ -23,16 +23,26 @@ class Home:
 
     @classmethod
     def find(cls, environment: Mapping[str, str]) -> Home:
-        """Return the home that VALOR_HOME names, or ~/.valor."""
-        named = environment.get("VALOR_HOME")
+        """Return the home that VALOR_HOME names, or ~/.valor; an empty text names none.
+
+        Raises:
+            InvalidRequestError: if it is a relative path, which is another one in every folder.
+        """
+        variable = "VALOR_HOME" if environment.get("VALOR_HOME") else "HOME"
+        named = environment.get(variable) or "~"
         try:
-            folder = Path(named) if named else Path(environment.get("HOME") or "~", ".valor")
-            return cls(folder.expanduser().absolute())
-        except (RuntimeError, OSError):
+            folder = Path(named).expanduser()
+        except RuntimeError:
             raise InvalidRequestError(
                 "The home folder of this user is not known; set VALOR_HOME to a folder for the "
                 "queue and its results."
             ) from None
+        if not folder.is_absolute():
+            raise InvalidRequestError(
+                f"{variable} is {named!r}, a relative path, so that every folder would have a "
+                "queue of its own; set VALOR_HOME to an absolute path."
+            )
+        return cls(folder if variable == "VALOR_HOME" else folder / ".valor")
 
     @property
     def results(self) -> Path:
@@ -121,6 +131,7 @@ class Home:
         folders = (self.results, self.schedule, self.jobs, self.slots)
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_if_led_by_others(self.root)
             for folder in folders:
                 _refuse_if_link(folder)
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -173,6 +184,14 @@ def _refuse_if_link(path: Path) -> None:
         raise StoreError(
             f"{path} is a symbolic link, which is not followed; put the folder or file itself "
             "there, or set VALOR_HOME to where it is."
+        )
+
+
+def _refuse_if_led_by_others(root: Path) -> None:
+    """Raise StoreError for a link to the home that somebody else could lead elsewhere."""
+    if root.is_symlink() and root.lstat().st_uid not in (os.geteuid(), 0):
+        raise StoreError(
+            f"{root} is a symbolic link of another user; set VALOR_HOME to the folder itself."
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from disks import as_root
 from scheduled import results_of, run_pytest, run_tool, scheduled_id
 
 from pytest_valor_schedule import get_job_results, journal, list_jobs, schedule_tests, service
@@ -18,6 +20,39 @@ def outside(tmp_path: Path) -> Path:
     folder.mkdir()
     folder.joinpath("file").write_text("mine")
     return folder
+
+
+@pytest.fixture
+def linked(ended: str, home: Home, tmp_path: Path) -> Path:
+    """What leads to the home from its place, as to a bigger disk or by a tool for dotfiles."""
+    real = tmp_path / "real"
+    home.root.rename(real)
+    home.root.symlink_to(real)
+    return home.root
+
+
+def test_a_home_may_be_a_link_of_its_user(
+    linked: Path, ended: str, home: Home, project: Path, tmp_path: Path
+) -> None:
+    """It is used as the folder that it leads to, also its config.toml, and nothing is wrong."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    job_id = scheduled_id(run_pytest("--schedule"))
+    assert results_of(job_id)["outcome"] == "passed"
+    assert {job["job_id"] for job in list_jobs()["jobs"]} == {ended, job_id}
+    settings = tmp_path / "settings.toml"
+    settings.write_text('priority = "low"')
+    home.config.symlink_to(settings)
+    assert home.settings() == {"priority": "low"}
+    assert "nothing is wrong" in run_tool("doctor").stdout
+
+
+@as_root
+def test_a_home_that_somebody_else_leads_to_is_refused(linked: Path, home: Home) -> None:
+    """Who may change a link could have jobs run that are not of this user."""
+    os.lchown(linked, 65534, 65534)
+    assert "symbolic link of another user" in list_jobs()["error"]
+    os.lchown(linked, 0, 0)
+    assert list_jobs()["total"] == 1
 
 
 @pytest.mark.parametrize("name", ["test_results", "test_schedule", "test_schedule/jobs"])

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scheduled import run_pytest, run_tool
 
-from pytest_valor_schedule import settings
+from pytest_valor_schedule import list_jobs, settings
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.settings import Setting
@@ -91,18 +92,39 @@ def test_the_home_is_a_folder_of_the_user(
     assert Home.find(environment).root == Path("/home/ada/.valor")
 
 
-@pytest.mark.parametrize(
-    ("named", "root"),
-    [("/srv/valor", "/srv/valor"), ("~/v", "/home/ada/v"), ("here/v", "/work/here/v")],
-)
-def test_valor_home_moves_the_home(
-    named: str, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("named", "root"), [("/srv/valor", "/srv/valor"), ("~/v", "/home/ada/v")])
+def test_valor_home_moves_the_home(named: str, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A home is an absolute path, also for a process in another working directory."""
     monkeypatch.setenv("HOME", "/home/ada")
-    monkeypatch.chdir(tmp_path)
-    expected = Path(root.replace("/work", str(tmp_path)))
-    assert Home.find({"VALOR_HOME": named}).root == expected
+    assert Home.find({"VALOR_HOME": named}).root == Path(root)
+
+
+@pytest.mark.parametrize(
+    "environment", [{"VALOR_HOME": "valor"}, {"VALOR_HOME": "."}, {"VALOR_HOME": "", "HOME": "me"}]
+)
+def test_a_relative_home_is_refused(environment: dict[str, str]) -> None:
+    """Every folder would have a queue of its own, and nobody would find the jobs of another."""
+    with pytest.raises(InvalidRequestError, match=r"relative path.*absolute path"):
+        Home.find(environment)
+
+
+def test_a_relative_home_is_refused_by_all_who_read_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command, a function and an option say so and make no folder; a plain run is as ever."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    monkeypatch.setenv("VALOR_HOME", "valor")
+    assert "relative path" in list_jobs()["error"]
+    assert "relative path" in run_tool("list").stderr
+    refused = run_pytest("--schedule")
+    assert refused.returncode == 4
+    assert "relative path" in refused.stderr
+    (project / "valor" / "test_schedule").mkdir(parents=True)
+    config = project / "valor" / "test_schedule" / "config.toml"
+    config.write_text('direct_runs = "queue"')
+    done = run_pytest()
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True)
+    assert [path for path in project.rglob("valor/**/*") if path.is_file()] == [config]
 
 
 def test_a_home_of_an_unknown_user_is_refused() -> None:
