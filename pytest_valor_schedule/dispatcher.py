@@ -188,6 +188,7 @@ def main() -> None:
     home = Home(Path(sys.argv[1]))
     starting = [int(each) for each in sys.argv[2:]]
     processes.become_subreaper()
+    processes.ignore_interrupts()
     lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
     while True:
         try:

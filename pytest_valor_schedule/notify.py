@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import clock, comparison, completion, lineage, record, rendering
+from pytest_valor_schedule import (
+    clock,
+    comparison,
+    completion,
+    lineage,
+    processes,
+    record,
+    rendering,
+)
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, Outcome
@@ -208,6 +216,7 @@ def tell(
 
 def main() -> None:
     """Tell of the job in the home that the command line names."""
+    processes.ignore_interrupts()
     root, job_id = sys.argv[1:]
     with JobStore(Home(Path(root))) as store:
         job = store.get(job_id)

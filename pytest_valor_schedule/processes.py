@@ -45,6 +45,15 @@ def _prctl(option: int, value: int | bytes) -> None:
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+def ignore_interrupts() -> None:
+    """Have SIGINT, which is for who has a terminal, do nothing in this background process.
+
+    What it starts heeds it all the same, because a handler, unlike SIG_IGN, ends with an `exec`;
+    what it forks calls `heed_interrupts`.
+    """
+    signal.signal(signal.SIGINT, lambda *_: None)
+
+
 def heed_interrupts() -> None:
     """Let SIGINT reach this process, and what it starts, as in a terminal.
 
@@ -117,7 +126,7 @@ def start_detached(
 
     It forks at its very start, so that it is no child of ours and ends with nobody.
     """
-    code = f"import os\nos.fork() and os._exit(0)\nfrom {__package__}.{module} import main\nmain()"
+    code = f"import os\nos.fork() and os._exit(0)\n{_code(module)}"
     # Without -P, which a pytest that is forked from it would have too; the folder is our own.
     command = [sys.executable, "-c", code, *arguments]
     process = start(
@@ -135,8 +144,14 @@ def start_supervised(
     Raises:
         OSError: if the interpreter is not there.
     """
-    command = [interpreter, "-P", "-m", f"{__package__}.{module}", *arguments]
+    command = [interpreter, "-P", "-c", _code(module), *arguments]
     return start(Start(command=command, cwd=folder, output=log))
+
+
+def _code(module: str) -> str:
+    """Return what runs a module of this package; while it is imported, too, SIGINT does nothing."""
+    deaf = "import signal\nsignal.signal(signal.SIGINT, lambda *_: None)"
+    return f"{deaf}\nfrom {__package__}.{module} import main\nmain()"
 
 
 class Child:

@@ -270,7 +270,7 @@ class Runner:
 def serve(home: Home, job_id: str, attempt: int) -> None:
     """Run an attempt at a job, in a process that is there for nothing else."""
     processes.become_subreaper()
-    processes.heed_interrupts()
+    processes.ignore_interrupts()
     processes.set_name(PROCESS_NAME)
     with JobStore(home) as store:
         held = take_slots(store, job_id, attempt)

@@ -104,6 +104,7 @@ def _become(
 ) -> NoReturn:
     """Be the Python that was started with these words: what `exec` does, by hand."""
     os.setsid()
+    processes.heed_interrupts()
     gc.freeze()  # nothing that the caller has left is to be taken apart in here
     null = os.open(os.devnull, os.O_RDONLY)
     for target, handle in enumerate((null, output, output)):

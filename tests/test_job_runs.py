@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import warm
+from chaos import machinery
 from parity import differences, plain_outcomes, scheduled_results
 from scheduled import (
     GATED,
+    is_running,
     open_gate,
     outcomes_of,
     record_of,
@@ -348,3 +350,33 @@ def test_dead_runner_s_job_is_finished_from_its_journals(project: Path, home: Ho
     wait_until(
         lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process of the job lives"
     )
+
+
+def test_an_interrupt_ends_nothing_in_the_background(project: Path, empty_home: Home) -> None:
+    """SIGINT is for what has a terminal: the job goes on, and no log has a traceback."""
+    project.joinpath("test_gated.py").write_text(GATED)
+    jobs = [schedule("--max-workers", "1") for _ in range(2)]
+    wait_until(lambda: all(map(is_running, jobs)), "they run")
+    home = empty_home
+    kinds = ["dispatcher", "forks", "forks", "runner", "runner"]
+
+    def background() -> dict[int, str]:
+        found = machinery(home.root)
+        return {pid: kind for pid, kind in found.items() if kind in kinds}
+
+    wait_until(lambda: sorted(background().values()) == kinds, "all are there")
+    before = background()
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    wait_until(lambda: not any(map(_has_pending_signals, before)), "they have taken it")
+    assert background() == before
+    open_gate()
+    assert [outcomes_of(job_id) for job_id in jobs] == [{"test_gated.py::test_gated": "passed"}] * 2
+    assert {get_job_status(job_id)["attempt"] for job_id in jobs} == {1}
+    logs = [home.dispatcher_log, *map(home.output, jobs)]
+    assert not [log for log in logs if "Traceback" in log.read_text()]
+
+
+def _has_pending_signals(pid: int) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(line.startswith(("SigPnd", "ShdPnd")) and int(line[8:], 16) for line in lines)

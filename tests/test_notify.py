@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,11 +15,16 @@ from typing import Any
 
 import pytest
 from scheduled import results_of, run_pytest, scheduled_id
-from waiting import wait_until
+from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, notify, record, schedule_tests
+from pytest_valor_schedule import cancel_job, notify, processes, record, schedule_tests
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.notifying import TOKEN_VARIABLE, shortened
+from pytest_valor_schedule.notifying import (
+    ADDRESS_VARIABLE,
+    NOTIFIER_VARIABLE,
+    TOKEN_VARIABLE,
+    shortened,
+)
 from pytest_valor_schedule.store import JobStore
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2, 'because'\n"
@@ -185,3 +193,20 @@ def test_without_the_extra_a_warning_says_what_to_install(
 def test_what_is_kept_of_an_address(address: str | None, kept: str | None) -> None:
     """Only a chat id is kept as it is."""
     assert shortened(address) == kept
+
+
+def test_an_interrupt_keeps_nobody_from_being_told(ended: str, home: Home) -> None:
+    """A process that waits for a chat server has no terminal, and SIGINT does nothing to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"json://127.0.0.1:{server.getsockname()[1]}/"
+        marks = {ADDRESS_VARIABLE: address, NOTIFIER_VARIABLE: ended}
+        arguments, log = [str(home.root), ended], home.dispatcher_log
+        processes.start_detached("notify", arguments, home.root, log, {**os.environ, **marks})
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(1)
+            (pid,) = processes_marked(f"{NOTIFIER_VARIABLE}={ended}")
+            os.kill(pid, signal.SIGINT)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            assert _told(home, ended)["sent"]
+    assert "Traceback" not in log.read_text()
