@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt
+from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt, system_error_text
 
 _P = ParamSpec("_P")
 Answer = dict[str, Any]
@@ -21,6 +21,8 @@ def errors_as_answers(function: Callable[_P, Answer]) -> Callable[_P, Answer]:
             return again_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
             return error_answer(error)
+        except OSError as error:
+            return {"error": system_error_text(error)}
 
     return answering
 

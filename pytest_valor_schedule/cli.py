@@ -13,7 +13,7 @@ from typing import Any
 from pytest_valor_schedule import api, parser
 from pytest_valor_schedule.commands import COMMANDS
 from pytest_valor_schedule.console import complain
-from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.errors import ScheduleError, system_error_text
 
 _INTERRUPTED = 130
 
@@ -35,14 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ScheduleError as error:
         complain(str(error))
         return 1
-    except OSError as error:  # such as `valor-schedule list | head -1`, or a full disk
-        if not isinstance(error, BrokenPipeError):
-            complain(f"The output could not be written ({error.strerror}).")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _explain(error)
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
     return code
+
+
+def _explain(error: OSError) -> None:
+    """Say what the system refused: a file, which it names, or else the output.
+
+    Whatever else there is, the functions for programs have answered.
+    """
+    if error.filename is not None:
+        complain(system_error_text(error))
+        return
+    if not isinstance(error, BrokenPipeError):  # as of `valor-schedule list | head -1`
+        complain(f"The output could not be written ({error.strerror}).")
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complete(built: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -18,8 +19,9 @@ _SCHEMA_VERSION = 1
 
 def complain(text: str) -> None:
     """Print an error."""
-    if sys.stderr is not None:
-        print(f"error: {rendering.plain(text)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # there is nobody else to tell
+        if sys.stderr is not None:
+            print(f"error: {rendering.plain(text)}", file=sys.stderr)
 
 
 def print_lines(lines: Sequence[str]) -> None:

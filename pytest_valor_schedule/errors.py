@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -54,6 +55,14 @@ class StoreError(ScheduleError):
 
 class QueueRebuiltError(StoreError):
     """The database was found to be damaged and has been replaced: the same request may work now."""
+
+
+def system_error_text(error: OSError) -> str:
+    """Return as a sentence what the system refused."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return f"The system refused something that is needed ({reason}); try again later."
+    return f"{os.fsdecode(error.filename)} cannot be used ({reason}); check whose it is."
 
 
 def again_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:

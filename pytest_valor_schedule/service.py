@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pytest_valor_schedule import bell, locks, processes, readonly
-from pytest_valor_schedule.errors import StoreError
+from pytest_valor_schedule.errors import StoreError, system_error_text
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -34,6 +34,11 @@ def ensure_running(home: Home) -> None:
         arguments = [str(home.root), str(starting)]
         log = home.dispatcher_log
         processes.start_detached("dispatcher", arguments, home.schedule, log, inherited=[starting])
+    except OSError as error:
+        raise StoreError(
+            "Nobody could be started to serve the queue, which keeps its jobs: "
+            + system_error_text(error)
+        ) from error
     finally:
         os.close(starting)
 

@@ -23,8 +23,18 @@ import pytest
 from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import DEADLINE_SECONDS, wait_until
 
-from pytest_valor_schedule import api, cli, colour, get_job_status, list_jobs, live, parser
+from pytest_valor_schedule import (
+    api,
+    cli,
+    colour,
+    get_job_status,
+    list_jobs,
+    live,
+    parser,
+    service,
+)
 from pytest_valor_schedule.commands import COMMANDS
+from pytest_valor_schedule.home import Home
 
 ROOT = Path(__file__).parent.parent
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
@@ -362,6 +372,25 @@ def test_an_output_that_cannot_be_written_is_an_error(ended: str, command: str) 
     )
     assert done.returncode == 1
     assert done.stderr == "error: The output could not be written (No space left on device).\n"
+
+
+def test_a_file_that_cannot_be_used_is_not_taken_for_the_output(
+    ended: str, home: Home, project: Path
+) -> None:
+    """Who asks is told which file it is, from a command, a function and a pytest."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
+    home.dispatcher_log.unlink(missing_ok=True)
+    home.dispatcher_log.mkdir()
+    refused = run_pytest("--schedule")
+    assert refused.returncode == 4
+    texts = [refused.stderr, *(run_tool(each).stderr for each in ("list", "status", "watch"))]
+    texts.append(list_jobs()["error"])
+    for text in texts:
+        assert f"{home.dispatcher_log} cannot be used (Is a directory)" in text
+        assert "output" not in text
+    home.dispatcher_log.rmdir()
+    assert results_of(list_jobs()["jobs"][0]["job_id"])["outcome"] == "passed"
 
 
 RUNNING: dict[str, Any] = {
