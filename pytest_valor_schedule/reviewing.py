@@ -21,8 +21,8 @@ def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> Answer:
 
     Args:
         job_id: A job's id, the last part of it, or an unambiguous prefix.
-        earlier_job_id: The job to compare with; None for the one before it of the same
-            specification and folder.
+        earlier_job_id: The job to compare with; None for the one before it in the same folder
+            of the same specification, or of the same tests.
 
     Returns:
         `job_id`, `earlier_job_id`, the node ids `newly_failing`, `fixed`, `still_failing`, `new`,
@@ -52,8 +52,8 @@ def _earlier(store: JobStore, job: Job, named: str | None) -> Job:
     other = next(lineage.earlier_jobs(store, job), None)
     if other is None:
         raise UnknownJobError(
-            f"No earlier run of `{job.specification}` in {job.cwd} is known; name the job to "
-            f"compare {short_id(job.job_id)} with."
+            f"No earlier run of `{job.specification}`, or of most of its tests, in {job.cwd} is "
+            f"known; name the job to compare {short_id(job.job_id)} with."
         )
     return other
 
