@@ -19,6 +19,15 @@ def opener(path: str | os.PathLike[str], flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
 
 
+def reading_opener(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file that a test may have replaced: a pipe must not keep its reader waiting.
+
+    Raises:
+        OSError: also if the path is a symbolic link.
+    """
+    return opener(path, flags | os.O_NONBLOCK)
+
+
 def open_to_append(path: Path) -> int:
     """Return a descriptor whose every write goes to the end of a file, which is made if needed."""
     return opener(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -26,14 +35,14 @@ def open_to_append(path: Path) -> int:
 
 def read(path: Path) -> bytes:
     """Return the content of a file."""
-    with open(path, "rb", opener=opener) as file:
+    with open(path, "rb", opener=reading_opener) as file:
         return file.read()
 
 
 def tail(path: Path, count: int) -> str:
     """Return the last bytes of a file as text, "" where there is none."""
     try:
-        with open(path, "rb", opener=opener) as file:
+        with open(path, "rb", opener=reading_opener) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - count))
             return file.read().decode(errors="replace")
     except OSError:

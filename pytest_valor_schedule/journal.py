@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from os import getpid, write  # as they were, because tests replace those of the modules
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import files
+from pytest_valor_schedule import fields, files
 
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
+_NAME = re.compile(r"\d+\.\w+-(?:controller|runner|gw\d+)", re.ASCII)
 _to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
@@ -78,25 +80,27 @@ class JournalReader:
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the events of all further complete lines; damaged ones are passed over."""
         try:
-            with open(self.path, "rb", opener=files.opener) as file:
+            with open(self.path, "rb", opener=files.reading_opener) as file:
                 file.seek(self._offset)
                 for line in file:
                     if not line.endswith(b"\n"):
                         return
                     self._offset += len(line)
-                    event = _parsed(line)
+                    event = parsed(line)
                     if event is not None:
                         yield event
         except OSError:  # it is not there yet, or is no file
             return
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, without what it cannot hold; None if it is damaged."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("kind"), str) else None
+    known = isinstance(event, dict) and isinstance(event.get("kind"), str)
+    return fields.checked(event) if known else None
 
 
 def path(folder: Path, prefix: str, writer: str) -> Path:
@@ -116,5 +120,9 @@ def stacks_path(folder: Path, prefix: str, writer: str) -> Path:
 
 
 def journals(folder: Path, prefix: str = "*") -> list[JournalReader]:
-    """Return readers of all journals of a job, or of those of one round."""
-    return [JournalReader(file) for file in sorted(folder.glob(f"{prefix}-*.jsonl"))]
+    """Return readers of all journals of a job, or of those of one round.
+
+    A file with a name that none of ours has is none of them.
+    """
+    found = sorted(folder.glob(f"{prefix}-*.jsonl"))
+    return [JournalReader(file) for file in found if _NAME.fullmatch(file.stem)]

@@ -17,6 +17,7 @@ from typing import Any
 from pytest_valor_schedule import journal, record
 from pytest_valor_schedule.entry import Entry, insert, job_in
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, job_record
 from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 
@@ -109,7 +110,9 @@ def _claim(home: Home, job: Job) -> str | None:
     claim = None
     for reader in journal.journals(home.job_folder(job.job_id), f"{job.attempt}.0"):
         for event in reader.read():
-            claim = str(event.get("claim")) if event["kind"] == "claim" else claim
+            text = event.get("claim") if event["kind"] == "claim" else None
+            with contextlib.suppress(ValueError, TypeError):  # a test may have written it
+                claim = Identity.from_text(text).to_text() if text else claim
     return claim
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -185,6 +186,19 @@ def test_all_journals_of_a_job_are_found(tmp_path: Path) -> None:
     assert all(list(reader.read()) == [FIRST] for reader in readers)
     of_one_round = [reader.writer for reader in journal.journals(tmp_path, "1.2")]
     assert of_one_round == ["1.2-gw10", "1.2-runner"]
+
+
+def test_what_is_no_journal_is_not_read(tmp_path: Path) -> None:
+    """A test can make files of any name there; also a pipe, whose reader would wait for ever."""
+    others = ("1.1-gw0-more", "1.1-", "-", "gw0", "1.1-gw", "1.1-me", "x-gw0", "1.1-gw\u0663")
+    for name in others:
+        (tmp_path / f"{name}.jsonl").write_bytes(_line(FIRST))
+    (tmp_path / "1.1-gw1.jsonl").mkdir()
+    os.mkfifo(tmp_path / "1.1-gw2.jsonl")
+    (tmp_path / "1.1-gw3.jsonl").symlink_to(tmp_path / "gw0.jsonl")
+    journal.path(tmp_path, "1.1", "gw4").write_bytes(_line(SECOND))
+    read = {reader.writer: list(reader.read()) for reader in journal.journals(tmp_path)}
+    assert read == {"1.1-gw1": [], "1.1-gw2": [], "1.1-gw3": [], "1.1-gw4": [SECOND]}
 
 
 def test_a_job_without_a_folder_has_no_journals(tmp_path: Path) -> None:
