@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import os
 import signal
 import time
+from collections.abc import Callable
+from os import getpid  # as it was, because tests replace that of the module
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 from pytest_valor_schedule import files
 
@@ -20,7 +23,7 @@ _PATIENCE_SECONDS = 1.0
 
 
 def enable(path: Path) -> IO[bytes] | None:
-    """Have this process write its stacks to path at a crash and at SIGQUIT.
+    """Have this process write its stacks to path at a crash, at `os._exit` and at SIGQUIT.
 
     Returns:
         The open file, to be kept; None if pytest's own faulthandler is switched off.
@@ -31,7 +34,24 @@ def enable(path: Path) -> IO[bytes] | None:
     file = os.fdopen(handle, "ab")
     faulthandler.enable(file)
     faulthandler.register(_SIGNAL, file, all_threads=True)
+    os._exit = _with_stacks(os._exit, file, getpid())
     return file
+
+
+def _with_stacks(leave: Callable[[int], NoReturn], file: IO[bytes], pid: int) -> Callable[..., Any]:
+    """Return an `os._exit` that leaves the stacks of a process, as a signal does that ends it.
+
+    Nothing else tells of it: there is no audit event, and no handler is called.
+    """
+
+    @functools.wraps(leave)
+    def _exit(status: int) -> NoReturn:
+        if getpid() == pid:  # not that of a child that was forked from it
+            with contextlib.suppress(Exception):
+                faulthandler.dump_traceback(file, all_threads=True)
+        leave(status)
+
+    return _exit
 
 
 def read(path: Path) -> str:

@@ -35,6 +35,25 @@ print(repr(stacks.ask(0, Path(sys.argv[1]))))
 """
 
 
+LEAVING = """
+import faulthandler, os, sys, threading
+from pathlib import Path
+from pytest_valor_schedule import stacks
+
+def ended_by_another() -> None:
+    threading.Timer(0, os._exit, [7]).start()
+    threading.Event().wait()
+
+faulthandler.enable()
+kept = stacks.enable(Path(sys.argv[1]))
+if os.fork() == 0:
+    os._exit(5)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 5
+assert not Path(sys.argv[1]).read_text()
+ended_by_another()
+"""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where the stacks go."""
@@ -57,6 +76,13 @@ def test_a_busy_process_tells_where_it_is(busy: subprocess.Popen[str], path: Pat
     for _ in range(2):
         assert "in busy" in stacks.ask(busy.pid, path)
     assert busy.poll() is None
+
+
+def test_a_process_that_ends_at_once_leaves_its_stacks(path: Path) -> None:
+    """So pytest-timeout ends one from a thread; that a child of it ends so is no news."""
+    done = subprocess.run([sys.executable, "-c", LEAVING, str(path)], timeout=DEADLINE_SECONDS)
+    assert done.returncode == 7
+    assert "in ended_by_another" in stacks.read(path)
 
 
 def test_what_was_written_can_be_read(path: Path) -> None:
