@@ -1,7 +1,7 @@
 """From the events of all journals to what became of each test. Pure.
 
-The account is by set: every test that anybody collected has a result, and neither an exit code
-nor a summary line can hide one that is missing.
+The account is by set: every test that anybody collected has a result, and no other test has one.
+Neither an exit code nor a summary line can hide one that is missing.
 """
 
 from __future__ import annotations
@@ -54,14 +54,15 @@ def unite(
 
     Args:
         tests: The node ids collected when the job was scheduled.
-        journals: Pairs of a writer, such as "1.1-controller" or "1.2-gw0", and its events.
+        journals: Pairs of a writer, such as "1.1-controller" or "1.2-gw0", and its events, in the
+            order of their names.
         stopped_at: When the run was told to stop, by the monotonic clock; workers that end
             after it did not crash.
     """
-    ledger = Ledger(stopped_at)
+    ledger = Ledger(tests, stopped_at)
     for writer, events in journals:
         ledger.take(writer, events)
-    everything = dict.fromkeys((*tests, *ledger.collected, *ledger.attempts))
+    everything = dict.fromkeys((*tests, *ledger.collected))
     results = tuple(ledger.result(nodeid) for nodeid in everything)
     return Account(
         results=results,

@@ -13,6 +13,7 @@ Source = tuple[str, str]
 """Whose journal it is: the round, such as "1.2", and the writer, such as "gw0"."""
 
 _PLAIN_PASS: Event = {"outcome": "passed"}
+_AROUND = ("setup", "teardown")
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,12 +29,18 @@ class Attempt:
     duration: float = 0.0
     subtests: list[Event] | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    at_end: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it was reported what came of the test itself; its teardown may be missing."""
+        skipped = self.phases.get("setup", _PLAIN_PASS) != _PLAIN_PASS
+        return skipped or any(phase not in _AROUND for phase in self.phases)
 
     @property
     def finished(self) -> bool:
-        """Whether all phases were reported."""
-        ran = "call" in self.phases or self.phases.get("setup", _PLAIN_PASS) != _PLAIN_PASS
-        return ran and "teardown" in self.phases
+        """Whether all phases were reported, or the worker went on without them."""
+        return self.is_decided and (self.at_end or "teardown" in self.phases)
 
     @property
     def failed(self) -> bool:
@@ -48,13 +55,18 @@ class Attempt:
     @property
     def phase(self) -> str:
         """The phase that the test was in when it was cut off."""
-        last = next(reversed(self.phases), "")
+        last = next(reversed(self.phases), "teardown")
         if last == "setup":
             return "call" if self.phases[last] == _PLAIN_PASS else "teardown"
-        return "teardown" if last == "call" else "setup"
+        return "setup" if last == "teardown" else "teardown"
 
     def take(self, report: Event) -> None:
-        """Take in one report of this attempt."""
+        """Take in one report of this attempt, or the notice that there are no more."""
+        if report["kind"] == "finish":
+            self.at_end = True
+            seconds = (report.get("moment") or 0.0) - self.moment if self.moment else 0.0
+            self.duration = max(self.duration, seconds)
+            return
         if isinstance(report.get("extra"), dict):
             self.extra |= report["extra"]
         if report.get("subtest") is not None:
@@ -65,12 +77,14 @@ class Attempt:
             self.reruns += self.to_rerun
             self.phases, self.subtests, self.duration = {}, None, 0.0
         plain = report.get("outcome") == "passed" and not report.get("xfail")
+        if phase not in (*_AROUND, "call"):  # of a plugin; pytest counts it as it counts a call
+            report = {**report, "phase": "call"}
         self.phases[phase] = _PLAIN_PASS if plain else report
-        self.duration += float(report.get("duration") or 0.0)
+        self.duration += report.get("duration") or 0.0
 
 
 def finished_result(attempt: Attempt) -> TestResult:
-    """Return what became of a test all of whose phases were reported."""
+    """Return what became of a test by the phases that were reported."""
     outcome, decisive = _decide(attempt)
     longreprs = [str(report["longrepr"]) for report in decisive if report.get("longrepr")]
     first = decisive[0] if decisive else {}
@@ -83,25 +97,31 @@ def finished_result(attempt: Attempt) -> TestResult:
         phase=first.get("phase"),
         message=first.get("message"),
         longrepr="\n\n".join(longreprs) or None,
-        sections=tuple((name, text) for name, text in (decisive or [{}])[-1].get("sections", ())),
+        sections=sections_of((decisive or [{}])[-1]),
         location=first.get("location"),
         subtests=tuple(_subtest(report) for report in attempt.subtests or ()),
         extra=attempt.extra or None,
     )
 
 
+def sections_of(event: Event) -> tuple[tuple[str, str], ...]:
+    """Return what an event has of captured output, as name and text."""
+    return tuple((name, text) for name, text in event.get("sections") or ())
+
+
 def _decide(attempt: Attempt) -> tuple[TestOutcome, list[Event]]:
     """Return a finished test's outcome and the reports that made it so; none for a pass."""
     failed = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
-    if failed:
-        # A failure in the call comes before an error around it.
-        failed.sort(key=lambda report: report.get("phase") != "call")
-        in_call = failed[0].get("phase") == "call"
-        return (TestOutcome.FAILED if in_call else TestOutcome.ERROR), failed
+    # A failure in the call comes before an error around it.
+    failed.sort(key=lambda report: report.get("phase") != "call")
+    if failed and failed[0].get("phase") == "call":
+        return TestOutcome.FAILED, failed
     if failures := [each for each in attempt.subtests or () if each.get("outcome") == "failed"]:
-        return TestOutcome.FAILED, _with_count(failures)
-    report = attempt.phases.get("call") or attempt.phases.get("setup") or {}
-    return _without_failure(report)
+        return TestOutcome.FAILED, [*_with_count(failures), *failed]
+    if failed:
+        return TestOutcome.ERROR, failed
+    calls = [report for phase, report in attempt.phases.items() if phase not in _AROUND]
+    return _without_failure((calls or [attempt.phases.get("setup") or {}])[-1])
 
 
 def _with_count(failures: list[Event]) -> list[Event]:

@@ -8,11 +8,44 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 from typing import IO
 
+from pytest_valor_schedule import files
+from pytest_valor_schedule.journal import parsed
+from pytest_valor_schedule.output import without_controls
+
 _MOST_BYTES = 8 * 1024
+_MOST_REPORTS = 512 * 1024  # bytes of a journal from the start of a test on
+_PRINTED = "Printed by the run meanwhile"  # by this worker, or by another
+_WORDS = re.compile(r"[a-rt-wyz]")  # more than the dots and letters of pytest's progress
 _NAMES = ("Captured stdout", "Captured stderr")  # in this order pytest opens them
+
+
+def printed_since_start(journal: Path, output: Path) -> list[list[str]]:
+    """Return a name and what a run has printed since the start of a worker's last test.
+
+    That is what the worker wrote past the capture of pytest, and whatever others did meanwhile.
+
+    Args:
+        journal: Of the worker.
+        output: The log of the run.
+    """
+    begin = _begin_of_last_test(journal)
+    with contextlib.suppress(OSError):
+        if begin is not None and (size := output.stat().st_size - begin) > 0:
+            text = without_controls(files.tail(output, min(size, _MOST_BYTES))).strip()
+            return [[_PRINTED, text]] if _WORDS.search(text) else []
+    return []
+
+
+def _begin_of_last_test(path: Path) -> int | None:
+    for line in reversed(files.tail(path, _MOST_REPORTS).splitlines()):
+        event = parsed(line.encode())
+        if event is not None and event["kind"] == "start":
+            return event.get("log")
+    return None
 
 
 class Captured:

@@ -194,8 +194,8 @@ _WHOLE = (Outcome.PASSED, Outcome.FAILED)
 
 def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
     """Keep what the run was like for the next estimate; that this fails is no harm to the job."""
-    unknown = (TestOutcome.NOT_RUN, TestOutcome.CRASHED)
-    seconds = {r.nodeid: r.duration_seconds for r in results if r.outcome not in unknown}
+    ran = [r for r in results if r.outcome is not TestOutcome.NOT_RUN and not r.unfinished]
+    seconds = {r.nodeid: r.duration_seconds for r in ran}
     failed = [r.nodeid for r in results if r.outcome.bad]
     now = job.completed_at or 0.0
     try:

@@ -213,6 +213,7 @@ class Execution:
             "id": test.nodeid,
             "text": text,
             "stacks": found,
+            "moment": time.monotonic(),
         }
         try:
             if self._journal is None:

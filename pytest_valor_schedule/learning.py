@@ -24,6 +24,7 @@ class Learner:
         self._environment = environment
         self._seconds: dict[str, float] = {}
         self._failed: set[str] = set()
+        self._finished: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count a phase; a crash has none."""
@@ -32,6 +33,8 @@ class Learner:
             self._seconds[nodeid] = self._seconds.get(nodeid, 0.0) + report.duration
             if report.failed:
                 self._failed.add(nodeid)
+            if report.when == "teardown":
+                self._finished.add(nodeid)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -39,7 +42,8 @@ class Learner:
         try:
             with closing(JobStore(Home.find(self._environment))) as store:
                 project = project_of(str(session.config.rootpath))
-                History(store.database).learn(project, self._seconds, time.time(), self._failed)
+                whole = {each: self._seconds[each] for each in self._finished}
+                History(store.database).learn(project, whole, time.time(), self._failed)
                 estimation.estimate_anew(store)
         except (ScheduleError, OSError) as error:
             print(f"The durations of this run were not learned: {error}", file=sys.stderr)

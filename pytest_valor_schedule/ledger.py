@@ -6,24 +6,42 @@ import dataclasses
 import signal
 from collections.abc import Iterable, Sequence
 
-from pytest_valor_schedule.attempt import Attempt, Event, Source, finished_result
-from pytest_valor_schedule.handshake import CONFIRMING
+from pytest_valor_schedule.attempt import (
+    Attempt,
+    Event,
+    Source,
+    finished_result,
+    sections_of,
+)
+from pytest_valor_schedule.handshake import CONFIRMING, collection_digest
 from pytest_valor_schedule.result import TestOutcome, TestResult
+from pytest_valor_schedule.unfinished import Cause, crash_of, unfinished_result
 
 _UNFINISHED = "was running when the run ended"
+_OF_TESTS = ("start", "report", "finish", "silent")
 _HUNG, _CUT_OFF = "hung", "cut_off"
 _SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
 _TEXT_BUDGET = 24 * 1024 * 1024  # characters of tracebacks and output that one record holds
 _TEXT_WITHOUT_BUDGET = 400  # characters of each that are kept when it is used up
+_LONG_TEXTS = ("message", "longrepr", "stacks", "text")
+_MOST_CRASHES = 10  # of one test that are kept
 
 
 class Ledger:
-    """Gathers events; `result` reads it."""
+    """Gathers events; `result` reads it.
 
-    def __init__(self, stopped_at: float | None) -> None:
+    Args:
+        tests: The node ids collected when the job was scheduled.
+        stopped_at: When the run was told to stop, by the monotonic clock.
+
+    Attributes:
+        collected: What the workers have collected, where that is not what was scheduled.
+    """
+
+    def __init__(self, tests: Iterable[str], stopped_at: float | None) -> None:
         self.stopped_at = stopped_at
-        self.attempts: dict[str, list[Attempt]] = {}
         self.collected: dict[str, None] = {}
+        self.attempts: dict[str, list[Attempt]] = {}
         self.crashes: dict[str, str] = {}
         self.downs: dict[Source, Event] = {}
         self.ended: dict[tuple[str, Source, str], Event] = {}  # by the runner
@@ -35,46 +53,61 @@ class Ledger:
         self.rounds: list[str] = []  # but for those that confirm failures
         self.collection_errors: dict[str, dict[str, str]] = {}
         self.internal_errors: dict[str, str] = {}  # by round
+        self._scheduled = set(tests)
+        self._digests: dict[Source, str] = {}  # of collections, as the controllers saw them
         self._budget = _TEXT_BUDGET
 
     def take(self, writer: str, events: Iterable[Event]) -> None:
         """Enter the events of one journal; see `JournalReader.writer`."""
         round_, _, name = writer.rpartition("-")
-        source, current = (round_, name), {}
+        source, current = (round_, name), dict[str, Attempt]()
         again = CONFIRMING in round_
         if not again and name == "controller":
             self.rounds.append(round_)
-        for event in events:
+        for event in map(self._within_budget, events):
             kind, nodeid = event["kind"], str(event.get("id", ""))
+            if kind in _OF_TESTS and not self._is_known(nodeid):
+                continue  # whoever wrote it, it is of no test of this job
             if kind == "start" or (kind == "report" and nodeid not in current):
                 current = {nodeid: self._begin(source, nodeid, event)}
-            if kind == "report":
-                current[nodeid].take(self._within_budget(event))
+            if kind in ("report", "finish") and nodeid in current:
+                current[nodeid].take(event)
+            elif kind == "collected" and not current:  # no test ran before that
+                self._take_collection(source, event.get("ids") or ())
             elif not again:
                 self._take_other(kind, source, nodeid, event)
 
+    def _is_known(self, nodeid: str) -> bool:
+        return nodeid in self._scheduled or nodeid in self.collected
+
+    def _take_collection(self, source: Source, nodeids: Iterable[str]) -> None:
+        """Enter what a worker has collected, if the controller heard the same from it."""
+        found, round_ = dict.fromkeys(nodeids), source[0]
+        is_old = all(other != round_ for other, _ in self._digests)  # of a version without digests
+        if round_ in self.rounds and (
+            is_old or self._digests.get(source) == collection_digest(found)
+        ):
+            self.collected.update(found)
+
     def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
-        moment = float(event.get("moment") or 0.0)
-        attempt = Attempt(nodeid, source, event.get("at"), moment)
+        attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
         self.attempts.setdefault(nodeid, []).append(attempt)
         return attempt
 
-    def _within_budget(self, report: Event) -> Event:
-        """Shorten the texts of a report when the reports before it had too much of them."""
-        if "serial" in report:  # it is for whoever replays the run
-            report = {name: value for name, value in report.items() if name != "serial"}
-        sections = report.get("sections") or ()
-        texts = {name: report[name] for name in ("message", "longrepr") if report.get(name)}
+    def _within_budget(self, event: Event) -> Event:
+        """Shorten the texts of an event when those before it had too much of them."""
+        if "serial" in event:  # it is for whoever replays the run
+            event = {name: value for name, value in event.items() if name != "serial"}
+        texts = {name: event[name] for name in _LONG_TEXTS if event.get(name)}
+        sections = event.get("sections") or ()
         size = sum(map(len, texts.values())) + sum(len(text) for _, text in sections)
         self._budget -= size
         if self._budget >= 0 or not size:
-            return report
-        return {
-            **report,
-            "message": texts.get("message", "")[:_TEXT_WITHOUT_BUDGET],
-            "longrepr": _shortened(texts.get("longrepr", "")),
-            "sections": [[name, _shortened(text)] for name, text in sections],
-        }
+            return event
+        short = {name: _shortened(text) for name, text in texts.items()}
+        if "message" in short:
+            short["message"] = texts["message"][:_TEXT_WITHOUT_BUDGET]
+        return {**event, **short, "sections": [[name, _shortened(text)] for name, text in sections]}
 
     def _take_other(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         if kind in ("silent", "killer"):
@@ -83,16 +116,16 @@ class Ledger:
             self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
         elif kind in ("crash", "down"):
             self._take_death(kind, source, nodeid, event)
+        elif kind == "worker":
+            self._digests[source[0], str(event.get("worker"))] = str(event.get("digest"))
         else:
             self._take_of_the_run(kind, source, nodeid, event)
 
     def _take_of_the_run(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         text, code = str(event.get("text", "")), event.get("code")
-        if kind == "collected":
-            self.collected.update(dict.fromkeys(map(str, event.get("ids", ()))))
-        elif kind == "interrupted":
+        if kind == "interrupted":
             self.interrupted[source] = text
-            self.exit_code = code if isinstance(code, int) else self.exit_code
+            self.exit_code = self.exit_code if code is None else code
         elif kind == "collection_error":
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
         elif kind == "internal_error":
@@ -102,7 +135,7 @@ class Ledger:
 
     def _take_death(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         """Note a worker's death; one after the run was told to stop is no crash."""
-        if self.stopped_at is not None and float(event.get("moment") or 0.0) >= self.stopped_at:
+        if self.stopped_at is not None and (event.get("moment") or 0.0) >= self.stopped_at:
             return
         if kind == "crash":
             self.crashes[nodeid] = str(event.get("text", ""))
@@ -123,59 +156,57 @@ class Ledger:
         if not attempts:
             return self._never_started(nodeid)
         ended = [each for each in attempts if each.finished and not each.to_rerun]
-        results = [finished_result(each) for each in reversed(ended)]
-        if not results:
-            last = self._unfinished(max(attempts, key=lambda attempt: attempt.moment))
-            results = [_blamed(last) if nodeid in self.killers else last]
+        last = max(attempts, key=lambda attempt: attempt.moment)
+        results = map(self._result_of, ended[::-1] or [last])
         # A node id can be collected twice; then the worse result counts.
         gravest = max(results, key=lambda result: result.outcome.bad)
-        reruns = sum(each.reruns + each.to_rerun for each in attempts) or None
-        return dataclasses.replace(gravest, reruns=reruns)
+        crashed = [
+            each
+            for each in attempts
+            if not each.finished and not each.to_rerun and (ended or each is not last)
+        ]
+        return dataclasses.replace(
+            gravest,
+            reruns=sum(each.reruns + each.to_rerun for each in attempts) + len(crashed) or None,
+            crashes=tuple(crash_of(self._result_of(each)) for each in crashed[-_MOST_CRASHES:]),
+        )
 
     def _never_started(self, nodeid: str) -> TestResult:
         crash = self.crashes.get(nodeid)
         outcome = TestOutcome.NOT_RUN if crash is None else TestOutcome.CRASHED
         return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
 
-    def _unfinished(self, attempt: Attempt) -> TestResult:
-        outcome, message, longrepr = self._verdict(attempt)
-        if outcome is TestOutcome.NOT_RUN and attempt.failed:
+    def _result_of(self, attempt: Attempt) -> TestResult:
+        if attempt.finished and not attempt.to_rerun:
             return finished_result(attempt)
-        return TestResult(
-            nodeid=attempt.nodeid,
-            outcome=outcome,
-            duration_seconds=attempt.duration,
-            started_at=attempt.started_at,
-            worker=attempt.source[1],
-            message=message,
-            longrepr=longrepr,
-            sections=self._last_output(attempt, outcome),
-            phase=attempt.phase,
-        )
+        result = unfinished_result(attempt, self._cause(attempt))
+        return _blamed(result) if attempt.nodeid in self.killers else result
 
-    def _last_output(self, attempt: Attempt, outcome: TestOutcome) -> tuple[tuple[str, str], ...]:
-        """Return what a crashed test had printed, as name and text."""
-        down = self.downs.get(attempt.source)
-        if down is None or outcome is not TestOutcome.CRASHED:
-            return ()
-        return tuple((str(name), str(text)) for name, text in down.get("sections", ()))
-
-    def _verdict(self, attempt: Attempt) -> tuple[TestOutcome, str, str | None]:
-        """Return outcome, message and stacks of a test that began and did not finish."""
+    def _cause(self, attempt: Attempt) -> Cause:
+        """Return why a test that began did not come to its end."""
         source = attempt.source
         if attempt.finished:
-            return TestOutcome.NOT_RUN, "failed, and the run ended before it was tried again", None
-        if hung := self.ended.get((_HUNG, source, attempt.nodeid)):
-            return TestOutcome.FAILED, str(hung.get("text")), hung.get("stacks") or None
-        if cut_off := self.ended.get((_CUT_OFF, source, attempt.nodeid)):
-            return TestOutcome.NOT_RUN, str(cut_off.get("text")), cut_off.get("stacks") or None
+            return Cause(message="failed, and the run ended before it was tried again")
+        for kind, outcome in ((_HUNG, TestOutcome.FAILED), (_CUT_OFF, TestOutcome.NOT_RUN)):
+            if noted := self.ended.get((kind, source, attempt.nodeid)):
+                return _cause_in(noted, str(noted.get("text")), outcome)
         if source in self.interrupted:
-            return TestOutcome.NOT_RUN, self.interrupted[source], None
-        down = self.downs.get(source)
-        if down is not None or attempt.nodeid in self.crashes:
-            message = f"killed its worker {source[1]}{_cause(down or {})}"
-            return TestOutcome.CRASHED, message, (down or {}).get("stacks") or None
-        return TestOutcome.NOT_RUN, _UNFINISHED, None
+            return Cause(message=self.interrupted[source])
+        if down := self.downs.get(source):
+            text = f"killed its worker {source[1]}{_how_it_ended(down)}"
+            return _cause_in(down, text, TestOutcome.CRASHED)
+        return Cause(message=_UNFINISHED)
+
+
+def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
+    """Return the cause of which an event of the runner or the controller tells."""
+    return Cause(
+        message=message,
+        outcome=outcome,
+        stacks=event.get("stacks") or None,
+        sections=sections_of(event),
+        moment=event.get("moment") or 0.0,
+    )
 
 
 def _blamed(result: TestResult) -> TestResult:
@@ -202,7 +233,7 @@ def _shortened(text: str) -> str:
     return f"[... cut: this record has too much text ...]\n{text[-_TEXT_WITHOUT_BUDGET:]}"
 
 
-def _cause(down: Event) -> str:
+def _how_it_ended(down: Event) -> str:
     """Return how a worker ended, in brackets."""
     code = down.get("code")
     if not isinstance(code, int):

@@ -6,17 +6,19 @@ That is the crashes of workers, the errors of their collections, and its own end
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_valor_schedule import journal, other_plugins, stacks, workers
-from pytest_valor_schedule.captured import Captured
+from pytest_valor_schedule.captured import Captured, printed_since_start
 from pytest_valor_schedule.events import bounded
-from pytest_valor_schedule.handshake import Handshake
+from pytest_valor_schedule.handshake import Handshake, collection_digest
+from pytest_valor_schedule.log import OUTPUT
 from pytest_valor_schedule.recorder import CLOCK, Recorder
+from pytest_valor_schedule.units import without_group
 from pytest_valor_schedule.variables import JOB_ID_VARIABLE
 
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
@@ -79,12 +81,13 @@ class Overseer(Recorder):
         node.workerinput["valor_schedule"] = self._told.to_json()
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        self._write(lambda: self._collection_of(node, ids))
         pid = workers.pid_of(node)
         if pid is not None:
             self._captured[str(node.gateway.id)] = Captured(pid)
 
-    @pytest.hookimpl(optionalhook=True)
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)  # before it is printed
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         if error:
             self._write(lambda: self._death_of(node, error))
@@ -92,9 +95,16 @@ class Overseer(Recorder):
         if captured is not None:
             captured.close()
 
+    def _collection_of(self, node: Any, ids: Sequence[str]) -> dict[str, Any]:
+        """Witness what a worker has collected, because any test can write into any journal."""
+        dist = str(self._config.getoption("dist"))
+        digest = collection_digest({without_group(nodeid, dist) for nodeid in ids})
+        return {"kind": "worker", "worker": str(node.gateway.id), "digest": digest}
+
     def _death_of(self, node: Any, error: object) -> dict[str, Any]:
         worker = str(node.gateway.id)
-        where = journal.stacks_path(Path(self._told.folder), self._told.prefix, worker)
+        folder, prefix = Path(self._told.folder), self._told.prefix
+        where = journal.path(folder, prefix, worker)
         captured = self._captured.get(worker)
         return {
             "kind": "down",
@@ -102,21 +112,22 @@ class Overseer(Recorder):
             "text": bounded(str(error)),
             "moment": CLOCK.monotonic(),
             "code": workers.exit_code_of(node, patience=_DEATH_SECONDS),
-            "stacks": bounded(stacks.read(where)),
-            "sections": captured.sections() if captured else [],
+            "stacks": bounded(stacks.read(journal.stacks_path(folder, prefix, worker))),
+            "sections": [
+                *(captured.sections() if captured else []),
+                *printed_since_start(where, folder / OUTPUT),
+            ],
         }
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Note which test xdist blames for the death of a worker."""
+        nodeid = without_group(crashitem, str(self._config.getoption("dist")))
+        text, moment = bounded(report.longreprtext), CLOCK.monotonic()
+        self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failures += report.failed and not hasattr(report, "wasxfail")
-        if report.when not in ("setup", "call", "teardown"):  # made by xdist for a dead worker
-            self._write(
-                lambda: {
-                    "kind": "crash",
-                    "id": report.nodeid,
-                    "text": bounded(report.longreprtext),
-                    "moment": CLOCK.monotonic(),
-                }
-            )
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:

@@ -70,7 +70,7 @@ class Progress:
     def _take(self, writer: str, event: Mapping[str, Any], now: float) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
         if kind == "open":
-            self._pids[writer] = int(event.get("pid") or 0)
+            self._pids[writer] = event.get("pid") or 0
         elif kind == "down":
             self._dead.add(f"{self._prefix}-{event.get('worker')}")
         elif kind == "start":
@@ -81,6 +81,8 @@ class Progress:
         elif kind == "report":
             self.last_event = now
             self._count(writer, nodeid, event)
+        elif kind == "finish":  # without a teardown
+            self._finish(writer, nodeid)
 
     def _measure(self, writer: str, nodeid: str, moment: float) -> None:
         """Take in that a worker has begun a test, and so is done with the one before."""
@@ -94,8 +96,11 @@ class Progress:
         if report.get("outcome") == "failed":
             self._bad.add(nodeid)
         if report.get("phase") == "teardown":
-            self._finished.add(nodeid)
-            self._current.pop(writer, None)
+            self._finish(writer, nodeid)
+
+    def _finish(self, writer: str, nodeid: str) -> None:
+        self._finished.add(nodeid)
+        self._current.pop(writer, None)
 
     @property
     def current(self) -> list[Current]:

@@ -14,6 +14,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from os import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ from pytest_valor_schedule import journal, reports, stacks
 from pytest_valor_schedule.events import MOST_TEXT, bounded, report_event
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.log import OUTPUT
 
 _MOST_WARNINGS = 10_000  # of one worker
 _NODEID = pytest.StashKey[str]()
@@ -83,10 +85,11 @@ class WorkerRecorder(Recorder):
         self._told = told
         self._nodeids: dict[str, str] = {}
         self._worker = worker
+        self._output = Path(told.folder) / OUTPUT
         self._stacks: IO[bytes] | None = None
         self._warnings = 0
         self._asks_for_more = False
-        self._reported = False
+        self._reported: str | None = None  # the last phase of the test that runs
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
@@ -114,23 +117,32 @@ class WorkerRecorder(Recorder):
                 "id": self._nodeids.get(nodeid, nodeid),
                 "at": CLOCK.time(),
                 "moment": CLOCK.monotonic(),
+                "log": self._log_size(),
             }
         )
+
+    def _log_size(self) -> int | None:
+        """Return from where on the run prints what it does while the test runs."""
+        try:
+            return stat(self._output).st_size  # noqa: PTH116  # as it was, whatever tests replace
+        except Exception:
+            return None
 
     @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
-        self._reported = True
+        self._reported = report.when or ""
         self._write(lambda: self._event(nodeid, report))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Tell of a test that the project's own protocol was done with and said nothing of."""
-        self._reported = False
+        """Tell of a test that another protocol was done with, and said nothing or not all of."""
+        self._reported = None
         done = yield
-        if not self._reported:
+        if self._reported != "teardown":
             nodeid = item.stash.get(_NODEID, item.nodeid)
-            self._write(lambda: {"kind": "silent", "id": nodeid})
+            kind = "silent" if self._reported is None else "finish"
+            self._write(lambda: {"kind": kind, "id": nodeid, "moment": CLOCK.monotonic()})
         return done
 
     @pytest.hookimpl(wrapper=True)

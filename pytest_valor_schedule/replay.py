@@ -32,6 +32,7 @@ class Replay:
         self._folder = folder
         self._pending: dict[tuple[str, str], list[Event]] = {}
         self._shown: set[str] = set()
+        self._known: set[str] = set()  # the tests of the record
 
     def _show_journals(self) -> None:
         for reader in journal.journals(self._folder):
@@ -54,7 +55,7 @@ class Replay:
             self._show_collection_error(nodeid, str(event.get("text")))
 
     def _show(self, nodeid: str, events: Sequence[Event]) -> None:
-        if nodeid in self._shown:
+        if nodeid in self._shown or nodeid not in self._known:
             return
         self._shown.add(nodeid)
         hook = self._config.hook
@@ -90,6 +91,7 @@ class Replay:
         Raises:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
+        self._known = {result["nodeid"] for result in record.get("results", ())}
         self._show_journals()
         for error in record.get("collection_errors", ()):
             self._show_collection_error(error["nodeid"], error["longrepr"])

@@ -34,7 +34,14 @@ class TestOutcome(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TestResult:
-    """What became of one test; the optional fields are there for what did not pass."""
+    """What became of one test; most of the optional fields are there for what did not pass.
+
+    Attributes:
+        reruns: How often it was tried again.
+        crashes: What is known of earlier attempts at it that did not come to their end.
+        flaky: Whether it is bad, and passed when it was run again.
+        unfinished: Whether it began, and its worker or the run ended before its teardown did.
+    """
 
     __test__ = False
 
@@ -49,9 +56,11 @@ class TestResult:
     sections: tuple[tuple[str, str], ...] = ()
     location: str | None = None
     reruns: int | None = None
+    crashes: tuple[dict[str, Any], ...] = ()
     subtests: tuple[dict[str, Any], ...] = ()
     flaky: bool | None = None
     extra: dict[str, Any] | None = None
+    unfinished: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""

@@ -41,8 +41,17 @@ def conclude(
         return Outcome.PASSED, "What failed passed when it was run again, and flaky tests may pass."
     if not outcomes:
         return Outcome.NO_TESTS, None
+    return Outcome.PASSED, _blemish(account, how)
+
+
+def _blemish(account: Account, how: str) -> str | None:
+    """Return a sentence about what was not right in a run that passed, if anything was not."""
     # That of a worker whose tests are all done does not always reach pytest's exit code.
-    return Outcome.PASSED, f"Every test ran, but {how}." if account.internal_error else None
+    if account.internal_error:
+        return f"Every test ran, but {how}."
+    count = sum(bool(result.unfinished) for result in account.results)
+    whose = "that of 1 test" if count == 1 else f"those of {count} tests"
+    return f"Every teardown ended but {whose}, in which the run did." if count else None
 
 
 def how_it_ended(account: Account, exit_code: int | None) -> str:
@@ -66,7 +75,7 @@ def how_it_ended(account: Account, exit_code: int | None) -> str:
 
 def cut_off(account: Account) -> str | None:
     """Return a sentence about the tests that were running when the run was ended, if any were."""
-    found = account.cut_off
+    found = [each.nodeid for each in account.results if each.unfinished and not each.outcome.bad]
     if not found:
         return None
     named = found if len(found) <= _MOST_NAMED else [*found[: _MOST_NAMED - 1], "others"]

@@ -50,6 +50,11 @@ def ran(nodeid: str, letters: str = "...", moment: float = 1.0) -> list[Event]:
     ]
 
 
+def finish(nodeid: str, moment: float = 2.0) -> Event:
+    """Return the notice that a test ended without the report of a teardown."""
+    return {"kind": "finish", "id": nodeid, "moment": moment}
+
+
 def down(worker: str, moment: float = 2.0, **more: Any) -> Event:
     """Return the controller's notice that a worker has died."""
     event = {"kind": "down", "worker": worker, "text": "Not properly terminated"}

@@ -11,6 +11,7 @@ from events import (
     collection_error,
     crash,
     down,
+    finish,
     hung,
     internal_error,
     interrupted,
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.accounting import Account, unite
+from pytest_valor_schedule.handshake import collection_digest
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.verdict import conclude
@@ -206,6 +208,139 @@ def test_a_test_that_hung_has_failed() -> None:
     assert result.longrepr == "File x"
 
 
+@pytest.mark.parametrize(
+    ("letters", "outcome", "phase"),
+    [
+        ("..", "passed", "teardown"),
+        (".X", "xpassed", "teardown"),
+        (".s", "skipped", "teardown"),
+        (".x", "xfailed", "teardown"),
+        ("s", "skipped", "teardown"),
+        (".F", "failed", "call"),
+        ("F", "error", "setup"),
+    ],
+)
+@pytest.mark.parametrize("how", ["the run ended", "cut off", "interrupted", "stopped"])
+def test_a_test_whose_teardown_alone_is_missing_is_not_run_again(
+    letters: str, outcome: str, phase: str, how: str
+) -> None:
+    """It is what its body was, whoever ended the run, and says that its teardown did not end."""
+    noted = {**hung("gw0", "t"), "kind": "cut_off", "text": "was running when it was stopped"}
+    journals = {
+        "runner": [noted] if how == "cut off" else [],
+        "gw0": [*ran("t", letters), *([interrupted("enough")] if how == "interrupted" else [])],
+    }
+    account = _united(["t"], journals, stopped_at=9.0 if how == "stopped" else None)
+    [result] = account.results
+    assert (result.outcome, result.phase, result.unfinished) == (outcome, phase, True)
+    assert "its teardown did not end (" in f"{result.message}{result.longrepr}"
+    assert account.missing == account.cut_off == ()
+
+
+def test_a_pass_without_a_teardown_is_no_silent_one() -> None:
+    """The job says in how many teardowns the run ended."""
+    account = _united(
+        ["t", "u", "v"], {"gw0": ran("t", ".."), "gw1": ran("u", ".."), "gw2": ran("v")}
+    )
+    outcome, text = conclude(account, 0)
+    assert outcome is Outcome.PASSED
+    assert text == "Every teardown ended but those of 2 tests, in which the run did."
+
+
+def test_a_test_that_killed_its_worker_in_its_teardown_keeps_its_failure() -> None:
+    """It has crashed; what it was before, and its traceback, are told beside the crash."""
+    journals = {
+        "controller": [down("gw0", stacks="File x"), down("gw1", stacks="File y")],
+        "gw0": ran("t", ".F"),
+        "gw1": ran("u", ".."),
+    }
+    failed, passed = _united(["t", "u"], journals).results
+    assert failed.outcome is passed.outcome is TestOutcome.CRASHED
+    assert (
+        failed.message == "killed its worker gw0 in its teardown, after it had failed: call failed"
+    )
+    assert failed.longrepr == "E   boom\n\nFile x"
+    assert passed.message == "killed its worker gw1 in its teardown, after it had passed"
+    assert passed.longrepr == "File y"
+
+
+def test_a_crash_lasted_until_its_worker_died() -> None:
+    """The phase that killed the worker was never reported; its time is not lost with it."""
+    journals = {
+        "controller": [down("gw0", moment=61.0)],
+        "runner": [{**hung("gw1", "u"), "moment": 31.0}],
+        "gw0": ran("t", ".", moment=1.0),
+        "gw1": ran("u", ".", moment=1.0),
+    }
+    results = _united(["t", "u"], journals).results
+    assert [each.duration_seconds for each in results] == [60.0, 30.0]
+    assert [each.unfinished for each in results] == [True, True]
+
+
+def test_a_failed_subtest_comes_before_a_teardown_that_did_not_end() -> None:
+    """As it would come before one that failed."""
+    events = [start("t"), subtest("t", "F"), *ran("t", "..")[1:]]
+    result = _only({"gw0": events})
+    assert result.outcome is TestOutcome.FAILED
+    assert str(result.message).startswith("contains 1 failed subtest")
+
+
+@pytest.mark.parametrize("phase", ["???", "None", "of a plugin"])
+def test_a_report_of_no_phase_counts_as_one_of_the_call(phase: str) -> None:
+    """So pytest counts it: the test has failed, no worker was killed, and the text is kept."""
+    journals = {
+        "controller": [down("gw1")],
+        "gw0": [start("t"), report("t", phase, "F", message="CRASHED with signal 11"), finish("t")],
+    }
+    result = _only(journals)
+    assert (result.outcome, result.phase) == (TestOutcome.FAILED, "call")
+    assert (result.message, result.longrepr) == ("CRASHED with signal 11", "E   boom")
+    assert (result.duration_seconds, result.unfinished) == (1.0, None)
+
+
+def test_a_test_that_its_worker_was_done_with_is_finished() -> None:
+    """A protocol of the project may report the call alone; a pass is then a pass."""
+    events = [start("t"), report("t", "call"), finish("t")]
+    assert _only({"gw0": events}).outcome is TestOutcome.PASSED
+
+
+@pytest.mark.parametrize("letters", ["...", ".F.", ".s."])
+def test_earlier_crashes_are_kept(letters: str) -> None:
+    """A test that crashed twice and then ended tells of both crashes and of the reruns."""
+    journals = {
+        "controller": [down("gw0", 2.0, code=-11, stacks="File x"), down("gw1", 4.0)],
+        "gw0": ran("t", ".", moment=1.0),
+        "gw1": ran("t", "", moment=3.0),
+        "gw2": ran("t", letters, moment=5.0),
+    }
+    result = _only(journals)
+    assert result.outcome == LIVES[letters]
+    assert result.reruns == 2
+    assert [each["message"] for each in result.crashes] == [
+        "killed its worker gw0 (SIGSEGV)",
+        "killed its worker gw1",
+    ]
+    assert result.crashes[0]["longrepr"] == "File x"
+    assert result.crashes[0]["outcome"] == "crashed"
+
+
+def test_a_test_that_crashed_each_time_tells_of_the_earlier_times() -> None:
+    """The last crash is its result."""
+    gone = [down(f"gw{number}") for number in range(3)]
+    tries = {f"gw{number}": ran("t", "", moment=number + 1.0) for number in range(3)}
+    result = _only({"controller": gone, **tries})
+    assert (result.outcome, result.worker, result.reruns) == (TestOutcome.CRASHED, "gw2", 2)
+    assert [each["worker"] for each in result.crashes] == ["gw0", "gw1"]
+
+
+def test_what_was_cut_off_in_an_earlier_round_is_kept() -> None:
+    """A test that may have killed the first run says so, though it passed in the second."""
+    journals = {"1.1-gw0": ran("t", "."), "1.2-gw0": ran("t", moment=9.0)}
+    result = _only(journals)
+    assert (result.outcome, result.reruns) == (TestOutcome.PASSED, 1)
+    assert [each["message"] for each in result.crashes] == ["was running when the run ended"]
+
+
 def test_a_test_that_finished_at_the_last_moment_did_not_hang() -> None:
     """Whoever reports in spite of the notice has a result."""
     assert _only({"runner": [hung("gw0", "t")], "gw0": ran("t")}).outcome is TestOutcome.PASSED
@@ -302,10 +437,27 @@ def test_a_test_that_never_ran_is_in_the_account() -> None:
 
 
 def test_tests_that_nobody_knew_of_are_in_the_account() -> None:
-    """What workers collected or ran beyond the scheduled tests is added behind these."""
-    journals = {"gw0": [collected("a", "new", "b"), *ran("surprise")]}
+    """What workers collected beyond the scheduled tests is added behind these."""
+    workers = {"gw0": [collected("a", "new"), *ran("a")], "gw1": [collected("a", "newer")]}
+    journals: Journals = {"controller": [], **workers}
     results = _united(["b", "a", "b"], journals).results
-    assert [each.nodeid for each in results] == ["b", "a", "new", "surprise"]
+    assert [each.nodeid for each in results] == ["b", "a", "new", "newer"]
+
+
+def test_what_nobody_collected_is_not_in_the_account() -> None:
+    """Lines that a test wrote add no test: no report, no late collection, no worker's of no run."""
+    forged = [collected("forged"), *ran("forged"), *ran("other")]
+    digests = {"gw0": collection_digest(["a", "new"]), "gw1": collection_digest(["a", "b"])}
+    workers = [{"kind": "worker", "worker": name, "digest": each} for name, each in digests.items()]
+    journals = {
+        "controller": [*workers, crash("forged"), *forged],
+        "gw0": [collected("a", "new"), *ran("a"), *forged],
+        "gw1": [collected("a", "b", "forged"), *ran("new"), *forged],
+        "gw7": forged,
+    }
+    results = _united(["a", "b"], journals).results
+    outcomes = {each.nodeid: str(each.outcome) for each in results}
+    assert outcomes == {"a": "passed", "b": "not_run", "new": "passed"}
 
 
 def test_workers_of_two_rounds_are_not_mistaken() -> None:
@@ -347,7 +499,7 @@ def test_what_could_still_be_run_is_missing() -> None:
 )
 def test_changes_of_the_collection_are_told(workers_have: list[Event], changes: str) -> None:
     """The account says how the tests of the workers differ from those that were scheduled."""
-    assert _united(["a", "b"], {"gw0": workers_have}).changes == changes
+    assert _united(["a", "b"], {"controller": [], "gw0": workers_have}).changes == changes
 
 
 def test_the_deaths_of_workers_are_told() -> None:
@@ -360,7 +512,7 @@ def test_a_record_holds_so_much_text_and_no_more() -> None:
     """Thousands of long tracebacks do not fill the disk; each keeps at least its end."""
     long = {"longrepr": "x" * 50_000 + "end", "sections": [["out", "y" * 50_000 + "end"]]}
     events = [{**event, **long} for number in range(1000) for event in ran(str(number), "F-.")]
-    results = _united([], {"gw0": events}).results
+    results = _united([str(number) for number in range(1000)], {"gw0": events}).results
     assert results[0].longrepr == long["longrepr"]
     assert all(str(each.longrepr).endswith("end") for each in results)
     assert all(each.sections[0][1].endswith("end") for each in results)
@@ -401,6 +553,13 @@ def test_the_account_tells_why_pytest_stopped() -> None:
     assert [error["nodeid"] for error in account.collection_errors] == ["test_a.py", "test_b.py"]
 
 
+def test_a_line_of_another_test_does_not_cut_off_the_one_that_runs() -> None:
+    """A test that writes into its worker's journal stays the one that its reports are of."""
+    first, *others = ran("t", ".F.")
+    result = _only({"gw0": [first, *ran("forged"), others[0], *ran("forged", ".F"), *others[1:]]})
+    assert (result.outcome, result.reruns, result.crashes) == (TestOutcome.FAILED, None, ())
+
+
 WORKERS = ("gw0", "gw1", "gw2")
 TESTS = ("a", "b", "c", "d")
 _ids, _workers = st.sampled_from(TESTS), st.sampled_from(WORKERS)
@@ -433,8 +592,7 @@ def test_whatever_is_lost_every_test_is_accounted_for_once(
     account = _united(tests, journals, stopped_at)
     nodeids = [result.nodeid for result in account.results]
     assert len(set(nodeids)) == len(nodeids)
-    reported = {event["id"] for each in journals.values() for event in each if "phase" in event}
-    assert {*tests, *reported} <= set(nodeids) <= {*TESTS, "new"}
+    assert set(tests) <= set(nodeids) <= {*TESTS, "new"}
     counts = Summary.of(account.results, 1.0).to_json()
     assert counts.pop("duration_seconds") == 1.0
     assert counts.pop("total") == len(nodeids) == sum(counts.values())
@@ -456,7 +614,7 @@ _lives = st.one_of(
 def test_a_lost_line_never_makes_a_test_look_better(
     data: st.DataObject, lives: list[list[str]]
 ) -> None:
-    """Of a worker's journal any lines may be missing: a test that looks good was so."""
+    """Of a worker's journal any lines may be missing: a test that looks good and whole was so."""
     whole = [
         event
         for nodeid, life in zip(TESTS, lives, strict=False)
@@ -465,9 +623,9 @@ def test_a_lost_line_never_makes_a_test_look_better(
     ]
     kept = [event for event in whole if data.draw(st.booleans())]
     assume(kept != whole)
-    truth = {each.nodeid: each.outcome for each in _united([], {"gw0": whole}).results}
+    truth = {each.nodeid: each.outcome for each in _united(list(TESTS), {"gw0": whole}).results}
     for seen in _united(list(truth), {"gw0": kept}).results:
-        unknown = seen.outcome is TestOutcome.NOT_RUN
+        unknown = seen.outcome is TestOutcome.NOT_RUN or seen.unfinished
         assert unknown or seen.outcome.bad or seen.outcome is truth[seen.nodeid]
 
 
