@@ -25,9 +25,9 @@ def chosen(results: Sequence[Answer], failed: bool, slowest_count: int | None) -
 
 
 def _needs_a_look(result: Answer) -> bool:
-    """Whether a test is bad, or was running when the run was ended."""
-    cut_off = result["outcome"] == "not_run" and result.get("started_at") is not None
-    return cut_off or result["outcome"] in BAD
+    """Whether a test is bad, did not come to its end, or did so only when it was run again."""
+    cut_off = result.get("unfinished") or result.get("crashes")
+    return bool(cut_off) or result["outcome"] in BAD
 
 
 def lines(answer: Answer, counted: Answer, options: Mapping[str, Any]) -> list[str]:
@@ -78,23 +78,36 @@ def _since(result: Answer, counted: Answer) -> str:
 
 def _line(result: Answer, since: str = "") -> str:
     """Return outcome, node id, place and message of a result in one line."""
-    message = (result.get("message") or "").strip().splitlines()
     parts = [f"{result['outcome'].upper()} {result['nodeid']}"]
     parts += [result["location"]] if result.get("location") else []
-    text = rendering.one_line("  ".join([*parts, *message[:1]]))
+    parts += [_first_line(result)] if _first_line(result) else []
+    parts += [f"before: {_first_line(crash)}" for crash in (result.get("crashes") or ())[-1:]]
+    text = rendering.one_line("  ".join(parts))
     text = text if len(text) <= _MOST_WIDTH else f"{text[: _MOST_WIDTH - 3]}..."
     marks = [*(["flaky"] if result.get("flaky") else []), *([since] if since else [])]
+    marks += [rendering.counted(result["reruns"], "rerun")] if result.get("crashes") else []
     return f"{text}  [{', '.join(marks)}]" if marks else text
+
+
+def _first_line(result: Answer) -> str:
+    return next(iter((result.get("message") or "").strip().splitlines()), "")
 
 
 def _in_full(result: Answer) -> Iterable[str]:
     """Yield all that is known of a bad test, as pytest would print it."""
     yield _line(result)
+    yield from _details(result)
+    for crash in result.get("crashes") or ():
+        yield f"----- before: {rendering.one_line(_first_line(crash))} -----"
+        yield from _details(crash)
+    yield ""
+
+
+def _details(result: Answer) -> Iterable[str]:
     yield from rendering.plain(result.get("longrepr") or result.get("message") or "").splitlines()
     for name, text in result.get("sections") or ():
         yield f"----- {rendering.one_line(name)} -----"
         yield from rendering.plain(text).splitlines()
-    yield ""
 
 
 def _slow_line(result: Answer) -> str:

@@ -248,6 +248,27 @@ def test_results_name_each_bad_test_with_its_place_and_message() -> None:
     ]
 
 
+def test_results_name_what_ended_only_when_it_was_run_again() -> None:
+    """A test that passed after a crash is no plain pass, nor is one without its teardown."""
+    crash = {"outcome": "crashed", "message": "killed its worker gw0 (SIGSEGV)", "longrepr": "File"}
+    more = {"outcome": "crashed", "message": "killed its worker gw1", "sections": [["out", "x"]]}
+    results = [
+        {"nodeid": "a", "outcome": "passed"},
+        {"nodeid": "b", "outcome": "passed", "crashes": [crash, more], "reruns": 2},
+        {"nodeid": "c", "outcome": "passed", "message": "its teardown", "unfinished": True},
+        {"nodeid": "d", "outcome": "passed", "reruns": 1},
+    ]
+    answer = {**ENDED, "results": results}
+    assert listing.lines(answer, {}, {})[1:-1] == [
+        "PASSED b  before: killed its worker gw1  [2 reruns]",
+        "PASSED c  its teardown",
+    ]
+    full = listing.lines(answer, {}, {"failed": True})
+    first, second = (f"----- before: killed its worker gw{number}" for number in range(2))
+    assert full[1:3] == [f"{first} (SIGSEGV) -----", "File"]
+    assert full[3:7] == [f"{second} -----", "killed its worker gw1", "----- out -----", "x"]
+
+
 @steady
 @given(st.text(), st.text(), st.text())
 def test_a_bad_test_is_one_line_of_plain_text(nodeid: str, place: str, message: str) -> None:
