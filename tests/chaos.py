@@ -30,12 +30,19 @@ from pytest_valor_schedule.runner import PROCESS_NAME
 
 KINDS = ("worker", "forks", "controller", "runner", "dispatcher", "submitter")
 SUITE = """
-import time
+import os, time
 import pytest
 
+@pytest.fixture
+def slow_to_leave():
+    yield
+    time.sleep(0.02)
+
 @pytest.mark.parametrize("number", range(24))
-def test_one(number):
-    time.sleep(0.03)
+def test_one(number, slow_to_leave):
+    time.sleep(0.02)
+    with open("bodies-" + os.environ["VALOR_SCHEDULE_JOB_ID"], "a") as file:
+        file.write(f"test_chaos.py::test_one[{number}]\\n")
 """
 PATIENCE_SECONDS = 120.0
 JOBS_AT_ONCE = 2
@@ -156,14 +163,31 @@ class Chaos:
         counts = {name: n for name, n in answer["summary"].items() if name != "duration_seconds"}
         if not counts.pop("total") == sum(counts.values()) == len(answer["results"]) == 24:
             yield f"{job_id} does not add up: {answer['summary']}"
-        finished: Counter[str] = Counter()
-        for reader in journal.journals(self.home.job_folder(job_id)):
-            for event in reader.read():
-                if event["kind"] == "report" and event["phase"] == "teardown":
-                    finished[event["id"]] += 1
-        twice = [nodeid for nodeid, count in finished.items() if count > 1]
+        counts = self._counts_of(job_id)
+        twice = [nodeid for nodeid, count in counts["teardown"].items() if count > 1]
         if twice:
             yield f"{job_id} ran again what had finished: {twice}"
+        # A body that was cut off, so that nothing was reported of it, may be run once more.
+        cut_off = counts["start"] - counts["call"]
+        twice = [
+            each for each, count in self._bodies_of(job_id).items() if count - cut_off[each] > 1
+        ]
+        if twice:
+            yield f"{job_id} ran bodies again whose outcome was known: {twice}"
+
+    def _counts_of(self, job_id: str) -> dict[str, Counter[str]]:
+        """Return how often each test was started, and each phase of it reported."""
+        counts = {name: Counter[str]() for name in ("start", "setup", "call", "teardown")}
+        for reader in journal.journals(self.home.job_folder(job_id)):
+            for event in reader.read():
+                if event["kind"] in ("start", "report"):
+                    counts[event.get("phase", "start")][event["id"]] += 1
+        return counts
+
+    def _bodies_of(self, job_id: str) -> Counter[str]:
+        """Return how often each test came to the end of its body, by what the tests wrote."""
+        path = self.project / f"bodies-{job_id}"
+        return Counter(path.read_text().splitlines() if path.exists() else ())
 
 
 def main() -> int:
