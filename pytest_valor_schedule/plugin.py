@@ -16,6 +16,7 @@ from pytest_valor_schedule import variables
 if TYPE_CHECKING:
     from pytest_valor_schedule.handshake import CollectOrder, Handshake
 
+_START = "valor_schedule_start"
 _TOLD = pytest.StashKey["Handshake | CollectOrder | None"]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
@@ -50,8 +51,22 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options and their ini twins."""
+class _Start:
+    """Keeps what this pytest was started with.
+
+    Other plugins change the environment as soon as their first hook runs: pytest-cov writes into it
+    what measures every process that is started from then on. A program sets what its pytest shall
+    have before that. So it is read when our plugin is registered, anew for each run of a process.
+    """
+
+    def __init__(self) -> None:
+        self.forks = os.environ.pop(variables.FORKS_VARIABLE, None)
+        self.environment = dict(os.environ)
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Read the environment, and add the options and their ini twins."""
+    pluginmanager.register(_Start(), _START)
     group = parser.getgroup("valor-schedule", "one test queue for the machine")
     group.addoption(
         "--schedule",
@@ -112,9 +127,11 @@ def _is_worker(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Before any conftest.py can change or use it: look at the environment."""
-    early_config.stash[_FORKS] = os.environ.pop(variables.FORKS_VARIABLE, None)
-    early_config.stash[_ENVIRONMENT] = dict(os.environ)
+    """Read what one of ours has told this process, before any conftest.py can change or use it."""
+    start = early_config.pluginmanager.get_plugin(_START)
+    assert isinstance(start, _Start)
+    early_config.stash[_FORKS] = start.forks
+    early_config.stash[_ENVIRONMENT] = start.environment
     told = _told()
     early_config.stash[_TOLD] = told
     if told is not None and told.lifeline is not None:
