@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from pytest_valor_schedule import files, handshake, known, notifying, slots
+from pytest_valor_schedule import environments, files, handshake, known, notifying, slots
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import CONFIRMING, FIRST, Handshake
 from pytest_valor_schedule.history import History
@@ -33,7 +34,6 @@ class Briefing:
         self._job = job
         self._held = held
         self._folder = store.home.job_folder(job.job_id)
-        self._environment = store.environment(job.job_id)
         self.tests = store.tests(job.job_id)
         self._seconds: dict[str, float] = {}
 
@@ -60,6 +60,7 @@ class Briefing:
 
         Raises:
             OSError: if there is no room to tell it which tests to run.
+            StoreError: if the environment of the job is lost.
         """
         told = Handshake(
             folder=str(self._folder),
@@ -81,7 +82,7 @@ class Briefing:
             handshake.JOB_ID_VARIABLE: self._job.job_id,
         }
         # No test need see the secret ones.
-        theirs = {name: text for name, text in self._environment.items() if name not in _SECRET}
+        theirs = {name: text for name, text in self._given.items() if name not in _SECRET}
         return {**theirs, **own}
 
     def work(self, only: Sequence[str] | None) -> Work:
@@ -89,6 +90,11 @@ class Briefing:
         job = self._job
         otherwise = job.estimated_seconds * job.workers_wanted / max(1, job.test_count)
         return Work.of(self.tests if only is None else only, self._seconds, otherwise)
+
+    @functools.cached_property
+    def _given(self) -> Mapping[str, str]:
+        """Return the environment that the job was ordered with."""
+        return environments.read(self._store.home, self._job.job_id)
 
     def _chosen(self, prefix: str, only: Sequence[str]) -> str:
         path = self._folder / f"{prefix}.only.json"

@@ -67,7 +67,7 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     """
     found = account(store, job, ending.stopped_at)
     ended = _ended(job, ending, found)
-    known = notifying.secrets(store, job)
+    known = notifying.needed(store, job)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)

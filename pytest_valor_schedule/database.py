@@ -75,9 +75,9 @@ class Database:
             if not is_damage(error):
                 raise
             version = 0
-        if not version:  # no database, or not one of ours
+        if version < VERSION:  # no database, not one of ours, or one that has other columns
             mark_path(self.path).touch(mode=0o600)
-        return version > 0
+        return version >= VERSION
 
     def _connect_to_read(self) -> None:
         self._file = self.path.stat().st_ino

@@ -18,7 +18,6 @@ class Entry:
 
     job: Job
     tests: Sequence[str]
-    environment: str | None = None
     claim: str | None = None
 
 
@@ -36,11 +35,10 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
         storable(job.cwd),
         document_of(job),
         entry.claim,
-        entry.environment,
         packed(entry.tests),
     )
-    columns = "id, tail, status, folder, document, claim, environment, tests"
-    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?,?)", row)
+    columns = "id, tail, status, folder, document, claim, tests"
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
 
 
 def storable(text: str) -> str:

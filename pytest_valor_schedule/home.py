@@ -60,6 +60,11 @@ class Home:
         return self.schedule / "jobs"
 
     @property
+    def environments(self) -> Path:
+        """The folder of the environments of jobs that have not ended."""
+        return self.schedule / "environments"
+
+    @property
     def slots(self) -> Path:
         """The folder of the locks of worker slots."""
         return self.schedule / "slots"
@@ -128,7 +133,7 @@ class Home:
         Raises:
             StoreError: if they cannot be created, or are not this user's alone to write to.
         """
-        folders = (self.results, self.schedule, self.jobs, self.slots)
+        folders = (self.results, self.schedule, self.jobs, self.environments, self.slots)
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_if_led_by_others(self.root)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from pytest_valor_schedule import processes
+from pytest_valor_schedule import environments, processes
 from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.forkserver import variables_at_start
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.surroundings import own_environment
 
 ADDRESS_VARIABLE = "VALOR_SCHEDULE_NOTIFY"
 """Has the whole address, with what is secret in it; records and rows have it shortened."""
@@ -23,15 +25,20 @@ NOTIFIER_VARIABLE = "VALOR_SCHEDULE_NOTIFIER"
 """Marks the process that tells somebody: it is to outlive the cleaning up after other jobs."""
 
 
-def secrets(store: JobStore, job: Job) -> dict[str, str]:
-    """Return what a message needs of the environment of a job that has not ended."""
+def needed(store: JobStore, job: Job) -> dict[str, str]:
+    """Return what a message needs of the environment of a job that has not ended.
+
+    Address and token, and whatever says how the network is reached; but our own interpreter is to
+    tell, not that of the job.
+    """
     if job.notification_chat_id is None:
         return {}
     try:
-        environment = store.environment(job.job_id)
+        environment = environments.read(store.home, job.job_id)
     except ScheduleError:
         return {}
-    return {n: environment[n] for n in (ADDRESS_VARIABLE, TOKEN_VARIABLE) if n in environment}
+    at_start = variables_at_start(environment)
+    return {name: text for name, text in environment.items() if name not in at_start}
 
 
 def shortened(address: str | None) -> str | None:
@@ -47,7 +54,7 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
     Args:
         store: The queue.
         job: The job as it ended.
-        known: What `secrets` returned before that.
+        known: What `needed` returned before that.
     """
     if job.notification_chat_id is None:
         return
@@ -58,7 +65,7 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
             [str(home.root), job.job_id],
             home.root,
             home.dispatcher_log,
-            {**os.environ, **known, NOTIFIER_VARIABLE: job.job_id},
+            {**known, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
         )
     except OSError as error:
         say(f"{job.job_id}: Nobody could be told of its end: {error}")

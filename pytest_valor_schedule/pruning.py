@@ -61,6 +61,7 @@ def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = 
     if not dry_run:
         _remove(home, logs, [*others, *map(home.record, records)])
         store.forget(records, history_before)
+        store.drop_environments(now)
         bound_log(home.dispatcher_log, _MOST_BYTES_OF_DISPATCHER)
     names = tuple(path.name for path in others)
     return Pruned(

@@ -1,7 +1,6 @@
 """A new database after the old one was damaged or deleted: from the records and the journals.
 
-What of the damaged file can still be read is taken over: the environments of jobs that have not
-ended, which are kept nowhere else, and the history of tests and runs.
+What of the damaged file can still be read of the history of tests and runs is taken over.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import journal, record
+from pytest_valor_schedule import environments, journal, record
 from pytest_valor_schedule.entry import Entry, insert, job_in
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -23,7 +22,7 @@ from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 
 _LOST = (
     "The database of the queue was damaged before this job could start, and the environment that "
-    "it was to run in was lost with it; schedule it again."
+    "it was to run in is lost too; schedule it again."
 )
 
 
@@ -38,12 +37,11 @@ def refill(home: Home, connection: sqlite3.Connection, damaged: Path | None) -> 
     Returns:
         What to tell about it; "" if there was nothing to rebuild.
     """
-    environments = dict(_salvaged(damaged, "SELECT id, environment FROM jobs", by="seq"))
     for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
         rows = _salvaged(damaged, f"SELECT * FROM {table}", by="project")
         connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
     lost, count = 0, 0
-    for entry in _entries(home, environments):
+    for entry in _entries(home):
         insert(connection, entry)
         count += 1
         lost += entry.job.explanation == _LOST
@@ -55,26 +53,25 @@ def _notice(count: int, lost: int) -> str:
     return text + (f" {lost} of the jobs lost their environment and will not run." if lost else "")
 
 
-def _entries(home: Home, environments: dict[str, str | None]) -> Iterator[Entry]:
+def _entries(home: Home) -> Iterator[Entry]:
     """Yield the jobs that the records tell of, the oldest first."""
     for path in sorted(home.results.glob("*.json")):
         found = read_record(path)
         if found is None:
             continue
-        yield entry_of(home, *found, environments.get(path.stem))
+        yield entry_of(home, *found)
 
 
-def entry_of(home: Home, job: Job, tests: Sequence[str], environment: str | None = None) -> Entry:
+def entry_of(home: Home, job: Job, tests: Sequence[str]) -> Entry:
     """Return a job of a record as the queue keeps it.
 
     One that has not started and whose environment is lost is ended, with a record that says so.
     """
-    if job.status is JobStatus.SCHEDULED and environment is None:
+    if job.status is JobStatus.SCHEDULED and not environments.is_there(home, job.job_id):
         job = _give_up(home, job, tests)
     return Entry(
         job=job,
         tests=tests,
-        environment=None if job.status.ended else environment,
         claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
     )
 

@@ -21,7 +21,7 @@ from pytest_valor_schedule.errors import StoreError
 Refill = Callable[[sqlite3.Connection, Path | None], str]
 """Fills a new database; gets the damaged file, if any, and returns what to tell about it."""
 
-VERSION = 1
+VERSION = 2
 PATIENCE_SECONDS = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -34,7 +34,6 @@ CREATE TABLE IF NOT EXISTS jobs (
     claim TEXT,                             -- the process that runs it
     progress TEXT,
     cancel_requested INTEGER NOT NULL DEFAULT 0,
-    environment TEXT,                       -- erased when the job has ended
     tests BLOB                              -- node ids, compressed
 );
 CREATE INDEX IF NOT EXISTS jobs_in_order ON jobs (status, seq);
@@ -150,14 +149,15 @@ def replace(path: Path, refill: Refill) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether SQLite finds nothing wrong with a file, by reading all of it."""
+    """Return whether a file is no older than this package and SQLite finds nothing wrong in it."""
     if not path.is_file() or not path.stat().st_size:
         return False
     try:
         with contextlib.closing(_opened(path)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             return bool(
-                version and connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+                version >= VERSION
+                and connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
             )
     except sqlite3.Error as error:
         if not is_damage(error):
@@ -185,7 +185,7 @@ def _replace(path: Path, refill: Refill) -> None:
         connection.execute("PRAGMA journal_mode = WAL")
     aside = _set_aside(path)
     if damaged:
-        notice = f"The queue was damaged and set aside as {aside}. {notice}"
+        notice = f"The queue was damaged, or old, and set aside as {aside}. {notice}"
     new.replace(path)
     if notice:
         print(f"valor-schedule: {notice}", file=sys.stderr)

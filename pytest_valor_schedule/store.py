@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pytest_valor_schedule import record, recovery
+from pytest_valor_schedule import environments, record, recovery
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, storable, unpacked
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
@@ -58,13 +58,15 @@ class JobStore:
         Returns:
             False if the job's id is taken; nothing was changed then.
         """
-        entry = Entry(job=job, tests=tests, environment=json.dumps(dict(environment)))
         try:
-            with self.database.transaction() as connection:
-                insert(connection, entry)
+            with (
+                environments.kept(self.home, job.job_id, environment),
+                self.database.transaction() as connection,
+            ):
+                insert(connection, Entry(job=job, tests=tests))
                 # Inside the transaction: a job is acknowledged with its record or not at all.
                 self.publish(job, tests)
-        except sqlite3.IntegrityError:
+        except (sqlite3.IntegrityError, FileExistsError):
             return False
         return True
 
@@ -164,12 +166,16 @@ class JobStore:
                 return found[1]
         raise StoreError(f"The list of the tests of job {job_id} cannot be read.")
 
-    def environment(self, job_id: str) -> dict[str, str]:
-        """Return the environment kept for a job that has not ended."""
-        try:
-            return dict(json.loads(self._value(job_id, "environment") or "{}"))
-        except ValueError:
-            raise StoreError(f"The environment kept for job {job_id} cannot be read.") from None
+    def drop_environments(self, now: float) -> None:
+        """Erase environments that nobody needs; see `environments`."""
+        query = "SELECT status FROM jobs WHERE id = ?"
+
+        def is_needed(job_id: str) -> bool | None:
+            row = connection.execute(query, (job_id,)).fetchone()
+            return None if row is None else not JobStatus(row[0]).ended
+
+        with self.database.reading() as connection:
+            environments.erase_others(self.home, is_needed, now)
 
     def claim(self, job_id: str) -> str | None:
         """Return the text that names the process which runs a job."""
@@ -249,17 +255,12 @@ class JobStore:
                 return None
             job = dataclasses.replace(before, **changes)
             connection.execute(
-                "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim),"
-                " environment = CASE WHEN ? THEN NULL ELSE environment END WHERE id = ?",
-                (
-                    job.status,
-                    document_of(job, row[0]),
-                    claim,
-                    job.status.ended,
-                    job_id,
-                ),
+                "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim) WHERE id = ?",
+                (job.status, document_of(job, row[0]), claim, job_id),
             )
-            return job
+        if job.status.ended:
+            environments.erase(self.home, job_id)
+        return job
 
     def set_progress(self, job_id: str, progress: Mapping[str, Any]) -> None:
         """Keep how far a running job is; not at the price of waiting for others who write."""

@@ -115,28 +115,32 @@ def test_running_and_waiting_jobs_end_whole(project: Path, home: Home, damage: D
 
 
 @pytest.mark.usefixtures("one_slot")
-def test_environment_of_a_waiting_job_is_salvaged(
-    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("damage", [_noise, _deleted])
+def test_a_waiting_job_keeps_its_environment(
+    project: Path, home: Home, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job runs as it was told to although an index of the database is damaged."""
+    """A job runs as it was told to although the database is lost."""
     project.joinpath("test_gated.py").write_text(GATED)
     running = scheduled_id(run_pytest("--schedule", "test_gated.py"))
-    wait_until(lambda: is_running(running), "it runs")
+    wait_until(lambda: is_running(running) and home.job_folder(running).is_dir(), "it runs")
     project.joinpath("test_it.py").write_text(SUITE)
     monkeypatch.setenv("TOLD", "by its submitter")
     waiting = scheduled_id(run_pytest("--schedule", "test_it.py"))
-    with JobStore(home) as store, store.database.reading() as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        query = "SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_in_order'"
-        page = connection.execute(query).fetchone()[0]
-    with home.database.open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(b"\xff" * 4096)
+    damage(home.database)
     open_gate()
     outcomes = {each["nodeid"]: each["outcome"] for each in results_of(waiting)["results"]}
     assert outcomes["test_it.py::test_environment"] == "passed"
     assert results_of(running)["outcome"] == "passed"
-    assert _set_aside(home)
+
+
+def test_a_database_of_an_older_version_is_made_anew(ended: str, home: Home) -> None:
+    """Its jobs come from their records, and it is kept beside the new one."""
+    before = get_job_status(ended)
+    with JobStore(home) as store, store.database.transaction() as connection:
+        connection.execute("PRAGMA user_version = 1")
+    assert get_job_status(ended) == before
+    assert is_whole(home.database)
+    assert len(_set_aside(home)) == 1
 
 
 def test_a_home_that_was_thrown_away_stays_so(
@@ -169,15 +173,20 @@ def test_a_job_whose_home_is_thrown_away_ends_with_a_record(project: Path, home:
 
 
 @pytest.mark.usefixtures("one_slot")
-def test_a_job_whose_environment_is_lost_ends_with_a_reason(project: Path, home: Home) -> None:
+@pytest.mark.parametrize("what", ["its environment", "the database too"])
+def test_a_job_whose_environment_is_lost_ends_with_a_reason(
+    project: Path, home: Home, what: str
+) -> None:
     """What cannot run any more says so, with every test in its record."""
     project.joinpath("test_gated.py").write_text(GATED)
     running = scheduled_id(run_pytest("--schedule"))
     wait_until(lambda: is_running(running), "it runs")
     waiting = scheduled_id(run_pytest("--schedule"))
-    home.database.unlink()
-    results = results_of(waiting)
+    (home.environments / f"{waiting}.json").unlink()
+    if what == "the database too":
+        home.database.unlink()
     open_gate()
+    results = results_of(waiting)
     assert results["outcome"] == "error"
     assert "schedule it again" in results["explanation"]
     assert [each["outcome"] for each in results["results"]] == ["not_run"]

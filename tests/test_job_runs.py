@@ -28,7 +28,7 @@ from scheduled import (
 )
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, get_job_status
+from pytest_valor_schedule import cancel_job, get_job_status, service, upkeep
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -283,19 +283,34 @@ def test_everything_at_home_is_private(project: Path, empty_home: Home) -> None:
         assert path.stat().st_mode & 0o777 == wanted, path
 
 
-def test_environment_is_kept_in_the_queue_alone(
+@pytest.mark.usefixtures("one_slot")
+def test_a_secret_is_nowhere_when_its_jobs_have_ended(
     project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret in the environment is in no file but the database, and erased at the end."""
+    """No byte of the home has it, however a job ended, while the dispatcher still lives."""
     monkeypatch.setenv("API_TOKEN", "s3cr3t-value")
-    Path("test_a.py").write_text("def test_one(): pass")
-    job_id = scheduled_id(run_pytest("--schedule"))
-    results_of(job_id)
+    Path("test_gated.py").write_text(f"{GATED}\ndef test_fails(): assert 0")
+    first, killed, cancelled, last = (scheduled_id(run_pytest("--schedule")) for _ in range(4))
+    assert len(_files_with(b"s3cr3t-value", home)) == 4
+    cancel_job(cancelled)
+    open_gate()
+    results_of(first)
+    Path("gate").unlink()
+    wait_until(lambda: is_running(killed), "the next one runs")
     with JobStore(home) as store:
-        assert store.environment(job_id) == {}
-    readable = [path for path in home.root.rglob("*.json*") if path.is_file()]
-    assert readable
-    assert not any("s3cr3t-value" in path.read_text() for path in readable)
+        os.kill(Identity.from_text(store.claim(killed) or "").pid, signal.SIGKILL)
+    results_of(killed)
+    open_gate()
+    results_of(last)
+    assert service.is_running(home)
+    assert _files_with(b"s3cr3t-value", home) == []
+    upkeep.prune_jobs(0)
+    assert _files_with(b"s3cr3t-value", home) == []
+
+
+def _files_with(text: bytes, home: Home) -> list[Path]:
+    files = [path for path in home.root.rglob("*") if path.is_file()]
+    return [path for path in files if text in path.read_bytes()]
 
 
 def test_survives_the_death_of_its_terminal(project: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule import completion
+from pytest_valor_schedule import completion, environments
 from pytest_valor_schedule.completion import Ending
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.home import Home
@@ -55,7 +56,7 @@ def test_an_added_job_is_kept(store: JobStore) -> None:
     with JobStore(store.home) as other:
         assert other.get(FIRST) == a_job()
         assert other.tests(FIRST) == tests
-        assert other.environment(FIRST) == {"PATH": "/bin"}
+        assert environments.read(other.home, FIRST) == {"PATH": "/bin"}
         assert other.claim(FIRST) is None
         assert other.progress(FIRST) is None
 
@@ -145,7 +146,7 @@ def test_noise_finds_no_job(store: JobStore, noise: object) -> None:
 
 def test_an_unknown_full_id_is_refused(store: JobStore) -> None:
     """Reading a job that is not there is the same error everywhere."""
-    for read in (store.get, store.tests, store.environment, store.claim, store.cancel_requested):
+    for read in (store.get, store.tests, store.claim, store.cancel_requested):
         with pytest.raises(UnknownJobError):
             read(FIRST)
 
@@ -204,7 +205,34 @@ def test_the_environment_is_erased_with_the_end(store: JobStore, status: JobStat
     """Secrets of an environment are kept as long as a job needs them, and no longer."""
     _add(store, FIRST)
     store.change(FIRST, JobStatus.SCHEDULED, status=status)
-    assert store.environment(FIRST) == ({} if status.ended else {"PASSWORD": "secret"})
+    assert environments.is_there(store.home, FIRST) != status.ended
+
+
+def test_an_environment_that_nobody_needs_is_erased(store: JobStore) -> None:
+    """One of a job that has ended at once, one of an unknown job when it is not about to come."""
+    _add(store, FIRST, SECOND)
+    ended = store.home.environments / f"{FIRST}.json"
+    kept = ended.read_bytes()
+    store.change(FIRST, JobStatus.SCHEDULED, status=JobStatus.COMPLETED)
+    ended.write_bytes(kept)  # as if a kill had come between
+    with environments.kept(store.home, THIRD, {}):
+        now = time.time()
+        store.drop_environments(now)
+        left = {path.stem for path in store.home.environments.iterdir()}
+        assert left == {SECOND, THIRD}
+        store.drop_environments(now + 3601)
+        assert [path.stem for path in store.home.environments.iterdir()] == [SECOND]
+
+
+def test_an_environment_is_not_kept_for_a_job_that_was_not_added(store: JobStore) -> None:
+    """Neither where the id is taken, whose environment stays, nor where there is no record."""
+    _add(store, FIRST)
+    assert not store.add(a_job(job_id=FIRST), ["a"], {"PASSWORD": "another"})
+    assert environments.read(store.home, FIRST) == {"PASSWORD": "secret"}
+    store.home.record(SECOND).mkdir()
+    with pytest.raises(StoreError):
+        store.add(a_job(job_id=SECOND), ["a"], {"PASSWORD": "secret"})
+    assert not environments.is_there(store.home, SECOND)
 
 
 def test_the_queue_is_in_the_order_of_adding(store: JobStore) -> None:
