@@ -11,6 +11,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from pytest_valor_schedule import files
@@ -27,11 +28,16 @@ class Bell:
             os.mkfifo(path, 0o600)
         self._handle = _opened(path, os.O_RDWR)  # to write too: so it never is at its end
 
-    def wait(self, seconds: float) -> None:
-        """Return when somebody has rung since the last time, or after so many seconds."""
+    def wait(self, seconds: float, others: Collection[int] = ()) -> None:
+        """Return when somebody has rung since the last time, or after so many seconds.
+
+        Args:
+            seconds: How many.
+            others: Descriptors that end the waiting too when there is anything to be read.
+        """
         if self._handle is None:
             time.sleep(min(seconds, _WITHOUT_SECONDS))
-        elif select.select([self._handle], [], [], seconds)[0]:
+        elif self._handle in select.select([self._handle, *others], [], [], seconds)[0]:
             os.read(self._handle, 4096)
 
     def close(self) -> None:

@@ -38,17 +38,18 @@ def end_tree(process: Process) -> None:
     end_children()
 
 
-def end_children(keep: Collection[int] = (), patience: float = 10.0) -> None:
-    """Kill and reap the children of this process until none is left.
+def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | None = None) -> None:
+    """Kill and reap the children of a process until none is left.
 
-    A subreaper (`become_subreaper`) thereby ends a tree whatever its members did to get away.
+    That of a subreaper thereby ends a tree whatever its members did to get away.
 
     Args:
         keep: The children that live on.
         patience: Seconds after which one that cannot be killed is left to the kernel.
+        of: The process, which reaps its children itself; None for this one.
     """
     deadline = time.monotonic() + patience
-    while (doomed := _children() - set(keep)) and time.monotonic() < deadline:
+    while (doomed := _children(of) - set(keep)) and time.monotonic() < deadline:
         _kill(doomed)
         for pid in doomed:
             with contextlib.suppress(ChildProcessError):
@@ -77,6 +78,14 @@ def marked(name: str) -> Iterator[tuple[int, str]]:
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 if variable.startswith(f"{name}=".encode()):
                     yield pid, variable.partition(b"=")[2].decode(errors="replace")
+
+
+def named(name: str) -> Iterator[int]:
+    """Yield the pid of each process that `ps` calls by a name (Linux)."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                yield pid
 
 
 def signal_member(pid: int, number: int, session: int) -> None:
@@ -112,10 +121,10 @@ def _kill_marked(mark: bytes) -> bool:
     return found
 
 
-def _children() -> set[int]:
-    """Return the processes whose parent is this one; only Linux hands us orphans."""
+def _children(of: int | None) -> set[int]:
+    """Return the processes whose parent is this one, or another; only Linux hands us orphans."""
     found: set[int] = set()
-    for task in Path("/proc/self/task").glob("*/children"):
+    for task in Path(f"/proc/{'self' if of is None else of}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             found.update(map(int, task.read_text().split()))
     return found

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 import time
 from pathlib import Path
 
-from pytest_valor_schedule import completion, policy, processes, pruning, service
+from pytest_valor_schedule import completion, lifeline, policy, pruning, service, startup
 from pytest_valor_schedule.bell import Bell
 from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
@@ -21,6 +20,7 @@ from pytest_valor_schedule.log import say
 from pytest_valor_schedule.settings import aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
+NAME = "valor-dispatch"
 _LOOK_SECONDS = 0.25  # at the latest, if nobody rings
 _QUIET_LOOK_SECONDS = 1.0
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
@@ -132,10 +132,29 @@ class Trouble:
         return Trouble(text, since, bearable=now - since < _MOST_TROUBLE_SECONDS)
 
 
-def _serve(home: Home) -> None:
-    """Look after the queue until there has been nothing to do for a while."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watcher:
+    """The parent of a dispatcher.
+
+    Attributes:
+        pid: Its process.
+        lifeline: A descriptor that reaches its end when it dies.
+    """
+
+    pid: int
+    lifeline: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether nobody would notice if this process died."""
+        return lifeline.has_ended(self.lifeline)
+
+
+def _serve(home: Home, watcher: Watcher) -> None:
+    """Look after the queue until there has been nothing to do for a while, or nobody watches."""
     with JobStore(home) as store, contextlib.closing(Bell(home.bell)) as bell:
-        executor = LocalExecutor(home, store)
+        store.drop_environments(time.time())
+        executor = LocalExecutor(home, store, watcher.pid)
         dispatcher = Dispatcher(store, executor)
         patience = idle_seconds(home)
         idle_since = time.monotonic()
@@ -152,14 +171,15 @@ def _serve(home: Home) -> None:
             if busy:
                 idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
-            if not busy and idle >= patience:
+            if watcher.dead or (not busy and idle >= patience):
                 break
             quiet = idle >= _QUIET_SECONDS
             if quiet:
                 executor.get_ready()
-            bell.wait(min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience))
+            seconds = min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience)
+            bell.wait(seconds, [watcher.lifeline])
         executor.close()
-        if held and _lock_file(home) == held:
+        if held and _lock_file(home) == held and not watcher.dead:
             pruning.prune_quietly(store, time.time())
 
 
@@ -178,19 +198,32 @@ def _anything_to_do(home: Home) -> bool:
         return store.anything_to_do()
 
 
-def main() -> None:
-    """Serve the home that the command line names until there is nothing to do.
+def main(root: str, starting: list[int], watcher: Watcher) -> bool:
+    """Serve a home until there is nothing to do.
 
-    A second argument is the descriptor of the lock that keeps others from starting one too.
+    Args:
+        root: The folder of the home.
+        starting: The descriptor of the lock that keeps others from starting one too, if any.
+        watcher: The parent of this process.
+
+    Returns:
+        Whether it has died, and so nobody would notice if this process did.
     """
+    startup.set_name(NAME)
+    startup.ignore_interrupts()
+    startup.become_subreaper()
+    try:
+        _serve_alone(Home(Path(root)), starting, watcher)
+    except ScheduleError as error:  # of a queue that cannot be opened; who asks for it is told too
+        say(f"dispatcher: {error}")
+    return watcher.dead
+
+
+def _serve_alone(home: Home, starting: list[int], watcher: Watcher) -> None:
     from filelock import FileLock, Timeout  # here, because it takes long and submitters come by
 
-    home = Home(Path(sys.argv[1]))
-    starting = [int(each) for each in sys.argv[2:]]
-    processes.become_subreaper()
-    processes.ignore_interrupts()
     lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
-    while True:
+    while home.schedule.is_dir():  # else the lock would make it anew
         try:
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
         except Timeout:  # another one serves, or did until now
@@ -200,17 +233,13 @@ def main() -> None:
             continue
         _close(starting)
         try:
-            _serve(home)
+            _serve(home, watcher)
         finally:
             lock.release()
-        if not _anything_to_do(home):
+        if watcher.dead or not _anything_to_do(home):
             return
 
 
 def _close(handles: list[int]) -> None:
     while handles:
         os.close(handles.pop())
-
-
-if __name__ == "__main__":
-    main()

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from pytest_valor_schedule import descendants, processes, runner, slots, template
+from pytest_valor_schedule import descendants, environments, processes, runner, slots, template
+from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.notifying import NOTIFIER_VARIABLE
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.surroundings import own_environment
 
 LOCAL = "local"
 
@@ -60,9 +63,16 @@ def reference(job: Job, attempt: int) -> str:
 
 
 class LocalExecutor:
-    """Runners that are processes of this machine."""
+    """Runners that are processes of this machine.
 
-    def __init__(self, home: Home, store: JobStore) -> None:
+    Args:
+        home: The one that they work for.
+        store: Its queue.
+        watcher: The parent of this process, which has the runners that another dispatcher left.
+    """
+
+    def __init__(self, home: Home, store: JobStore, watcher: int) -> None:
+        self._watcher = watcher
         self._home = home
         self._store = store
         self._runners: dict[str, processes.Process] = {}
@@ -97,7 +107,16 @@ class LocalExecutor:
             self._home.schedule,
             self._home.dispatcher_log,
             interpreter,
+            self._environment_of_runner(job.job_id),
         )
+
+    def _environment_of_runner(self, job_id: str) -> dict[str, str]:
+        """Return what its interpreter needs, which may be another than that of this process."""
+        try:
+            theirs: Mapping[str, str] = environments.read(self._home, job_id)
+        except ScheduleError:  # which the runner will tell
+            theirs = os.environ
+        return own_environment(self._home, theirs)
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
@@ -128,11 +147,12 @@ class LocalExecutor:
     def clean_up(self, ref: str) -> None:
         """End the processes of a job whose runner is dead.
 
-        Its orphans are children of this process, or carry the mark of the job.
+        Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
         others = {pid for pid, _ in descendants.marked(NOTIFIER_VARIABLE)}
-        others |= {process.pid for process in self._runners.values()}
-        descendants.end_children(keep=others)
+        descendants.end_children(keep=others | {each.pid for each in self._runners.values()})
+        inherited = set(descendants.named(runner.PROCESS_NAME))
+        descendants.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
         descendants.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ def lifeline() -> Iterator[int]:
     finally:
         os.close(read_end)
         os.close(write_end)
+
+
+def has_ended(read_end: int) -> bool:
+    """Return whether the one at the other end has died."""
+    return bool(select.select([read_end], [], [], 0)[0])
 
 
 def hold_on_to(read_end: int) -> None:

@@ -19,9 +19,9 @@ from pytest_valor_schedule import (
     comparison,
     completion,
     lineage,
-    processes,
     record,
     rendering,
+    startup,
 )
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.home import Home
@@ -216,7 +216,7 @@ def tell(
 
 def main() -> None:
     """Tell of the job in the home that the command line names."""
-    processes.ignore_interrupts()
+    startup.ignore_interrupts()
     root, job_id = sys.argv[1:]
     with JobStore(Home(Path(root))) as store:
         job = store.get(job_id)

@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -21,45 +20,7 @@ from pytest_valor_schedule import files
 _FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
 _WAIT_SECONDS = 0.01
-_SET_CHILD_SUBREAPER, _SET_NAME = 36, 15  # <linux/prctl.h>
-
-
-def become_subreaper() -> None:
-    """Have orphaned descendants handed to this process (Linux); elsewhere do nothing.
-
-    This is how Bazel's process-wrapper and systemd keep hold of daemons.
-    """
-    _prctl(_SET_CHILD_SUBREAPER, 1)
-
-
-def set_name(name: str) -> None:
-    """Set what `ps` and `top` call this process, at most 15 bytes (Linux)."""
-    _prctl(_SET_NAME, name.encode())
-
-
-def _prctl(option: int, value: int | bytes) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
-def ignore_interrupts() -> None:
-    """Have SIGINT, which is for who has a terminal, do nothing in this background process.
-
-    What it starts heeds it all the same, because a handler, unlike SIG_IGN, ends with an `exec`;
-    what it forks calls `heed_interrupts`.
-    """
-    signal.signal(signal.SIGINT, lambda *_: None)
-
-
-def heed_interrupts() -> None:
-    """Let SIGINT reach this process, and what it starts, as in a terminal.
-
-    A shell starts `command &` with SIGINT ignored, and every descendant would inherit that.
-    """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+_UMASK = 0o077
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +80,7 @@ def start_detached(
     arguments: Sequence[str],
     folder: Path,
     log: Path,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
     inherited: Collection[int] = (),
 ) -> None:
     """Start a module of this package that outlives this process and its terminal.
@@ -130,14 +91,26 @@ def start_detached(
     # Without -P, which a pytest that is forked from it would have too; the folder is our own.
     command = [sys.executable, "-c", code, *arguments]
     process = start(
-        Start(command=command, cwd=folder, output=log, environment=environment, inherited=inherited)
+        Start(
+            command=command,
+            cwd=folder,
+            output=log,
+            environment=environment,
+            inherited=inherited,
+            umask=_UMASK,
+        )
     )
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=10)
 
 
 def start_supervised(
-    module: str, arguments: Sequence[str], folder: Path, log: Path, interpreter: str
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    log: Path,
+    interpreter: str,
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     """Start a module of this package in a session of its own, as our child.
 
@@ -145,7 +118,7 @@ def start_supervised(
         OSError: if the interpreter is not there.
     """
     command = [interpreter, "-P", "-c", _code(module), *arguments]
-    return start(Start(command=command, cwd=folder, output=log))
+    return start(Start(command=command, cwd=folder, output=log, environment=environment))
 
 
 def _code(module: str) -> str:

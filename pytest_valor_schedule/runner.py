@@ -15,8 +15,8 @@ from pytest_valor_schedule import (
     completion,
     journal,
     log,
-    processes,
     service,
+    startup,
     template,
     verdict,
 )
@@ -269,9 +269,10 @@ class Runner:
 
 def serve(home: Home, job_id: str, attempt: int) -> None:
     """Run an attempt at a job, in a process that is there for nothing else."""
-    processes.become_subreaper()
-    processes.ignore_interrupts()
-    processes.set_name(PROCESS_NAME)
+    startup.become_subreaper()
+    startup.heed_signals()
+    startup.ignore_interrupts()
+    startup.set_name(PROCESS_NAME)
     with JobStore(home) as store:
         held = take_slots(store, job_id, attempt)
         job = None if held is None else claim(store, job_id, attempt, held)

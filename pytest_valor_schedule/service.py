@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from pytest_valor_schedule import bell, locks, processes, readonly
 from pytest_valor_schedule.errors import StoreError, system_error_text
@@ -13,17 +14,21 @@ from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.store import JobStore
 
 
-def call(home: Home) -> None:
-    """Have the queue looked at now, because it has changed."""
+def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
+    """Have the queue looked at now, because it has changed; see `ensure_running`."""
     bell.ring(home.bell)
-    ensure_running(home)
+    ensure_running(home, environment)
 
 
-def ensure_running(home: Home) -> None:
-    """Start a dispatcher unless one runs.
+def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> None:
+    """Start a dispatcher, with its watcher, unless one runs.
 
     To lose no wake-up, the caller has written its job before it calls this, and a dispatcher that
     goes, or gives up, looks at the queue once more after it has let go of its locks.
+
+    Args:
+        home: The one that it is to serve.
+        environment: The one of which it has a part; see `surroundings`.
     """
     if _inside_job_of(home) or is_running(home):
         return
@@ -31,9 +36,16 @@ def ensure_running(home: Home) -> None:
     if starting is None:  # another one has just been started, and only imports take their time
         return
     try:
-        arguments = [str(home.root), str(starting)]
-        log = home.dispatcher_log
-        processes.start_detached("dispatcher", arguments, home.schedule, log, inherited=[starting])
+        from pytest_valor_schedule.surroundings import own_environment  # only where it is needed
+
+        processes.start_detached(
+            "watcher",
+            [str(home.root), "0", str(starting)],
+            home.schedule,
+            home.dispatcher_log,
+            own_environment(home, environment),
+            inherited=[starting],
+        )
     except OSError as error:
         raise StoreError(
             "Nobody could be started to serve the queue, which keeps its jobs: "

@@ -59,7 +59,7 @@ def submit(home: Home, order: Order, request: Request, collection: Collection) -
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = outlook.place_of(store, job, time.time())
         workers = estimation.most_workers(store, job.workers_wanted, job.test_count)
-    service.call(home)
+    service.call(home, order.environment)
     warnings = _warnings(home, order, request)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pytest_valor_schedule import forkserver, likeness, processes, title
+from pytest_valor_schedule import forkserver, likeness, processes, startup, title
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.processes import Start
 
@@ -104,7 +104,7 @@ def _become(
 ) -> NoReturn:
     """Be the Python that was started with these words: what `exec` does, by hand."""
     os.setsid()
-    processes.heed_interrupts()
+    startup.heed_signals()
     gc.freeze()  # nothing that the caller has left is to be taken apart in here
     null = os.open(os.devnull, os.O_RDONLY)
     for target, handle in enumerate((null, output, output)):
@@ -119,7 +119,7 @@ def _become(
     os.environ.update(environment)
     mark = {JOB_ID_VARIABLE: environment[JOB_ID_VARIABLE]}
     title.show_as((sys.executable, *words), {**mark, **environment})
-    processes.set_name(PROCESS_NAME)
+    startup.set_name(PROCESS_NAME)
     _forget()
     sys.setrecursionlimit(sys.getrecursionlimit() + _depth())
     _leave(_code_of(lambda: forkserver.main(words)))

@@ -15,7 +15,7 @@ from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, list_jobs, locks, processes, service, slots
+from pytest_valor_schedule import cancel_job, list_jobs, locks, service, slots, startup
 from pytest_valor_schedule.home import Home
 
 pytest_plugins = ["pytester"]
@@ -29,15 +29,20 @@ WITHOUT_HYPOTHESIS = "-p no:hypothesispytest"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_process_left() -> Iterator[str]:
-    """No process that this test process started, however far removed, outlives the suite."""
+def no_process_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """No process that this test process started, however far removed, outlives the suite.
+
+    What serves a home has nothing of the environment but the name of the home.
+    """
+    own_homes = f"VALOR_HOME={tmp_path_factory.getbasetemp()}{os.sep}"
     mark = uuid.uuid4().hex
-    processes.heed_interrupts()
+    startup.heed_signals()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
         yield mark
         warm.stop()
         wait_until(lambda: not processes_marked(f"{MARK}={mark}"), "every process has ended")
+        wait_until(lambda: not processes_marked(own_homes, whole=False), "no home is served")
 
 
 @pytest.fixture(scope="session")

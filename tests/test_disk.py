@@ -212,7 +212,7 @@ def test_many_calls_start_one_dispatcher(home: Home) -> None:
     home.make()
     for _ in range(5):
         service.ensure_running(home)
-    assert len(processes_marked(f"VALOR_HOME={home.root}")) == 1
+    assert len(processes_marked(f"VALOR_HOME={home.root}")) == 2  # it and its watcher
     wait_until(lambda: service.is_running(home), "it serves")
 
 
@@ -220,9 +220,9 @@ def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
     """Started at once, all but one end, and the job is run once."""
     project.joinpath("test_it.py").write_text("def test_it(): open('runs', 'a').write('x')")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "call", lambda home: None)
+        patch.setattr(service, "call", lambda *_: None)
         job_id = schedule_tests("pytest")["job_id"]
-    command = [sys.executable, "-m", "pytest_valor_schedule.dispatcher", str(home.root)]
+    command = [sys.executable, "-m", "pytest_valor_schedule.watcher", str(home.root), "0"]
     started = [subprocess.Popen(command) for _ in range(20)]
     assert [process.wait(60) for process in started] == [0] * 20
     assert set(outcomes_of(job_id).values()) == {"passed"}

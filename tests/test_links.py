@@ -111,7 +111,7 @@ def test_a_job_does_not_run_in_a_linked_folder(
     """The job ends with a reason, and the folder behind the link gets nothing."""
     project.joinpath("test_it.py").write_text("def test_it(): pass")
     with monkeypatch.context() as patch:
-        patch.setattr(service, "call", lambda home: None)
+        patch.setattr(service, "call", lambda *_: None)
         job_id = schedule_tests("pytest")["job_id"]
     home.job_folder(job_id).symlink_to(outside)
     results = results_of(job_id)

@@ -175,11 +175,11 @@ def test_an_interrupt_reaches_the_whole_group(
 SUPERVISOR = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import descendants, processes
+from pytest_valor_schedule import descendants, processes, startup
 from waiting import wait_until
 
 output, daemon = Path(sys.argv[1]), sys.argv[2]
-processes.become_subreaper()
+startup.become_subreaper()
 process = processes.start(
     processes.Start(command=(sys.executable, "-c", daemon), cwd="/", output=output)
 )

@@ -202,7 +202,7 @@ def test_after_an_upgrade_a_runner_is_started_anew(
     """A dispatcher of the version before does not fork a runner that the job would not know."""
     Path("test_gated.py").write_text(GATED)
     job_id = schedule_tests("pytest")["job_id"]
-    with JobStore(home) as store, closing(LocalExecutor(home, store)) as runners:
+    with JobStore(home) as store, closing(LocalExecutor(home, store, watcher=0)) as runners:
         monkeypatch.setattr(template, "changed_at", lambda: -1.0)
         job = store.change(job_id, JobStatus.SCHEDULED, attempt=1)
         assert job is not None

@@ -22,15 +22,33 @@ def wait_until(condition: Callable[[], _T], what: str, seconds: float = DEADLINE
     return value
 
 
-def processes_marked(mark: str) -> list[int]:
-    """Return the live processes that were started with `NAME=value` in their environment."""
+def processes_marked(mark: str, *, whole: bool = True) -> list[int]:
+    """Return the live processes that were started with `NAME=value` in their environment.
+
+    Args:
+        mark: The variable.
+        whole: Whether it is all of it, and not just its beginning.
+    """
+    text = mark.encode() + (b"\0" if whole else b"")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
+            environment = b"\0" + (folder / "environ").read_bytes()
             state = (folder / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        if mark.encode() in environment and state != "Z" and int(folder.name) != os.getpid():
+        if b"\0" + text in environment and state != "Z" and int(folder.name) != os.getpid():
             found.append(int(folder.name))
+    return found
+
+
+def serving(root: Path, name: str) -> list[int]:
+    """Return the processes of a home that have a name."""
+    found = []
+    for pid in processes_marked(f"VALOR_HOME={root}"):
+        try:
+            comm = Path(f"/proc/{pid}/comm").read_text().strip()
+        except OSError:
+            continue
+        found += [pid] if comm == name else []
     return found

@@ -18,8 +18,8 @@ from typing import Any
 from pytest_valor_schedule import (
     descendants,
     get_job_status,
-    processes,
     schedule_tests,
+    startup,
     wait_for_job,
 )
 
@@ -59,7 +59,7 @@ HEAD = f"{'':44}{'peer':26}{'ours':>10}{'peer':>10} {'':4}{'ratio':>7}  goal"
 def home(**variables: str) -> Iterator[Path]:
     """A home of its own, whose dispatcher stays; all that was started ends at the end."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    processes.become_subreaper()
+    startup.become_subreaper()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         kept = dict(os.environ)
         own = {"VALOR_HOME": f"{folder}/home", "VALOR_SCHEDULE_IDLE_SECONDS": "60"}

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from pytest_valor_schedule import descendants, list_jobs, memory, processes
+from pytest_valor_schedule import descendants, list_jobs, memory, startup
 
 SUITE = """
 import pytest
@@ -82,7 +82,7 @@ def _has_ended(runs: list[subprocess.Popen[bytes]], before: int) -> int:
 
 def main() -> None:
     """Measure both ways in turns and print the table."""
-    processes.become_subreaper()  # so that dispatcher and jobs are counted as descendants
+    startup.become_subreaper()  # so that dispatcher and jobs are counted as descendants
     rounds, copies = (int(text) for text in (sys.argv[1:] + ["3", "6"][len(sys.argv) - 1 :]))
     found: dict[str, list[Measured]] = {"by hand": [], "scheduled": []}
     with tempfile.TemporaryDirectory() as folder:
