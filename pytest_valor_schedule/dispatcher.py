@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -153,7 +154,8 @@ class Watcher:
 def _serve(home: Home, watcher: Watcher) -> None:
     """Look after the queue until there has been nothing to do for a while, or nobody watches."""
     with JobStore(home) as store, contextlib.closing(Bell(home.bell)) as bell:
-        store.drop_environments(time.time())
+        with contextlib.suppress(ScheduleError):
+            store.drop_environments(time.time())
         executor = LocalExecutor(home, store, watcher.pid)
         dispatcher = Dispatcher(store, executor)
         patience = idle_seconds(home)
@@ -214,8 +216,10 @@ def main(root: str, starting: list[int], watcher: Watcher) -> bool:
     startup.become_subreaper()
     try:
         _serve_alone(Home(Path(root)), starting, watcher)
-    except ScheduleError as error:  # of a queue that cannot be opened; who asks for it is told too
+    except ScheduleError as error:  # the queue cannot be opened; it is tried again a few times
         say(f"dispatcher: {error}")
+        if not watcher.dead:
+            sys.exit(1)
     return watcher.dead
 
 

@@ -127,7 +127,11 @@ class Chaos:
         for how in hows:
             self._submitters.append(
                 subprocess.Popen(
-                    [*command, *how], cwd=self.project, stdout=subprocess.PIPE, text=True
+                    [*command, *how],
+                    cwd=self.project,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
                 )
             )
 

@@ -9,15 +9,14 @@ import dataclasses
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
-from waiting import processes_marked, wait_until
+from waiting import processes_marked, serving, wait_until
 
-from pytest_valor_schedule import get_job_status, list_jobs, runner, service
+from pytest_valor_schedule import dispatcher, get_job_status, list_jobs, watcher
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -372,7 +371,7 @@ def test_every_test_is_accounted_for_and_nothing_is_left(project: Path, row: Row
 
 @pytest.mark.parametrize("who", ["runner", "dispatcher", "both"])
 def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> None:
-    """After the runner, the dispatcher or both are killed, a look at the list is enough."""
+    """After the runner, who serves the home, or both are killed, a look at the list is enough."""
     unmarked = who != "both"  # else nobody's children, and a look can miss them
     quick = f"def test_quick(): daemons.start_all({unmarked})"
     Path("test_a.py").write_text(f"import daemons\n{quick}\n{GATED}")
@@ -383,10 +382,10 @@ def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> N
         "the quick test has finished",
     )
     with JobStore(home) as store:
-        runner = Identity.from_text(store.claim(job_id) or "")
-    dispatchers = _processes_of_module("dispatcher", home)
-    doomed = {"runner": [runner.pid], "dispatcher": dispatchers}
-    for pid in doomed.get(who, [runner.pid, *dispatchers]):
+        runs = Identity.from_text(store.claim(job_id) or "")
+    [watches], [serves] = (serving(home.root, each) for each in (watcher.NAME, dispatcher.NAME))
+    doomed = {"runner": [runs.pid], "dispatcher": [watches, serves]}
+    for pid in doomed.get(who, [runs.pid, watches, serves]):
         os.kill(pid, signal.SIGKILL)
     if who == "dispatcher":
         open_gate()
@@ -399,20 +398,3 @@ def test_next_call_of_any_kind_notices(project: Path, home: Home, who: str) -> N
     assert outcomes == {"test_a.py::test_quick": "passed", "test_a.py::test_gated": slow}
     wait_until(lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process lives")
     assert _daemons(project) == set()
-
-
-def _processes_of_module(module: str, home: Home) -> list[int]:
-    assert service.is_running(home)
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            name = (folder / "comm").read_text().strip()
-        except OSError:
-            continue
-        if name == runner.PROCESS_NAME:
-            continue  # forked from the dispatcher, whose command it shows
-        if module.encode() in command and str(home.root).encode() in command:
-            found.append(int(folder.name))
-    assert sys.executable
-    return found
