@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from disks import as_root, fill, make_room
 from scheduled import GATED, open_gate, schedule
 from waiting import processes_marked, serving, wait_until
 
-from pytest_valor_schedule import dispatcher, runner, watcher
+from pytest_valor_schedule import dispatcher, runner, service, watcher
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.watcher import pause_before_next
@@ -22,6 +23,7 @@ from pytest_valor_schedule.watcher import pause_before_next
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 ONE_WORKER = ("--max-workers", "1")
+A_FEW_LINES = 4096
 
 
 def _records(home: Home) -> list[dict[str, Any]]:
@@ -121,6 +123,25 @@ def test_a_dispatcher_whose_home_is_gone_has_no_successor(project: Path, home: H
     _kill(served_by)
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
     assert not home.root.exists()
+
+
+@as_root
+def test_on_a_full_disk_one_successor_waits_for_room(
+    project: Path, home: Home, small_disk: Path
+) -> None:
+    """It is there, does not die again and again, and runs what waits when there is room."""
+    _schedule_four(project, home)
+    fill(small_disk)
+    _kill(*serving(home.root, dispatcher.NAME), *serving(home.root, runner.PROCESS_NAME))
+    [successor] = wait_until(lambda: serving(home.root, dispatcher.NAME), "another one serves")
+    log = home.dispatcher_log.stat().st_size
+    wait_until(lambda: service.is_running(home), "it has the lock")
+    open_gate()
+    make_room(small_disk)
+    wait_until(lambda: _statuses(home) == ["completed"] * 4, "all have ended")
+    assert serving(home.root, dispatcher.NAME) in ([successor], [])
+    assert home.dispatcher_log.stat().st_size - log < A_FEW_LINES
+    wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
 
 
 def test_a_paused_queue_keeps_nobody_busy(project: Path, home: Home) -> None:
