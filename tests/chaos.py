@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import dispatcher, runner, watcher
+from pytest_valor_schedule import dispatcher, journal, runner, watcher
 from pytest_valor_schedule.forkserver import SERVER_NAME, WORKER_NAME
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
@@ -47,12 +47,16 @@ SUITE = f"""
 import os, time
 import pytest
 
+@pytest.fixture
+def slow_to_leave():
+    yield
+    time.sleep(0.02)
+
 @pytest.mark.parametrize("number", range({TESTS}))
-def test_one(number):
-    time.sleep(0.03)
-    file = os.open("bodies", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, f"{{os.environ['{JOB_ID_VARIABLE}']}} {{number}}\\n".encode())
-    os.close(file)
+def test_one(number, slow_to_leave):
+    time.sleep(0.02)
+    with open("bodies-" + os.environ["{JOB_ID_VARIABLE}"], "a") as file:
+        file.write(f"test_chaos.py::test_one[{{number}}]\\n")
 """
 ROUND_PATIENCE_SECONDS = 300.0
 END_PATIENCE_SECONDS = 120.0
@@ -187,8 +191,7 @@ class Chaos:
         )
         for job_id, record in sorted(records.items()):
             yield from _problems_of(job_id, record)
-        bodies = Counter((self.project / "bodies").read_text().splitlines())
-        yield from (f"{body} ran {count} times" for body, count in bodies.items() if count > 1)
+            yield from self._repetitions_in(job_id)
         yield from (
             f"{each} is left" for each in self.home.environments.iterdir() if each.stem in records
         )
@@ -199,6 +202,21 @@ class Chaos:
             for job_id, status in connection.execute("SELECT id, status FROM jobs"):
                 if status != records.get(job_id, {}).get("status"):
                     yield f"{job_id} is {status} in the queue, but not in its record"
+
+    def _repetitions_in(self, job_id: str) -> Iterator[str]:
+        """Yield the tests that ran again though what became of them was known."""
+        counts = {name: Counter[str]() for name in ("start", "setup", "call", "teardown")}
+        for reader in journal.journals(self.home.job_folder(job_id)):
+            for event in reader.read():
+                if event["kind"] in ("start", "report"):
+                    counts[event.get("phase", "start")][event["id"]] += 1
+        path = self.project / f"bodies-{job_id}"
+        bodies = Counter(path.read_text().splitlines() if path.exists() else ())
+        # A body that was cut off, so that nothing was reported of it, may be run once more.
+        cut_off = counts["start"] - counts["call"]
+        for nodeid in sorted({*bodies, *counts["teardown"]}):
+            if counts["teardown"][nodeid] > 1 or bodies[nodeid] - cut_off[nodeid] > 1:
+                yield f"{job_id} ran {nodeid} again, of which it knew the outcome"
 
 
 def _send(pid: int, number: int) -> bool:
