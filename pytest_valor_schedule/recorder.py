@@ -7,7 +7,6 @@ way to the controller.
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import sys
 import time
@@ -63,12 +62,6 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_unconfigure(self) -> Iterator[None]:
-        """Let the process end at once: others wait for it, and nobody hears it any more.
-
-        What is frozen is not searched for garbage, which pytest does up to five times from here
-        on, and Python once more; with many modules that takes a third of a second.
-        """
-        gc.freeze()
         try:
             yield
         finally:
