@@ -22,6 +22,10 @@ class Guard:
 
     def __init__(self) -> None:
         self._nodes: dict[Any, float | None] = {}  # -> when its process was first seen dead
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, daemon=True, name="valor-schedule-guard"
+        )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -35,21 +39,26 @@ class Guard:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Before xdist takes leave of its workers: see that it does not take too long."""
-        workers.shorten_exit_timeout(session)
+        """Take leave of the workers before xdist does, which may take too long."""
+        workers.dismiss(session)
 
     def pytest_sessionstart(self) -> None:
         """Start to watch."""
-        threading.Thread(target=self._watch, daemon=True, name="valor-schedule-guard").start()
+        self._thread.start()
+
+    def pytest_unconfigure(self) -> None:
+        """Watch no more: what a thread holds is not finalised, and a node holds all of the run."""
+        self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _watch(self) -> None:
         """Declare a worker down whose pipe is held open by a child that it forked."""
-        while True:
+        while not self._is_over.wait(_POLL_SECONDS):
             for node, seen_dead in list(self._nodes.items()):
                 code = workers.exit_code_of(node)
                 if code is not None:
                     self._notice(node, code, seen_dead)
-            time.sleep(_POLL_SECONDS)
 
     def _notice(self, node: Any, code: int, seen_dead: float | None) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import threading
+import types
 from collections.abc import Iterator
 
 
@@ -32,8 +33,10 @@ def has_ended(read_end: int) -> bool:
 def hold_on_to(read_end: int) -> None:
     """End this process's whole group when the lifeline ends. The descriptor is not handed on."""
     os.set_inheritable(read_end, False)
+    # Without this module, whose loader holds pytest's config: what a thread has is not finalised.
+    wait = types.FunctionType(_wait_for_the_end.__code__, {"os": os, "signal": signal})
     threading.Thread(
-        target=_wait_for_the_end, args=(read_end,), daemon=True, name="valor-schedule-lifeline"
+        target=wait, args=(read_end,), daemon=True, name="valor-schedule-lifeline"
     ).start()
 
 

@@ -1,4 +1,4 @@
-"""The processes behind xdist's workers: the one place that touches private parts of xdist.
+"""The processes of xdist's workers: the one place that touches private parts of xdist.
 
 Checked with pytest-xdist 3.6 to 3.8 and execnet 2.1. Where a part is not as it was there, the
 function says that it does not know, and xdist goes on as it would without us.
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import time
 import types
 from collections.abc import Callable
 from typing import Any
 
-_EXIT_TIMEOUT_SECONDS = 1.5  # xdist waits 10 s, twice, for workers whose children hold a pipe
+_PIPE_SECONDS = 1.5  # between the end of a process and that of its pipe
 
 
 def exit_code_of(node: Any, patience: float = 0.0) -> int | None:
@@ -38,8 +39,12 @@ def pid_of(node: Any) -> int | None:
 
 
 def _process_of(node: Any) -> subprocess.Popen[bytes] | None:
-    process: Any = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
-    known = all(hasattr(process, name) for name in ("pid", "poll", "wait"))
+    return _process_behind(getattr(node, "gateway", None))
+
+
+def _process_behind(gateway: Any) -> subprocess.Popen[bytes] | None:
+    process: Any = getattr(getattr(gateway, "_io", None), "popen", None)
+    known = all(hasattr(process, name) for name in ("pid", "poll", "wait", "kill"))
     return process if known else None
 
 
@@ -68,6 +73,18 @@ def _execmodel_with(popen: Callable[..., Any]) -> object:
     return Forking()
 
 
+def crash_output(config: Any) -> int | None:
+    """Return the descriptor to which pytest has the stacks of a crash written; None if not known.
+
+    Checked with pytest 8.3 to 9.2.
+    """
+    with contextlib.suppress(AttributeError, ImportError, KeyError):
+        from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+        return int(config.stash[fault_handler_stderr_fd_key])
+    return None
+
+
 def declare_down(node: Any, reason: str) -> None:
     """Tell xdist that a worker is dead, as it would find out at the end of the worker's pipe."""
     try:
@@ -91,9 +108,28 @@ def is_stop(interrupt: BaseException) -> bool:
     return type(interrupt).__module__ == "xdist.dsession"
 
 
-def shorten_exit_timeout(session: Any) -> None:
-    """Have xdist wait less long for workers that have finished but do not end."""
+def dismiss(session: Any) -> None:
+    """Have the workers end, and wait for that as long as xdist does: they may have much to finish.
+
+    It is not waited for those who have inherited a worker's pipe, for whom xdist waits as long.
+    """
     dsession = session.config.pluginmanager.get_plugin("dsession")
     manager: Any = getattr(dsession, "nodemanager", None)
-    if isinstance(getattr(manager, "EXIT_TIMEOUT", None), int | float):
-        manager.EXIT_TIMEOUT = min(manager.EXIT_TIMEOUT, _EXIT_TIMEOUT_SECONDS)
+    with contextlib.suppress(AttributeError, TypeError):
+        gateways = [(gateway, _process_behind(gateway)) for gateway in manager.group]
+        known = [(gateway, process) for gateway, process in gateways if process is not None]
+        for gateway, _ in known:
+            gateway.exit()
+        deadline = time.monotonic() + manager.EXIT_TIMEOUT
+        for _, process in known:
+            _await_end(process, deadline)
+        deadline = time.monotonic() + _PIPE_SECONDS
+        for gateway, _ in known:
+            gateway.join(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
+    try:
+        process.wait(timeout=max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
