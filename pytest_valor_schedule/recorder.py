@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import pytest
 
-from pytest_valor_schedule import journal, reports, stacks
+from pytest_valor_schedule import journal, reports, stacks, workers
 from pytest_valor_schedule.events import MOST_TEXT, bounded, report_event
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.journal import Journal
@@ -87,7 +87,8 @@ class WorkerRecorder(Recorder):
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
         folder = Path(self._told.folder)
-        self._stacks = stacks.enable(journal.stacks_path(folder, self._told.prefix, self._worker))
+        path = journal.stacks_path(folder, self._told.prefix, self._worker)
+        self._stacks = stacks.enable(path, workers.crash_output(self._config))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """Stacks of a process that crashes, or hangs even where it holds the GIL.
 
-faulthandler writes them from C, into a file that the runner and the controller can read.
+faulthandler writes them from C, into a file that the runner and the controller can read. What the
+process forks knows nothing of that.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import faulthandler
 import functools
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from os import getpid  # as it was, because tests replace that of the module
@@ -18,12 +20,17 @@ from typing import IO, Any, NoReturn
 
 from pytest_valor_schedule import files
 
-_SIGNAL = signal.SIGQUIT  # as a JVM: show your threads
+# One that nobody else uses; elsewhere that of a JVM, which means: show your threads.
+_SIGNAL = signal.SIGRTMAX - 1 if sys.platform == "linux" else signal.SIGQUIT
 _PATIENCE_SECONDS = 1.0
 
 
-def enable(path: Path) -> IO[bytes] | None:
-    """Have this process write its stacks to path at a crash, at `os._exit` and at SIGQUIT.
+def enable(path: Path, usual: int | None = None) -> IO[bytes] | None:
+    """Have this process write its stacks to path at a crash, at `os._exit` and when it is asked.
+
+    Args:
+        path: The file.
+        usual: The descriptor to which pytest has them written at a crash, for what it forks.
 
     Returns:
         The open file, to be kept; None if pytest's own faulthandler is switched off.
@@ -35,6 +42,7 @@ def enable(path: Path) -> IO[bytes] | None:
     faulthandler.enable(file)
     faulthandler.register(_SIGNAL, file, all_threads=True)
     os._exit = _with_stacks(os._exit, file, getpid())
+    os.register_at_fork(after_in_child=functools.partial(_leave, usual))
     return file
 
 
@@ -52,6 +60,13 @@ def _with_stacks(leave: Callable[[int], NoReturn], file: IO[bytes], pid: int) ->
         leave(status)
 
     return _exit
+
+
+def _leave(usual: int | None) -> None:
+    faulthandler.unregister(_SIGNAL)
+    if usual is not None and faulthandler.is_enabled():
+        with contextlib.suppress(OSError, ValueError):
+            faulthandler.enable(usual)
 
 
 def read(path: Path) -> str:
