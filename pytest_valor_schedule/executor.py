@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -10,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
-from pytest_valor_schedule import descendants, environments, processes, runner, slots, template
+from pytest_valor_schedule import (
+    descendants,
+    environments,
+    likeness,
+    processes,
+    runner,
+    slots,
+    template,
+)
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
@@ -78,6 +87,8 @@ class LocalExecutor:
         self._runners: dict[str, processes.Process] = {}
         self._born = time.time()
         self._installed = template.changed_at()
+        self._warm: template.WarmInterpreter | None = None
+        self._environment: dict[str, str] = {}
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -94,16 +105,20 @@ class LocalExecutor:
         # The job's own interpreter has the very version of us that records in the job; where it
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
+        arguments = [str(self._home.root), job.job_id, str(attempt)]
         if interpreter == sys.executable and self._is_up_to_date():
-            if self._runners:  # one more may come, too
-                template.prepare()
+            self._environment = self._store.environment(job.job_id)
             self._store.close()  # the connection comes back with its next use
+            with contextlib.suppress(OSError):
+                self.get_ready()
+                if self._warm is not None:
+                    return self._warm.run(runner.__name__, arguments)
             return processes.fork_supervised(
                 functools.partial(runner.serve, self._home, job.job_id, attempt)
             )
         return processes.start_supervised(
             "runner",
-            [str(self._home.root), job.job_id, str(attempt)],
+            arguments,
             self._home.schedule,
             self._home.dispatcher_log,
             interpreter,
@@ -120,11 +135,15 @@ class LocalExecutor:
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
-        if self._runners and not template.is_prepared() and self._is_up_to_date():
-            template.prepare()
+        if self._runners and self._warm is None and self._is_up_to_date():  # one more may come
+            at_start = likeness.variables_at_start(self._environment)
+            own = likeness.variables_at_start(os.environ).keys()
+            others = {name: value for name, value in os.environ.items() if name not in own}
+            self._warm = template.WarmInterpreter({**others, **at_start})
 
     def _is_up_to_date(self) -> bool:
-        return self._installed == template.changed_at() and not template.is_edited(self._born)
+        edited = likeness.is_edited(list(sys.modules), self._born)
+        return self._installed == template.changed_at() and not edited
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""
@@ -150,7 +169,9 @@ class LocalExecutor:
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
         others = {pid for pid, _ in descendants.marked(NOTIFIER_VARIABLE)}
-        descendants.end_children(keep=others | {each.pid for each in self._runners.values()})
+        others |= {each.pid for each in self._runners.values()}
+        others |= set() if self._warm is None else {self._warm.pid}
+        descendants.end_children(keep=others)
         inherited = set(descendants.named(runner.PROCESS_NAME))
         descendants.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
         descendants.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
@@ -158,3 +179,5 @@ class LocalExecutor:
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""
         self._runners.clear()
+        if self._warm is not None:
+            self._warm.close()

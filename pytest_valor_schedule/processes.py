@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pytest_valor_schedule import files
+from pytest_valor_schedule.forks import ForkedProcess
 
 _FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
@@ -162,7 +163,7 @@ class Child:
         return self.returncode
 
 
-Process: TypeAlias = "Child | subprocess.Popen[bytes]"
+Process: TypeAlias = "Child | ForkedProcess | subprocess.Popen[bytes]"
 
 
 def fork(action: Callable[[], None]) -> Child:

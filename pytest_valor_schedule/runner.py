@@ -35,6 +35,7 @@ from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.processes import Start
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.template import Spare
 from pytest_valor_schedule.terminal import PseudoTerminal
 
 PROCESS_NAME = "valor-runner"
@@ -48,8 +49,9 @@ _END_PATIENCE_SECONDS = 3600.0
 class Runner:
     """Owns one job's processes, clocks and record."""
 
-    def __init__(self, store: JobStore, job: Job, held: Held) -> None:
+    def __init__(self, store: JobStore, job: Job, held: Held, spare: Spare | None = None) -> None:
         self._store = store
+        self._spare = spare
         self._job = job
         self._held = held
         self._folder = store.home.job_folder(job.job_id)
@@ -225,7 +227,9 @@ class Runner:
             umask=self._job.umask,
             terminal=None if terminal is None else terminal.theirs,
         )
-        process = template.start_job(wanted, may_fork=self._job.fork_workers is not False)
+        spare, self._spare = self._spare, None
+        may_fork = self._job.fork_workers is not False
+        process = template.start_job(wanted, spare, may_fork=may_fork)
         execution = Execution(
             self._folder,
             prefix,
@@ -267,7 +271,7 @@ class Runner:
                 self._store.set_progress(self._job.job_id, counts)
 
 
-def serve(home: Home, job_id: str, attempt: int) -> None:
+def serve(home: Home, job_id: str, attempt: int, spare: Spare | None = None) -> None:
     """Run an attempt at a job, in a process that is there for nothing else."""
     startup.become_subreaper()
     startup.heed_signals()
@@ -278,7 +282,7 @@ def serve(home: Home, job_id: str, attempt: int) -> None:
         job = None if held is None else claim(store, job_id, attempt, held)
         if held is not None and job is not None:
             try:
-                Runner(store, job, held).run()
+                Runner(store, job, held, spare).run()
             except ScheduleError as error:
                 log.say(f"{job_id}: {error}")
         if held is not None:
@@ -290,7 +294,7 @@ def serve(home: Home, job_id: str, attempt: int) -> None:
 def main() -> None:
     """Run the attempt at the job in the home that the command line names."""
     root, job_id, attempt = sys.argv[1:]
-    serve(Home(Path(root)), job_id, int(attempt))
+    serve(Home(Path(root)), job_id, int(attempt), Spare.of(os.environ))
 
 
 if __name__ == "__main__":

@@ -1,47 +1,27 @@
-"""A job's pytest as a fork of this process, which has imported pytest for all of them (Linux).
+"""The warm interpreter of a dispatcher, and the spare of a runner (Linux).
 
-Half of what a pytest that starts has to do is to import pytest. The dispatcher does it once, its
-runners are forks of it, and a fork of a runner becomes the pytest. All that an `exec` would give
-anew is put right in here; where that cannot be done, a job's pytest is started as any other. What
-stays different is the hash seed, which is the same for all jobs of a dispatcher.
+The warm interpreter has imported pytest, once for many jobs, and nothing else. It forks a job's
+runner, and the runner begins by forking its spare, which is still the same and may become the job's
+pytest: as its child, so that nothing of the job can get away from it. Where that would not be like
+a start, the spare says so, and the pytest is started.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
-import gc
 import os
+import socket
+import subprocess
 import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from pytest_valor_schedule import forkserver, likeness, processes, startup, title
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule import descendants, forks, forkserver, processes
+from pytest_valor_schedule.forks import ForkedProcess
 from pytest_valor_schedule.processes import Start
 
-PROCESS_NAME = "pytest"
 _PACKAGES = ("site-packages", "dist-packages")
-_OURS = (
-    *("pytest_valor_schedule", "filelock"),  # the first is imported once more, as a plugin
-    *("ctypes", "_ctypes", "hmac", "resource", "secrets", "sqlite3", "_sqlite3", "tomllib"),
-)
-"""What a runner has imported and a pytest has not."""
-
-
-def prepare() -> None:
-    """Import what every pytest imports; where that is not possible, each job does it itself."""
-    if forkserver.can_fork() and not is_prepared():
-        with contextlib.suppress(Exception):  # whatever is wrong, the pytest of a job says it
-            forkserver.import_pytest()
-
-
-def is_prepared() -> bool:
-    """Return whether this process has imported pytest."""
-    return "_pytest.config" in sys.modules
 
 
 def changed_at() -> float:
@@ -61,104 +41,111 @@ def changed_at() -> float:
     return max(times)
 
 
-def is_edited(since: float) -> bool:
-    """Return whether what this process has imported was changed after a time in epoch seconds.
+class WarmInterpreter:
+    """Forks runners; it ends with this process.
 
-    So it is for those who work on pytest, or on this package.
+    Args:
+        environment: Of the interpreter; what is forked is like a start in the same one only.
+
+    Raises:
+        OSError: if it cannot be started.
     """
-    for module in list(sys.modules.values()):
-        with contextlib.suppress(OSError):
-            name = getattr(module, "__file__", None)
-            if name is not None and Path(name).stat().st_mtime > since:
-                return True
-    return False
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, forkserver.__file__, forkserver.SERVE, str(theirs.fileno())],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The pid of its process."""
+        return self._process.pid
+
+    def run(self, module: str, arguments: Sequence[str]) -> ForkedProcess:
+        """Run a module in a fork, with the environment and the outputs of this process.
+
+        Raises:
+            OSError: if it does not fork.
+        """
+        order: forkserver.Order = {
+            "words": ["-P", "-m", module, *arguments],
+            "environment": dict(os.environ),
+            "cwd": str(Path.cwd()),
+            "leads": True,
+            "forks": "spare",
+        }
+        with Path(os.devnull).open("r+b") as null:
+            return ForkedProcess(forks.ask(self._requests, order, [null.fileno(), 1, 2]))
+
+    def close(self) -> None:
+        """Let it end."""
+        self._requests.close()
+        self._process.wait()
 
 
-def start_job(wanted: Start, *, may_fork: bool = True) -> processes.Process:
+class Spare:
+    """The process that waits to become this runner's pytest, once.
+
+    Args:
+        name: The descriptor of the socket at which it waits, and its pid.
+    """
+
+    def __init__(self, name: str) -> None:
+        handle, self._pid = map(int, name.split())
+        self._requests = socket.socket(fileno=handle)
+
+    @classmethod
+    def of(cls, environment: MutableMapping[str, str]) -> Spare | None:
+        """Return the spare that this process was given, and take it out of its environment."""
+        name = environment.pop(forkserver.FORKS_VARIABLE, None)
+        return None if name is None else cls(name)
+
+    def become(self, wanted: Start, words: Sequence[str]) -> processes.Child | None:
+        """Return the spare as what was wanted; None if it could not be like a start, or is gone."""
+        order: forkserver.Order = {
+            "words": words,
+            "environment": wanted.environment or {},
+            "cwd": str(wanted.cwd),
+            "inherited": [*wanted.inherited],
+            "umask": wanted.umask,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
+            "forks": "workers",
+        }
+        child = processes.Child(self._pid)
+        with contextlib.suppress(OSError), self._requests, Path(os.devnull).open("r+b") as null:
+            with wanted.opened() as output:
+                streams = [null.fileno(), output, output]
+                line = forks.ask(self._requests, order, [*streams, *wanted.inherited])
+            line.pid()
+            line.close()
+            return child
+        descendants.end_group(child)
+        return None
+
+
+def start_job(
+    wanted: Start, spare: Spare | None = None, *, may_fork: bool = True
+) -> processes.Process:
     """Start a job's pytest as `processes.start` does, by a fork where that is the same.
-
-    The caller has closed what must not cross a fork: its database.
 
     Args:
         wanted: What to start.
+        spare: What may become it.
         may_fork: Whether whoever scheduled it has nothing against a fork.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
     forking = forkserver.forking(wanted.command, sys.executable)
-    can_fork = may_fork and is_prepared() and tuple(wanted.command) != forking
-    words, cwd, environment = forking[2:], str(wanted.cwd), wanted.environment
-    if (
-        not (can_fork and forkserver.can_fork())
-        or environment is None
-        or not likeness.is_like(words, cwd, environment)
-    ):
-        return processes.start(dataclasses.replace(wanted, command=forking))
-    with wanted.opened() as output:
-        return processes.fork(lambda: _become(words, wanted, environment, output))
-
-
-def _become(
-    words: Sequence[str], wanted: Start, environment: Mapping[str, str], output: int
-) -> NoReturn:
-    """Be the Python that was started with these words: what `exec` does, by hand."""
-    os.setsid()
-    startup.heed_signals()
-    gc.freeze()  # nothing that the caller has left is to be taken apart in here
-    null = os.open(os.devnull, os.O_RDONLY)
-    for target, handle in enumerate((null, output, output)):
-        os.dup2(handle, target)
-    processes.close_all(keep=wanted.inherited)
-    for handle in wanted.inherited:
-        os.set_inheritable(handle, True)
-    if wanted.umask is not None:
-        os.umask(wanted.umask)
-    os.chdir(wanted.cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    mark = {JOB_ID_VARIABLE: environment[JOB_ID_VARIABLE]}
-    title.show_as((sys.executable, *words), {**mark, **environment})
-    startup.set_name(PROCESS_NAME)
-    _forget()
-    sys.setrecursionlimit(sys.getrecursionlimit() + _depth())
-    _leave(_code_of(lambda: forkserver.main(words)))
-
-
-def _forget() -> None:
-    """Forget what a run may have of its own by that name, and where temporary files go."""
-    for name in list(sys.modules):
-        if name.partition(".")[0] in _OURS:
-            del sys.modules[name]
-    sys.path_importer_cache.clear()  # folders of PYTHONPATH that were not there
-    if (tempfile := sys.modules.get("tempfile")) is not None:
-        tempfile.tempdir = None  # type: ignore[attr-defined]  # found anew by the environment
-
-
-def _depth() -> int:
-    """Return how many calls of the dispatcher and the runner lie below the pytest."""
-    frame, depth = sys._getframe(), 0
-    while (caller := frame.f_back) is not None:
-        frame, depth = caller, depth + 1
-    return depth
-
-
-def _code_of(run: Callable[[], None]) -> int:
-    """Run it and return the code that an interpreter ends with, whose main program it is."""
-    try:
-        run()
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _leave(code: int) -> NoReturn:
-    """End as an interpreter does: threads, `atexit`, open files. No caller gets to go on."""
-    ctypes.pythonapi.Py_Exit(code)
-    os._exit(code)
+    can_fork = may_fork and wanted.environment is not None and tuple(wanted.command) != forking
+    if spare is not None and can_fork:
+        child = spare.become(wanted, forking[2:])
+        if child is not None:
+            return child
+    return processes.start(dataclasses.replace(wanted, command=forking))

@@ -2,83 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from interpreter import IS_FORKED
 from scheduled import results_of, run_pytest, scheduled_id
 
-from pytest_valor_schedule.forkserver import WORKER_NAME, forking, variables_at_start
+from pytest_valor_schedule.forkserver import forking
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.likeness import variables_at_start
 
 pytestmark = pytest.mark.home_in_use
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks them")
-
-A_FEW = 6
-LOOK = """
-import gc, inspect, json, locale, os, signal, sys, threading, warnings
-from pathlib import Path
-
-def look(config):
-    handles = [os.readlink(f"/proc/self/fd/{n}").split("#")[0] for n in range(3)]
-    return {
-        "path": sys.path, "argv": sys.argv, "orig_argv": sys.orig_argv, "cwd": os.getcwd(),
-        "flags": str(sys.flags), "warnings": [str(each) for each in warnings.filters],
-        "main": sorted(name for name in vars(sys.modules["__main__"]) if name[:2] != "__"),
-        "left": sys.getrecursionlimit() - len(inspect.stack()),
-        "streams": [(each.encoding, each.errors) for each in (sys.__stdin__, sys.__stdout__)],
-        "locks": [each for each in map(os.path.realpath, Path("/proc/self/fd").iterdir())
-                  if each.endswith(".lock")],
-        "locale": locale.setlocale(locale.LC_ALL),
-        "interrupt": str(signal.getsignal(signal.SIGINT)), "umask": os.umask(0o22),
-        "threads": sorted(type(each).__name__ for each in threading.enumerate()),
-        "meta_path": [str(type(each)) for each in sys.meta_path],
-        "modules": sorted(name for name in sys.modules if not name.startswith("encodings.")),
-        "handles": [each for each in handles if "pipe" not in each],
-        "executable": sys.executable, "session": os.getsid(0) == os.getpgid(0),
-        "plugins": sorted(str(name) for name, _ in config.pluginmanager.list_name_plugin()
-                          if not str(name).isdigit()),
-        "collects": gc.isenabled(), "environment": {
-            name: value for name, value in os.environ.items()
-            # readline sets the last two for the children of a process, but not for itself.
-            if not name.startswith(("PYTEST_", "VALOR_SCHEDULE_", "COLUMNS", "LINES"))},
-    }
-
-def test_look(request):
-    found = {"name": Path("/proc/self/comm").read_text().strip(), "is": look(request.config)}
-    Path(os.environ["LOOK"]).write_text(json.dumps(found))
-"""
-
-
-def _seen(project: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setenv("LOOK", str(project / "look.json"))
-    results = results_of(scheduled_id(run_pytest("--schedule")))
-    assert results["outcome"] == "passed", results
-    found = json.loads((project / "look.json").read_text())
-    assert (found["name"] == WORKER_NAME) == (name == "forked")
-    return dict(found["is"])
-
-
-@linux_only
-def test_a_forked_worker_is_like_a_fresh_one(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Path, arguments, warnings, signals, plugins and so on are those of xdist's own workers."""
-    Path("test_it.py").write_text(LOOK)
-    forked = _seen(project, "forked", monkeypatch)
-    monkeypatch.setenv("VALOR_SCHEDULE_FORK_WORKERS", "0")
-    started = _seen(project, "started", monkeypatch)
-    left = [found.pop("left") for found in (forked, started)]  # calls until a RecursionError
-    assert abs(left[0] - left[1]) < A_FEW
-    # What every pytest with xdist imports in some order of its own, and what a runner needs.
-    modules = set(forked.pop("modules")) ^ set(started.pop("modules"))
-    standard = {name for name in modules if name.split(".")[0] in sys.stdlib_module_names}
-    assert {name.split(".")[0] for name in modules - standard} <= {"pytest", "_pytest"}, modules
-    for name in forked:
-        assert forked[name] == started[name], name
 
 
 @linux_only
@@ -115,10 +52,7 @@ def test_forks_can_be_switched_off(
         Path("pytest.ini").write_text(f"[pytest]\nvalor_schedule_fork_workers = {said}\n")
     if where == "environment":
         monkeypatch.setenv("VALOR_SCHEDULE_FORK_WORKERS", "0")
-    Path("test_it.py").write_text(
-        "import pathlib\ndef test_it():\n"
-        f"    assert pathlib.Path('/proc/self/comm').read_text() != '{WORKER_NAME}\\n'\n"
-    )
+    Path("test_it.py").write_text(f"{IS_FORKED}\ndef test_it():\n    assert not is_forked()\n")
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -10,14 +9,14 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any
 
 import iniconfig
 import pytest
+from interpreter import IS_FORKED
 from scheduled import GATED, open_gate, outcomes_of, results_of, schedule
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import get_job_status, likeness, schedule_tests, template
+from pytest_valor_schedule import get_job_status, likeness, schedule_tests
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
@@ -28,86 +27,18 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks it"),
 ]
 
-A_FEW = 6
-LOOK = """
-import gc, inspect, json, locale, os, signal, sys, tempfile, threading, warnings
-from pathlib import Path
-
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workerinput"):
-        return
-    named = [each for each in os.environ if not each.startswith(("VALOR_SCHEDULE_", "PYTEST_"))]
-    main = sys.modules["__main__"]
-    Path(os.environ["LOOK"]).write_text(json.dumps({
-        "name": Path("/proc/self/comm").read_text().strip(),
-        "shown": Path("/proc/self/cmdline").read_text().strip("\\0").split("\\0")[-3:],
-        "mark": os.environ["VALOR_SCHEDULE_JOB_ID"] in Path("/proc/self/environ").read_text(),
-        "left": sys.getrecursionlimit() - len(inspect.stack()),
-        "is": {
-            "path": sys.path, "argv": sys.argv, "orig_argv": sys.orig_argv[-4:],
-            "cwd": os.getcwd(), "flags": str(sys.flags), "umask": os.umask(0o22),
-            "warnings": [str(each) for each in warnings.filters], "main": main.__name__,
-            "locale": locale.setlocale(locale.LC_ALL),
-            "interrupt": str(signal.getsignal(signal.SIGINT)),
-            "pipe": str(signal.getsignal(signal.SIGPIPE)),
-            "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
-            "threads": sorted(each.name.split("-")[0] for each in threading.enumerate()),
-            "leads": os.getsid(0) == os.getpid(), "temporary": tempfile.gettempdir(),
-            "environment": {name: os.environ[name] for name in named},
-            "modules": sorted(  # by an older filelock asyncio comes with all that it needs
-                each for each in sys.modules
-                if each.split(".")[0] not in ("asyncio", "concurrent", "contextvars", "encodings",
-                                              "ssl", "_asyncio", "_contextvars", "_ssl")
-            ),
-            "plugins": sorted(name for name, _ in session.config.pluginmanager.list_name_plugin()
-                              if not str(name).isdigit() and "conftest" not in name),
-            "handles": [Path(os.readlink(f"/proc/self/fd/{n}")).name for n in range(3)],
-            "open": len(os.listdir("/proc/self/fd")),
-            "collects": gc.isenabled(),
-        },
-    }))
-"""
-
-TELL_NAME = """
-from pathlib import Path
+TELL = f"""{IS_FORKED}
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        Path("name").write_text(Path("/proc/self/comm").read_text().strip())
+        Path("how").write_text("forked" if is_forked() else "started")
 """
+WORDS, MODULES = ("-m", "pytest"), frozenset({"iniconfig", "pluggy"})
 
 
 def _scheduled_anew() -> str:
     """Schedule a run whose tests a pytest collects that was started, not forked."""
     job_id: str = schedule_tests("python -m pytest -p no:cacheprovider --color=no")["job_id"]
     return job_id
-
-
-def _seen(project: Path, name: str) -> dict[str, Any]:
-    """Run a job and return what its pytest sees of itself; its name tells how it came to be."""
-    results = results_of(schedule("-q"))
-    assert results["outcome"] == "passed", results
-    seen: dict[str, Any] = json.loads((project / "look.json").read_text())
-    assert (seen["name"] == template.PROCESS_NAME) == (name == "forked"), seen["name"]
-    assert seen["mark"]
-    assert seen["shown"][-1] == "-q"
-    return {**seen["is"], "left": seen["left"]}
-
-
-def test_it_is_like_one_that_was_started(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Path, arguments, environment, signals, threads, plugins and so on, and what /proc shows."""
-    monkeypatch.setenv("TMPDIR", str(project / "tmp"))
-    monkeypatch.setenv("LOOK", str(project / "look.json"))
-    Path("tmp").mkdir()
-    Path("conftest.py").write_text(LOOK)
-    Path("test_it.py").write_text("def test_it(): pass")
-    outcomes_of(schedule())  # after this one the dispatcher is ready
-    forked = _seen(project, "forked")
-    monkeypatch.setenv("PYTHON_SOMETHING", "that an interpreter may look at when it starts")
-    started = _seen(project, "started")
-    del started["environment"]["PYTHON_SOMETHING"]
-    assert abs(forked.pop("left") - started.pop("left")) < A_FEW  # calls until a RecursionError
-    for name in started:
-        assert forked[name] == started[name], name
 
 
 def test_a_project_may_have_modules_of_names_that_we_use(project: Path) -> None:
@@ -135,48 +66,19 @@ def test_a_folder_of_the_path_may_come_later(
     folder = project / "made"
     monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "3")  # the same one has all three jobs
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    Path("conftest.py").write_text(TELL_NAME)
+    Path("conftest.py").write_text(TELL)
     Path("test_it.py").write_text("def test_it(): pass")
     outcomes_of(_scheduled_anew())
     folder.mkdir()
     folder.joinpath("made_later.py").touch()
     Path("test_it.py").write_text("import made_later\ndef test_it(): pass")
     assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_it": "passed"}
-    assert Path("name").read_text() == template.PROCESS_NAME
+    assert Path("how").read_text() == "forked"
     shutil.copytree(Path(iniconfig.__file__).parent, folder / "iniconfig")
     Path("test_it.py").write_text(
         "import iniconfig\ndef test_that(): assert 'made' in iniconfig.__file__\n"
     )
     assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_that": "passed"}
-
-
-def test_it_ends_as_an_interpreter_does(project: Path) -> None:
-    """Its functions for the end are called, its threads awaited, its files written."""
-    Path("conftest.py").write_text(
-        "import atexit, threading, time\n"
-        "from pathlib import Path\n"
-        "FILE = open('unclosed', 'a')\n"
-        "def pytest_configure(config):\n"
-        "    if hasattr(config, 'workerinput'): return\n"
-        "    atexit.register(lambda: Path('at_exit').touch())\n"
-        "    FILE.write('whole')\n"
-        "    def last(): time.sleep(0.3); Path('thread').touch()\n"
-        "    threading.Thread(target=last).start()\n"
-        "def pytest_unconfigure(config):\n"
-        "    if hasattr(config, 'workerinput'): return\n"
-        "    name = Path('/proc/self/comm').read_text().strip()\n"
-        "    Path('name').write_text(name)\n"
-    )
-    Path("test_it.py").write_text("def test_it(): assert 0")
-    outcomes_of(schedule())
-    for name in ("at_exit", "thread", "unclosed", "name"):
-        Path(name).unlink()
-    results = results_of(schedule())
-    assert Path("name").read_text() == template.PROCESS_NAME
-    assert (results["exit_code"], results["outcome"]) == (1, "failed")
-    wait_until(lambda: Path("at_exit").exists(), "what was registered is called")
-    assert Path("thread").exists()
-    assert wait_until(lambda: Path("unclosed").read_text(), "its file is written") == "whole"
 
 
 def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> None:
@@ -194,26 +96,30 @@ def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> N
     assert len(left) == 3  # the pytest, its server, its worker
     for pid in left:
         os.kill(pid, signal.SIGSTOP)
-    dispatcher = int(Path(f"/proc/{runner}/stat").read_text().rpartition(")")[2].split()[1])
-    for pid in (dispatcher, runner):
+    warm = _parent(runner)
+    for pid in (_parent(warm), warm, runner):
         os.kill(pid, signal.SIGKILL)
     assert outcomes_of(job_id) == {"test_gated.py::test_gated": "not_run"}
     assert processes_marked(mark) == []
 
 
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another environment for the start of an interpreter, or the wish that nothing is forked."""
-    Path("conftest.py").write_text(TELL_NAME)
+    Path("conftest.py").write_text(TELL)
     Path("test_it.py").write_text("def test_it(): pass")
     outcomes_of(schedule())
     for name, is_fork in (("ANOTHER", True), ("PYTHONDEVMODE", False)):
         with monkeypatch.context() as patch:
             patch.setenv(name, "1")
             outcomes_of(schedule())
-        assert (Path("name").read_text() == template.PROCESS_NAME) == is_fork, name
+        assert Path("how").read_text() == ("forked" if is_fork else "started"), name
     Path("pytest.ini").write_text("[pytest]\nvalor_schedule_fork_workers = false")
     outcomes_of(schedule())
-    assert Path("name").read_text() != template.PROCESS_NAME
+    assert Path("how").read_text() == "started"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +136,7 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
 def test_what_differs_is_seen(name: str, value: str, alike: bool, project: Path) -> None:
     """What an interpreter or a library reads at its start is compared."""
     environment = {**os.environ, JOB_ID_VARIABLE: "x", name: value}
-    assert likeness.is_like(("-m", "pytest"), str(project), environment) == alike
+    assert likeness.is_like(WORDS, str(project), environment, MODULES) == alike
 
 
 def test_what_runs_at_every_start_is_seen(
@@ -239,10 +145,10 @@ def test_what_runs_at_every_start_is_seen(
     """A sitecustomize.py that came later would run in an interpreter that is started."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert likeness.is_like(("-m", "pytest"), str(project), environment)
+    assert likeness.is_like(WORDS, str(project), environment, MODULES)
     tmp_path.joinpath("site").mkdir()
     tmp_path.joinpath("site", "sitecustomize.py").touch()
-    assert not likeness.is_like(("-m", "pytest"), str(project), environment)
+    assert not likeness.is_like(WORDS, str(project), environment, MODULES)
 
 
 def test_an_environment_inside_of_a_project_is_none_of_its_modules(
@@ -253,11 +159,11 @@ def test_an_environment_inside_of_a_project_is_none_of_its_modules(
     installed.__file__ = str(project / ".venv/lib/iniconfig/__init__.py")
     monkeypatch.setitem(sys.modules, "iniconfig", installed)
     environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert likeness.is_like(("-m", "pytest"), str(project), environment)
+    assert likeness.is_like(WORDS, str(project), environment, MODULES)
     Path("iniconfig").mkdir()
-    assert not likeness.is_like(("-m", "pytest"), str(project), environment)
+    assert not likeness.is_like(WORDS, str(project), environment, MODULES)
     installed.__file__ = str(project / "iniconfig/__init__.py")
-    assert likeness.is_like(("-m", "pytest"), str(project), environment)
+    assert likeness.is_like(WORDS, str(project), environment, MODULES)
 
 
 def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
@@ -270,15 +176,16 @@ def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
         assert results_of(_scheduled_anew())["outcome"] == "passed"
 
 
-def test_what_has_no_room_is_cut_off() -> None:
-    """A process shows as much of a command and environment as there is room for."""
+def test_a_command_and_an_environment_of_any_length_are_shown() -> None:
+    """And what the process starts inherits that environment."""
     code = (
         "import os; from pathlib import Path; from pytest_valor_schedule import title\n"
-        "assert title.has_room('A=b') and not title.has_room('A' * 10**6)\n"
-        "title.show_as(['run', 'x' * 10**5], {'NAME': 'value', 'B': 'y' * 10**6})\n"
+        "title.show_as(['run', 'x' * 10**5, 'y z'], {'NAME': 'value', 'B': 'y' * 10**5})\n"
         "command = Path('/proc/self/cmdline').read_bytes()\n"
-        "assert command.startswith(b'run\\0xxx') and command.endswith(b'\\0'), command\n"
-        "assert Path('/proc/self/environ').read_bytes().startswith(b'NAME=value\\0B=yyy')\n"
-        "assert os.environ['PATH']\n"
+        "assert command == b'run\\0' + b'x' * 10**5 + b'\\0y z\\0'\n"
+        "environment = Path('/proc/self/environ').read_bytes()\n"
+        "assert environment == b'NAME=value\\0B=' + b'y' * 10**5 + b'\\0'\n"
+        "os.environ['ANOTHER'] = '1'\n"
+        "assert os.system('test $NAME$ANOTHER = value1') == 0\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
