@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from pytest_valor_schedule import forkserver
 from pytest_valor_schedule.forkserver import Order
 
 _FORK_SECONDS = 10.0
@@ -60,6 +61,23 @@ class Line:
     def close(self) -> None:
         """Listen no more."""
         os.close(self._handle)
+
+
+def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
+    """Return a command that does the same as another one, with the fork server between.
+
+    Args:
+        command: What starts pytest.
+        interpreter: The Python that this package is known to be installed for.
+
+    Returns:
+        The command itself where it is none of `PYTHON -m pytest ...` and `PYTHON SCRIPT ...`.
+    """
+    plain = tuple(command)
+    script = len(plain) > 1 and not plain[1].startswith("-")
+    if plain[:1] != (interpreter,) or not (script or plain[1:3] == ("-m", "pytest")):
+        return plain
+    return (interpreter, forkserver.__file__, *plain[1:])
 
 
 def readable(handle: int, seconds: float) -> bool:

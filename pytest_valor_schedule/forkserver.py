@@ -279,23 +279,6 @@ def _become(request: _Request, keep: Sequence[int]) -> None:
     _TITLE.show_as((sys.executable, *order["words"]), os.environ)
 
 
-def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
-    """Return a command that does the same as another one, with this module between.
-
-    Args:
-        command: What starts pytest.
-        interpreter: The Python that this package is known to be installed for.
-
-    Returns:
-        The command itself where it is none of `PYTHON -m pytest ...` and `PYTHON SCRIPT ...`.
-    """
-    plain = tuple(command)
-    script = len(plain) > 1 and not plain[1].startswith("-")
-    if plain[:1] != (interpreter,) or not (script or plain[1:3] == ("-m", "pytest")):
-        return plain
-    return (interpreter, __file__, *plain[1:])
-
-
 if __name__ == "__main__":
     _LIKENESS, _TITLE = _loaded("likeness"), _loaded("title")
     _TITLE.place_of_command()  # once for all forks

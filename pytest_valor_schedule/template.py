@@ -142,7 +142,7 @@ def start_job(
     Raises:
         OSError: if the command or the folder is not there.
     """
-    forking = forkserver.forking(wanted.command, sys.executable)
+    forking = forks.forking(wanted.command, sys.executable)
     can_fork = may_fork and wanted.environment is not None and tuple(wanted.command) != forking
     if spare is not None and can_fork:
         child = spare.become(wanted, forking[2:])
