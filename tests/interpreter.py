@@ -70,8 +70,8 @@ _FILES = (
 )
 _LINKS = ("exe", "root", "cwd")
 _PER_PROCESS = re.compile(
-    r"N?S?Pid|PPid|Tgid|N?[Ss]?pgid|NS.*|Ngid|State|FDSize|SigQ|SigCgt|.*ctxt_switches"
-    r"|Kthread|Vm.*|Rss.*|Huge.*"
+    r"N?S?Pid|PPid|Tgid|N?[Ss]?pgid|NS.*|Ngid|State|FDSize|.*ctxt_switches"
+    r"|Sig.*|Shd.*|Kthread|Vm.*|Rss.*|Huge.*"
 )
 _OF_THE_C_LIBRARY = 0b11 << 31  # signals 32 and 33
 _KEYCTL = {"x86_64": 250, "aarch64": 219}
@@ -256,11 +256,7 @@ def _of_proc() -> Iterator[tuple[str, object]]:
         yield f"link {path.name}", str(path.readlink())
     maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
     yield "maps", sorted({each[5] for each in maps if len(each) > 5})
-    yield "words", _words()
-    with contextlib.suppress(ImportError):
-        import setproctitle  # type: ignore[import-not-found, unused-ignore]
-
-        yield "title", setproctitle.getproctitle()
+    yield "words", sys.orig_argv if "setproctitle" in sys.modules else _words()
 
 
 def _words() -> list[str]:

@@ -158,7 +158,6 @@ MAY_DIFFER = {
     "orig_argv": COMMAND,
     "cmdline": COMMAND,
     "words": COMMAND,
-    "title": COMMAND,
     "modules": Row("Our plugin and what it imports; of pytest's own also what is off.", _modules),
     "finds": Row("As the modules.", _files),
     "frames": Row(
