@@ -274,7 +274,8 @@ def test_an_interpreter_of_a_job_is_like_a_started_one(
     is_fork = (started.pop("forked"), forked.pop("forked"))
     assert is_fork == (False, (run, worker) != ("cold", "controller"))
     assert _differences(started, forked) == {}
-    assert forked["words"] == forked["cmdline"][:-1] == eval(forked["orig_argv"])
+    if moment == "begin":  # by the end xdist may have changed its title
+        assert forked["words"] == forked["cmdline"][:-1] == eval(forked["orig_argv"])
 
 
 @pytest.mark.parametrize("run", ["xdist", "cold", "warm"])
