@@ -107,7 +107,7 @@ class LocalExecutor:
         interpreter = job.interpreter if attempt == 1 else sys.executable
         arguments = [str(self._home.root), job.job_id, str(attempt)]
         if interpreter == sys.executable and self._is_up_to_date():
-            self._environment = self._store.environment(job.job_id)
+            self._environment = self._environment_of_runner(job.job_id)
             self._store.close()  # the connection comes back with its next use
             with contextlib.suppress(OSError):
                 self.get_ready()
@@ -136,10 +136,7 @@ class LocalExecutor:
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
         if self._runners and self._warm is None and self._is_up_to_date():  # one more may come
-            at_start = likeness.variables_at_start(self._environment)
-            own = likeness.variables_at_start(os.environ).keys()
-            others = {name: value for name, value in os.environ.items() if name not in own}
-            self._warm = template.WarmInterpreter({**others, **at_start})
+            self._warm = template.WarmInterpreter(self._environment)
 
     def _is_up_to_date(self) -> bool:
         edited = likeness.is_edited(list(sys.modules), self._born)

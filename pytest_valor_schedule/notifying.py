@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from pytest_valor_schedule import environments, processes
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.forkserver import variables_at_start
 from pytest_valor_schedule.job import Job
+from pytest_valor_schedule.likeness import variables_at_start
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.surroundings import own_environment

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_valor_schedule.forkserver import variables_at_start
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.likeness import variables_at_start
 
 _FROM_STARTER = (
     "HOME",  # where this user's packages are
@@ -19,8 +19,6 @@ _FROM_STARTER = (
 )
 _NEVER = ("COV", "LD_AUDIT", "LD_PRELOAD")
 """What measures a process, or changes it from below, on behalf of one run."""
-_ROOM = 8192
-"""Bytes at the top of the stack, where a forked job shows its own environment; see `title`."""
 
 
 def own_environment(home: Home, theirs: Mapping[str, str]) -> dict[str, str]:
@@ -37,5 +35,4 @@ def own_environment(home: Home, theirs: Mapping[str, str]) -> dict[str, str]:
         **{name: value for name, value in at_start if not name.startswith(_NEVER)},
         **{name: theirs[name] for name in _FROM_STARTER if name in theirs},
         "VALOR_HOME": str(home.root),
-        "VALOR_SCHEDULE_ROOM": "." * _ROOM,
     }

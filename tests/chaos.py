@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import dispatcher, journal, runner, watcher
-from pytest_valor_schedule.forkserver import SERVER_NAME, WORKER_NAME
+from pytest_valor_schedule.forkserver import SERVER_NAME
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.notifying import NOTIFIER_VARIABLE
@@ -39,7 +39,6 @@ NAMES = {
     dispatcher.NAME: "dispatcher",
     runner.PROCESS_NAME: "runner",
     SERVER_NAME: "forks",
-    WORKER_NAME: "worker",
 }
 SIGNALS = (signal.SIGKILL,) * 4 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP)
 TESTS = 24

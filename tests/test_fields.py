@@ -13,6 +13,7 @@ from properties import steady
 
 from pytest_valor_schedule import fields, journal, record
 from pytest_valor_schedule.accounting import unite
+from pytest_valor_schedule.pace import Work
 from pytest_valor_schedule.progress import Progress
 from pytest_valor_schedule.result import Summary
 from pytest_valor_schedule.verdict import conclude
@@ -80,7 +81,7 @@ def test_no_event_is_more_than_a_lost_line(
     written = record.read(path)
     assert written is not None
     assert record.is_whole(written)
-    progress = Progress(tmp_path, "1.1", len(TESTS))
+    progress = Progress(tmp_path, "1.1", Work.of(TESTS, {}, 1.0))
     for writer, events in read.items():
         for event in events:
             progress._take(writer, event, 1.0)
