@@ -42,6 +42,7 @@ class Collection:
         stall_seconds: The project's limit for a time without any event.
         log_mb: The project's limit for the log, in MiB.
         order: Which tests go first.
+        most_workers: How many workers it may have at most, whatever was asked for; None for all.
         confirm_failures: How often what failed is run again.
         flaky_passes: Whether a test that then passes does not make the job fail.
         fork_workers: Whether its pytest and its workers may be forked.
@@ -65,6 +66,7 @@ class Collection:
     stall_seconds: float | None = None
     log_mb: float | None = None
     order: str | None = None
+    most_workers: int | None = None
     confirm_failures: int | None = None
     flaky_passes: bool = False
     fork_workers: bool = True

@@ -80,7 +80,7 @@ class Guest:
         option, written = session.config.option, session.config.stash[AS_WRITTEN]
         limits = dict(self._limits)
         if getattr(option, "stepwise", False):  # which takes what comes before a failure as passed
-            limits["order"] = "collected"
+            limits |= {"order": "collected", "most_workers": 1}
         return Collection(
             **limits,
             chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),

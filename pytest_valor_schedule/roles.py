@@ -17,6 +17,8 @@ def prepare_controller(config: pytest.Config, told: Handshake) -> None:
     if told.is_further:
         config.option.xmlpath = None  # the record is written there at the end
         other_plugins.leave_streams(config)
+    if told.is_repetition:
+        _never_stop(config)
     config.option.numprocesses = told.workers
     config.option.maxprocesses = None
 
@@ -27,9 +29,16 @@ def prepare_worker(config: pytest.Config, told: Handshake) -> None:
         other_plugins.leave_streams(config)
     if told.only is not None:  # what was chosen by the cache then it may not choose now
         config.option.lf = config.option.failedfirst = False
-        config.option.stepwise_reset = True  # it still has to stop at a failure
-        if told.is_repetition:
-            config.option.stepwise = False
+    if told.is_repetition:
+        _never_stop(config)
+
+
+def _never_stop(config: pytest.Config) -> None:
+    """Let no failure stop the run: those that are only repeated are all to be repeated."""
+    option = config.option
+    option.maxfail = 0
+    # The second and the third would switch the first on.
+    option.stepwise = option.stepwise_skip = option.stepwise_reset = False
 
 
 def controller(

@@ -104,7 +104,7 @@ def _new_job(order: Order, request: Request, collection: Collection) -> Job:
         rootdir=collection.rootdir,
         interpreter=collection.interpreter,
         priority=request.priority,
-        max_workers=request.max_workers,
+        max_workers=min(request.max_workers, collection.most_workers or request.max_workers),
         timeout_minutes=request.timeout_minutes,
         notification_chat_id=notifying.shortened(request.notification_chat_id),
         test_count=len(collection.nodeids),

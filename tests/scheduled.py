@@ -36,7 +36,7 @@ def open_gate() -> None:
 
 def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run pytest as from a terminal and return what it printed."""
-    return warm.run([*QUICK, *arguments], folder)
+    return warm.run([*arguments], folder)
 
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -38,6 +38,15 @@ from pytest_valor_schedule.home import Home
 
 ROOT = Path(__file__).parent.parent
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
+SEVERAL = """
+import pytest, unittest
+@pytest.mark.parametrize("number", range(3))
+def test_n(number): assert number == 0
+class TestCase(unittest.TestCase):
+    def test_a(self): self.fail()
+    def test_b(self): self.fail()
+    def test_c(self): pass
+"""
 FIXED = "def test_good(): assert 0\ndef test_bad(): pass\ndef test_new(): pass\n"
 
 
@@ -151,15 +160,19 @@ def test_two_runs_are_compared(project: Path) -> None:
 
 @pytest.mark.home_in_use
 def test_only_what_failed_is_run_again(project: Path) -> None:
-    """Rerun --failed schedules the bad tests of a job and no other."""
+    """Rerun --failed schedules the bad tests of a job and no other, and none stops it."""
+    Path("test_more.py").write_text(SEVERAL)
     first = _run_here(MIXED)
     again = run_tool("rerun", "--failed")
     part = scheduled_id(again)
     assert f"what failed in {first[-6:]}: pytest" in run_tool("list").stdout
     results = results_of(part)["results"]
-    assert [each["nodeid"] for each in results] == ["test_it.py::test_bad"]
+    names = ["test_it.py::test_bad", "test_more.py::test_n[1]", "test_more.py::test_n[2]"]
+    names += [f"test_more.py::TestCase::test_{name}" for name in "ab"]
+    assert {each["nodeid"]: each["outcome"] for each in results} == dict.fromkeys(names, "failed")
     assert json.loads(run_tool("diff", part, "--json").stdout)["gone"] == []
     Path("test_it.py").write_text(MIXED.replace("1 == 2", "1 == 1"))
+    Path("test_more.py").write_text("")
     whole = scheduled_id(run_tool("rerun", first))
     assert [each["outcome"] for each in results_of(whole)["results"]] == ["passed", "passed"]
     assert f"Nothing failed in job {whole}" in run_tool("rerun", whole, "--failed").stderr

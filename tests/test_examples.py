@@ -42,7 +42,7 @@ def test_always_is_scheduled_by_ini_and_conftest(examples: Path, home: Home) -> 
     first = scheduled_id(run_pytest(folder=examples / "always"))
     assert set(outcomes_of(first).values()) == {"passed"}
     assert record_of(home, first)["priority"] == "low"
-    second = scheduled_id(run_pytest("--lf", "-p", "cacheprovider", folder=examples / "always"))
+    second = scheduled_id(run_pytest("--lf", folder=examples / "always"))
     assert record_of(home, second)["priority"] == "high"
 
 

@@ -132,13 +132,18 @@ def test_the_end_of_a_session_can_be_used(project: Path) -> None:
 
 
 FLAKY = """
-import pathlib
-def test_flaky():
-    seen = pathlib.Path("seen")
-    first = not seen.exists()
+import os, pathlib, pytest
+@pytest.fixture
+def first(request):
+    seen = pathlib.Path(request.node.name)
+    if seen.exists():
+        return False
     seen.touch()
-    assert not first
-def test_broken(): assert 0
+    return True
+@pytest.mark.parametrize("number", range(2))
+def test_broken(number, first): assert 0
+@pytest.mark.parametrize("number", range(2))
+def test_flaky(number, first): assert not first
 def test_good(): pass
 """
 
@@ -149,25 +154,26 @@ def test_failures_are_confirmed(project: Path) -> None:
     Path("test_it.py").write_text(FLAKY)
     done = run_pytest("--schedule-wait", "--confirm-failures=2", "--max-workers=1")
     assert done.returncode == 1
-    assert "2 failed, 1 passed, 1 flaky" in done.stdout
+    assert "4 failed, 1 passed, 2 flaky" in done.stdout
     results = results_of(scheduled_id(done))
     assert results["outcome"] == "failed"
-    assert results["summary"]["flaky"] == 1
-    assert [each.get("flaky") for each in results["results"]] == [True, None, None]
-    assert [each["outcome"] for each in results["results"]] == ["failed", "failed", "passed"]
+    assert results["summary"]["flaky"] == 2
+    assert [each.get("flaky") for each in results["results"]] == [None, None, True, True, None]
+    assert [each["outcome"] for each in results["results"]] == ["failed"] * 4 + ["passed"]
 
 
 @pytest.mark.home_in_use
 def test_a_crash_that_does_not_come_again_is_shown(project: Path) -> None:
     """What is run again changes nothing of what the run was, in the terminal neither."""
-    Path("test_it.py").write_text(
-        FLAKY.replace("assert not first", "first and __import__('os')._exit(5)")
-    )
+    text = FLAKY.replace("range(2)", "range(1)")
+    Path("test_it.py").write_text(text.replace("first): ", "first): first and os._exit(5); "))
     done = run_pytest("--schedule-wait", "--confirm-failures=1", "-rA", "--max-workers=1")
-    assert "FAILED test_it.py::test_flaky" in done.stdout
+    for name in ("broken", "flaky"):
+        assert f"FAILED test_it.py::test_{name}" in done.stdout
     assert "crashed while running" in done.stdout
     results = results_of(scheduled_id(done))["results"]
-    assert (results[0]["outcome"], results[0]["flaky"]) == ("crashed", True)
+    assert [each["outcome"] for each in results] == ["crashed", "crashed", "passed"]
+    assert [each.get("flaky") for each in results] == [None, True, None]
 
 
 @pytest.mark.home_in_use
@@ -177,7 +183,7 @@ def test_flaky_tests_can_pass(project: Path) -> None:
     done = run_pytest("--schedule-wait", "--confirm-failures=1", "-o", "valor_schedule_flaky=pass")
     assert done.returncode == 0
     results = results_of(scheduled_id(done))
-    assert (results["outcome"], results["summary"]["flaky"]) == ("passed", 1)
+    assert (results["outcome"], results["summary"]["flaky"]) == ("passed", 2)
 
 
 @pytest.mark.parametrize("value", ["-1", "11", "x", "1.5"])

@@ -188,21 +188,39 @@ def test_stop_at_first_failure_is_no_loss(project: Path) -> None:
 
 
 def test_stepwise_goes_on_where_it_stopped(project: Path) -> None:
-    """--sw stops at the first failure in the order of collection, and the next run begins there."""
+    """--sw stops at the first failure in the order of collection, and the next run begins there.
+
+    It does so with one worker, whatever is asked for: a failure that another worker comes to
+    earlier would hide those before it from the next run.
+    """
     Path("test_a.py").write_text(
         "import pytest\n@pytest.mark.parametrize('number', range(6))\n"
         "def test_n(number): assert number not in (2, 4)"
     )
-    options = ("--sw", "--schedule-wait", "--max-workers", "1")
-    done = warm.run([*options])
+    options = ("--sw", "--schedule-wait", "--max-workers", "2")
+    done = run_pytest(*options)
     assert done.returncode == 2
     assert "pytest stopped (Test failed, continuing from this test next run.)" in done.stdout
     summary = results_of(scheduled_id(done))["summary"]
     assert (summary["passed"], summary["failed"], summary["not_run"]) == (2, 1, 3)
     Path("test_a.py").write_text(Path("test_a.py").read_text().replace("(2, 4)", "(4,)"))
-    again = results_of(scheduled_id(warm.run([*options])))
+    again = results_of(scheduled_id(run_pytest(*options)))
     assert [each["nodeid"][-2] for each in again["results"]] == ["2", "3", "4", "5"]
     assert again["summary"]["not_run"] == 1
+
+
+def test_what_the_cache_has_chosen_is_all_run(project: Path) -> None:
+    """--lf runs everything that failed before, in as many workers as it may have."""
+    Path("test_a.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('number', range(6))\n"
+        "def test_n(number): assert number not in (1, 2, 4)"
+    )
+    Path("test_b.py").write_text("def test_good(): pass\ndef test_bad(): assert 0")
+    assert run_pytest().returncode == 1
+    done = run_pytest("--lf", "--schedule-wait", "--max-workers", "2")
+    assert done.returncode == 1
+    assert set(outcomes_of(scheduled_id(done)).values()) == {"failed"}
+    assert len(outcomes_of(scheduled_id(done))) == 4
 
 
 @pytest.mark.usefixtures("one_slot")

@@ -44,7 +44,7 @@ def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
     assert outcomes_of(job_id) == {"test_a.py::test_one": "passed", "test_a.py::test_two": "failed"}
     record = record_of(home, job_id)
     assert (record["priority"], record["max_workers"], record["workers"]) == ("high", 3, 2)
-    assert record["specification"] == "pytest -p no:cacheprovider"
+    assert record["specification"] == "pytest"
 
 
 @pytest.mark.home_in_use
