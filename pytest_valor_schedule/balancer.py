@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pytest_valor_schedule import workers
 from pytest_valor_schedule.balancing import Balancing
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.known import known_of
@@ -22,6 +23,12 @@ class Balancer:
 
     def __init__(self, told: Handshake) -> None:
         self._told = told
+        self._starting: list[Any] = []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Before there is a scheduler: note who is started at the beginning."""
+        self._starting.append(node)
 
     # After a conftest.py, and before xdist's own, which is registered later and the last too.
     @pytest.hookimpl(optionalhook=True, trylast=True)
@@ -31,6 +38,8 @@ class Balancer:
         if dist not in _SERVED:
             return None
         told = self._told
+        if told.starting_seconds is not None:
+            workers.wake_scheduler(config, told.starting_seconds)
 
         def refuse(node: Any, text: str) -> None:
             """Report it as xdist does where it ends the whole run for it."""
@@ -44,6 +53,7 @@ class Balancer:
             order=Order(told.order) if told.order in list(Order) else Order.LONGEST,
             known=known_of(told.known),
             digest=_digest(told),
+            starting=self._starting,
             refuse=refuse,
             config=config,
         )

@@ -1,8 +1,9 @@
 """Which worker of a job runs which test: a scheduler for pytest-xdist.
 
 Longest first, in units, to whoever is free. An xdist worker takes a further test before it runs
-one, and that cannot be taken back; so one that has its share already gets the shortest. The first
-worker begins as soon as it has collected.
+one, and that cannot be taken back; so one that has its share already gets the shortest. When all
+workers have been configured the first begins as soon as it has collected: what another wipes while
+it starts is not yet of any test.
 """
 
 from __future__ import annotations
@@ -14,70 +15,13 @@ from typing import Any
 
 from pytest_valor_schedule import units
 from pytest_valor_schedule.handshake import collection_digest
+from pytest_valor_schedule.lane import Lane, Work, seconds_of
 from pytest_valor_schedule.log import say
 from pytest_valor_schedule.units import Known, Order, Unit
 
 _QUEUED_SECONDS = 0.15  # of work for each worker: enough to hide the way of a message
 _FIRST_GUESS_SECONDS = 0.05
 Node = Any  # xdist's WorkerController
-
-
-class _Work:
-    """How much work there is, kept as it changes: it is asked for after each test."""
-
-    def __init__(self) -> None:
-        self._known = 0.0
-        self._unknown = 0
-
-    def add(self, unit: Unit, tests: int) -> None:
-        """Count so many of a unit's tests, or no longer if negative."""
-        part = _part(unit, tests)
-        if part is None:
-            self._unknown += tests
-        else:
-            self._known += part
-
-    def seconds(self, guess: float) -> float:
-        """Return how long it takes, where an unknown test takes so long as guessed."""
-        return self._known + self._unknown * guess
-
-
-class _Lane:
-    """What one worker has been given and has not finished, in the order in which it runs it."""
-
-    def __init__(self) -> None:
-        self.tests: deque[tuple[int, Unit]] = deque()
-        self.work = _Work()
-        self.refused = False
-        self.since = 0.0  # when the first of the tests began
-
-    def give(self, unit: Unit) -> None:
-        """Add a unit to what the worker has."""
-        self.tests.extend((index, unit) for index in unit.indices)
-        self.work.add(unit, len(unit.indices))
-
-    def finish(self, index: int) -> None:
-        """Take a test away that has been run, as a rule the first."""
-        for entry in self.tests:
-            if entry[0] == index:
-                self.tests.remove(entry)
-                self.work.add(entry[1], -1)
-                break
-
-    def rest(self) -> list[Unit]:
-        """Return what is left but for the first test, which may be running."""
-        left: dict[Unit, list[int]] = {}
-        for index, unit in list(self.tests)[1:]:
-            left.setdefault(unit, []).append(index)
-        return [
-            Unit(tuple(indices), _part(unit, len(indices)), unit.failed)
-            for unit, indices in left.items()
-        ]
-
-
-def _part(unit: Unit, count: int) -> float | None:
-    """Return the share of so many of a unit's tests in its seconds."""
-    return None if unit.seconds is None else unit.seconds * count / len(unit.indices)
 
 
 class Balancing:
@@ -89,6 +33,8 @@ class Balancing:
         order: Which unit goes first.
         known: Node id to what the history knows.
         digest: `collection_digest` of the tests that the run is for.
+        starting: The workers that the run began to start; those that replace them are not waited
+            for.
         refuse: Gets a worker that collected something else, and a text that says so.
         clock: The monotonic clock.
         config: pytest's, which other plugins look for in a scheduler.
@@ -102,6 +48,7 @@ class Balancing:
         order: Order = Order.LONGEST,
         known: Mapping[str, Known] | None = None,
         digest: str | None = None,
+        starting: Iterable[Node] = (),
         refuse: Callable[[Node, str], None] = lambda node, text: None,
         clock: Callable[[], float] = time.monotonic,
         config: Any = None,
@@ -114,13 +61,14 @@ class Balancing:
         self._digest = digest
         self._refuse = refuse
         self._clock = clock
-        self._lanes: dict[Node, _Lane] = {}
+        self._lanes: dict[Node, Lane] = {}
         self._collected: dict[Node, list[str]] = {}
         self._collection: list[str] | None = None
         self._pending: deque[Unit] = deque()
-        self._left = _Work()
+        self._left = Work()
         self._guess = _FIRST_GUESS_SECONDS  # of a test, where nothing is known
         self._done = 0
+        self._starting = set(starting)
         self._coming = self._workers  # that have been started, but are not here yet
 
     # What xdist asks for.
@@ -152,9 +100,10 @@ class Balancing:
         return bool(self._pending) or any(lane.tests for lane in self._lanes.values())
 
     def add_node(self, node: Node) -> None:
-        """Take in a worker that is about to collect."""
-        self._lanes[node] = _Lane()
+        """Take in a worker that has been configured and is about to collect."""
+        self._lanes[node] = Lane()
         self._coming = max(0, self._coming - 1)
+        self._wait_no_more_for({node})
 
     def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
         """Take in what a worker has collected."""
@@ -187,10 +136,24 @@ class Balancing:
         self.schedule()
 
     def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
-        """Nothing is ever asked back."""
+        """Begin without workers that do not start; see `workers.wake_scheduler`.
+
+        Nothing is ever asked back, for which xdist has this.
+        """
+        late = set(self._starting)
+        self._workers = max(1, self._workers - len(late))
+        self._coming = max(0, self._coming - len(late))
+        if self._collection is None and self._collected:
+            self._adopt(next(iter(self._collected)))
+        self._wait_no_more_for(late)
 
     def remove_node(self, node: Node) -> str | None:
-        """Forget a worker and hand out what it has not run; return the test in which it died."""
+        """Forget a worker and hand out what it has not run; return the test in which it died.
+
+        Raises:
+            KeyError: if it died before it was taken in.
+        """
+        self._wait_no_more_for({node})
         lane = self._lanes.pop(node)
         self._collected.pop(node, None)
         if lane.tests or not node.shutting_down:
@@ -204,6 +167,13 @@ class Balancing:
         return crashed
 
     # How it decides.
+
+    def _wait_no_more_for(self, nodes: set[Node]) -> None:
+        """Note that these workers have started, or never will; after the last of all, begin."""
+        if self._starting:
+            self._starting -= nodes
+            if not self._starting:
+                self.schedule()
 
     def _adopt(self, node: Node) -> None:
         """Take a worker's collection for that of the run, if it is the right one, or all are in."""
@@ -221,7 +191,7 @@ class Balancing:
             self._put_back(found)
         except Exception as error:  # which would be the end of the whole run
             say(f"The tests go as they were collected, because: {error!r}")
-            self._order, self._left = Order.COLLECTED, _Work()
+            self._order, self._left = Order.COLLECTED, Work()
             self._put_back(Unit((index,)) for index in range(len(collection)))
         for node in list(self._collected):
             self._compare(node)
@@ -246,7 +216,7 @@ class Balancing:
     def _refill(self, node: Node) -> None:
         """Send a worker what it should have by now, in one message."""
         lane = self._lanes[node]
-        if lane.refused or node not in self._collected or node.shutting_down:
+        if self._starting or lane.refused or node not in self._collected or node.shutting_down:
             return
         if not self._wants(lane, _QUEUED_SECONDS / 2):
             return  # as almost always
@@ -258,7 +228,7 @@ class Balancing:
             if len(lane.tests) == 1:
                 node.shutdown()  # it waits for what comes after its last test
 
-    def _fill(self, lane: _Lane, share: float, enough: float) -> list[int]:
+    def _fill(self, lane: Lane, share: float, enough: float) -> list[int]:
         """Give a worker tests until it has enough, and return them."""
         before = len(lane.tests)
         if not lane.tests:
@@ -270,10 +240,10 @@ class Balancing:
             lane.give(unit)
         return [index for index, _ in list(lane.tests)[before:]]
 
-    def _wants(self, lane: _Lane, enough: float) -> bool:
+    def _wants(self, lane: Lane, enough: float) -> bool:
         return len(lane.tests) < 2 or self._load(lane) < enough
 
-    def _may_go(self, lane: _Lane, share: float) -> bool:
+    def _may_go(self, lane: Lane, share: float) -> bool:
         """Whether a worker has its share in one test, and each that is left can go to another."""
         has_share = len(lane.tests) == 1 and self._load(lane) >= share
         return has_share and len(self._pending) < self._takers()
@@ -288,10 +258,10 @@ class Balancing:
         left = self._left.seconds(self._guess)
         return (left + sum(map(self._load, self._lanes.values()))) / self._workers
 
-    def _load(self, lane: _Lane) -> float:
+    def _load(self, lane: Lane) -> float:
         """Return how long a worker will be busy with what it has."""
         if not lane.tests:
             return 0.0
-        running = _part(lane.tests[0][1], 1)
+        running = seconds_of(lane.tests[0][1], 1)
         begun = min(self._guess if running is None else running, self._clock() - lane.since)
         return lane.work.seconds(self._guess) - begun

@@ -76,6 +76,7 @@ class Briefing:
             shows_workers=bool(self._job.shows_workers),
             deselected=0 if only else self._job.deselected or 0,
             collection_lines=[] if only else list(self._job.collection_lines or ()),
+            starting_seconds=_starting_seconds(self._job),
         )
         own = {
             handshake.VARIABLE: told.to_text(),
@@ -113,3 +114,12 @@ class Briefing:
             say(f"{self._job.job_id}: What is known of the tests was not found: {error}")
             return None
         return str(path)
+
+
+def _starting_seconds(job: Job) -> float:
+    """Return how long a worker may start: what then still does not is taken to hang.
+
+    As long as nothing may happen in the run, and so that the others have half of its time.
+    """
+    half = job.timeout_minutes * 60 / 2
+    return min(job.stall_seconds or half, half)

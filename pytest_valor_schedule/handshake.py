@@ -40,6 +40,7 @@ class Handshake:
         slots: The numbers of the worker slots that the job has.
         threads: How many threads the libraries in one worker may use.
         order: Which tests go first; see `units.Order`.
+        starting_seconds: How long the workers that have started wait for the others; None for ever.
         known: A file with what the history knows of the tests; None for nothing.
         shows_workers: Whether the user asked for workers, and so sees them.
         deselected: How many tests were deselected when the job was scheduled.
@@ -59,6 +60,7 @@ class Handshake:
     shows_workers: bool = True
     deselected: int = 0
     collection_lines: list[str] = dataclasses.field(default_factory=list)
+    starting_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""

@@ -84,11 +84,18 @@ class WorkerRecorder(Recorder):
         self._asks_for_more = False
         self._reported: str | None = None  # the last phase of the test that runs
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionstart(self) -> None:  # after pytest's own faulthandler plugin
-        folder = Path(self._told.folder)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """Have xdist say that this worker is ready when all plugins have started the session.
+
+        By itself it says so before a conftest.py has, which may wipe what the tests of others use.
+        """
+        with workers.events_held_back(self._config):
+            done = yield
+        folder = Path(self._told.folder)  # after pytest's own faulthandler plugin
         path = journal.stacks_path(folder, self._told.prefix, self._worker)
         self._stacks = stacks.enable(path, workers.crash_output(self._config))
+        return done
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
+import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _PIPE_SECONDS = 1.5  # between the end of a process and that of its pipe
@@ -133,3 +134,34 @@ def _await_end(process: subprocess.Popen[bytes], deadline: float) -> None:
         process.wait(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def wake_scheduler(config: Any, seconds: float) -> None:
+    """Have xdist call `remove_pending_tests_from_node` of its scheduler after so many seconds.
+
+    It calls a scheduler only when it hears of a worker; of one that hangs it never does.
+    """
+    queue = getattr(config.pluginmanager.get_plugin("dsession"), "queue", None)
+    if queue is not None:
+        event = ("unscheduled", {"node": None, "indices": ()})
+        timer = threading.Timer(seconds, queue.put, [event])
+        timer.name, timer.daemon = "valor-schedule-starting", True
+        timer.start()
+
+
+@contextlib.contextmanager
+def events_held_back(config: Any) -> Iterator[None]:
+    """Keep from the controller what a worker tells it, until the end of the block."""
+    events: list[tuple[str, dict[str, Any]]] = []
+    plugins = config.pluginmanager.get_plugins()
+    worker = next((each for each in plugins if "sendevent" in vars(type(each))), None)
+    if worker is None:
+        yield
+        return
+    worker.sendevent = lambda name, **more: events.append((name, more))
+    try:
+        yield
+    finally:
+        del worker.sendevent
+        for name, more in events:
+            worker.sendevent(name, **more)

@@ -68,7 +68,7 @@ def play(
     order: Order = Order.LONGEST,
     ready: float = 0.0,
 ) -> tuple[float, list[list[int]]]:
-    """Run tests of these lengths; each worker is ready so much later than the one before it.
+    """Run tests of these lengths; each worker has collected so much later than the one before it.
 
     Returns:
         When the last test has ended, and which tests each worker ran in which order.
@@ -76,14 +76,15 @@ def play(
     clock = Clock()
     ids = [f"test_{n % 3}.py::test_{n}" for n in range(len(seconds))]
     history = {i: Known(s, failed=False) for i, s in zip(ids, seconds, strict=True)}
+    nodes = [MockNode(f"gw{n}") for n in range(workers)]
     scheduler = Balancing(
         workers=workers,
         known=history if known else {},
         order=order,
         digest=collection_digest(ids),
+        starting=nodes,
         clock=clock,
     )
-    nodes = [MockNode(f"gw{n}") for n in range(workers)]
     ran: list[list[int]] = [[] for _ in nodes]
     events: list[tuple[float, int]] = [(ready * number, number) for number in range(workers)]
     last = 0.0
@@ -134,7 +135,84 @@ def test_few_tests_are_spread() -> None:
     assert play([1.0, 1.0, 1.0, 1.0], 4, ready=0.1)[0] == pytest.approx(1.3)
 
 
-def test_the_first_worker_does_not_wait_for_the_others() -> None:
+def _begin(workers: int, tests: int) -> tuple[Balancing, list[MockNode]]:
+    """Return the scheduler of a run whose first worker alone is ready and has collected."""
+    nodes = [MockNode(f"gw{n}") for n in range(workers)]
+    scheduler = Balancing(workers=workers, starting=nodes)
+    scheduler.add_node(nodes[0])
+    scheduler.add_node_collection(nodes[0], [f"a.py::{n}" for n in range(tests)])
+    scheduler.schedule()
+    assert scheduler.has_pending
+    assert not scheduler.tests_finished
+    assert not nodes[0].queue
+    return scheduler, nodes
+
+
+def _run_all(scheduler: Balancing, node: MockNode) -> int:
+    """Let a worker run what it gets and return how many tests that were."""
+    count = 0
+    while (index := node.begin()) is not None:
+        node.running = None
+        scheduler.mark_test_complete(node, index, 0.01)
+        count += 1
+    return count
+
+
+def test_no_test_runs_before_all_workers_are_ready() -> None:
+    """What a worker wipes while it starts is of no test; one that has not yet collected may."""
+    scheduler, nodes = _begin(3, tests=9)
+    scheduler.add_node(nodes[2])
+    assert not nodes[0].queue
+    scheduler.add_node(nodes[1])
+    assert len(nodes[0].queue) > 1
+    assert not nodes[1].queue
+
+
+def test_a_worker_that_dies_while_it_starts_is_waited_for_no_more() -> None:
+    """Nor is the one that replaces it, before or after the others are ready."""
+    scheduler, nodes = _begin(3, tests=9)
+    with pytest.raises(KeyError):  # which xdist expects
+        scheduler.remove_node(nodes[1])
+    scheduler.add_node(MockNode("gw3"))
+    assert not nodes[0].queue
+    with pytest.raises(KeyError):
+        scheduler.remove_node(nodes[2])
+    assert len(nodes[0].queue) > 1
+
+
+@pytest.mark.parametrize("tests", [1, 2, 9])
+def test_workers_that_do_not_start_are_not_waited_for_for_ever(tests: int) -> None:
+    """The others run all, and leave no test to those that may never come."""
+    scheduler, nodes = _begin(3, tests)
+    scheduler.remove_pending_tests_from_node(None, ())
+    assert _run_all(scheduler, nodes[0]) == tests
+    assert scheduler.tests_finished
+    scheduler.add_node(nodes[1])  # at last
+    scheduler.add_node_collection(nodes[1], [f"a.py::{n}" for n in range(tests)])
+    assert scheduler.tests_finished
+
+
+def test_they_are_not_waited_for_to_agree_on_the_tests_either() -> None:
+    """What those have collected counts that have started, if nobody has what was scheduled."""
+    nodes = [MockNode(f"gw{n}") for n in range(3)]
+    scheduler = Balancing(workers=3, starting=nodes, digest=collection_digest(["gone"]))
+    for node in nodes[:2]:
+        scheduler.add_node(node)
+        scheduler.add_node_collection(node, ["a", "b", "c"])
+    assert not scheduler.collection_is_completed
+    scheduler.remove_pending_tests_from_node(None, ())
+    assert [bool(node.queue) for node in nodes] == [True, True, False]
+
+
+def test_nobody_waits_where_nothing_is_to_be_run() -> None:
+    """Also while workers start."""
+    scheduler = Balancing(workers=2, starting=[MockNode("gw0"), node := MockNode("gw1")])
+    scheduler.add_node(node)
+    scheduler.add_node_collection(node, [])
+    assert scheduler.tests_finished
+
+
+def test_the_first_worker_does_not_wait_for_the_others_to_collect() -> None:
     """It begins at once, and who comes late gets less."""
     makespan, ran = play([0.1] * 40, 2, ready=1.0)
     assert makespan <= 2.5 + 0.2
@@ -306,7 +384,7 @@ def test_an_empty_collection_is_finished() -> None:
 
 
 class Run(RuleBasedStateMachine):
-    """Workers come, collect, run tests and die in any order."""
+    """Workers start, collect, run tests and die in any order."""
 
     @initialize(
         tests=st.integers(0, 25),
@@ -319,27 +397,61 @@ class Run(RuleBasedStateMachine):
         self.ids = [f"test_{n % 3}.py::C{n % 2}::t{n}" for n in range(tests)]
         known = self.ids[: int(tests * share)]
         self.clock = Clock()
+        self.coming = [MockNode(f"gw{n}") for n in range(workers)]
+        self.starting = list(self.coming)  # of those that are waited for
         self.scheduler = Balancing(
             workers=workers,
+            starting=self.starting,
             dist=dist,
             order=order,
             known={each: Known(0.1 * n % 0.7, failed=n % 4 == 0) for n, each in enumerate(known)},
             digest=collection_digest(self.ids),
             clock=self.clock,
         )
-        self.coming = [MockNode(f"gw{n}") for n in range(workers)]
+        self.hanging: list[MockNode] = []
         self.collecting: list[MockNode] = []
         self.working: list[MockNode] = []
         self.ran: list[int] = []
         self.crashed: list[str] = []
+        self.died_early: list[MockNode] = []
         self.names = itertools.count(workers)
 
     @precondition(lambda self: self.coming)
     @rule()
     def come(self) -> None:
         node = self.coming.pop(0)
+        self._note_start(node)
         self.scheduler.add_node(node)
         self.collecting.append(node)
+        self._begin()
+
+    def _note_start(self, node: MockNode) -> None:
+        self.starting = [each for each in self.starting if each is not node]
+
+    @precondition(lambda self: self.coming and len(self.died_early) < 4)
+    @rule(data=st.data())
+    def die_while_starting(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(self.coming))
+        self.coming.remove(node)
+        self.died_early.append(node)
+        self._note_start(node)
+        with pytest.raises(KeyError):
+            self.scheduler.remove_node(node)
+        self._replace()
+
+    @precondition(lambda self: len(self.starting) > 1)
+    @rule()
+    def hang_while_starting(self) -> None:
+        """Those that are still starting never end, but for the first; it waits no more."""
+        self.hanging += [each for each in self.starting[1:] if each in self.coming]
+        self.coming = [each for each in self.coming if each not in self.hanging]
+        self.starting = []
+        self.scheduler.remove_pending_tests_from_node(None, ())
+        self._begin()
+
+    def _replace(self) -> None:
+        self.coming.append(MockNode(f"gw{next(self.names)}"))
+        self._begin()
 
     @precondition(lambda self: self.collecting)
     @rule(data=st.data())
@@ -367,19 +479,18 @@ class Run(RuleBasedStateMachine):
         self.scheduler.mark_test_complete(node, index, seconds)
         self._begin()
 
-    @precondition(lambda self: self.working and len(self.crashed) < 6)
+    @precondition(lambda self: self.working + self.collecting and len(self.crashed) < 6)
     @rule(data=st.data(), again=st.booleans())
     def crash(self, data: st.DataObject, again: bool) -> None:
-        node = data.draw(st.sampled_from(self.working))
-        self.working.remove(node)
+        node = data.draw(st.sampled_from(self.working + self.collecting))
+        (self.working if node in self.working else self.collecting).remove(node)
         died_in = self.scheduler.remove_node(node)
         if died_in is not None:
             if again:  # as pytest-rerunfailures asks for
                 self.scheduler.mark_test_pending(died_in)
             else:
                 self.crashed.append(died_in)
-        self.coming.append(MockNode(f"gw{next(self.names)}"))
-        self._begin()
+        self._replace()
 
     def _begin(self) -> None:
         for node in self.working:
@@ -393,6 +504,12 @@ class Run(RuleBasedStateMachine):
     def nobody_runs_what_another_has_run(self) -> None:
         given = self.ran + [node.running for node in self.working if node.running is not None]
         assert len(set(given)) == len(given)
+
+    @invariant()
+    def nobody_runs_anything_while_another_starts(self) -> None:
+        if hasattr(self, "starting") and self.starting:
+            assert not self.ran
+            assert not any(node.messages for node in self.working)
 
     def teardown(self) -> None:
         """Let everybody go on to the end: every test has been run, or killed its worker."""
@@ -408,6 +525,7 @@ class Run(RuleBasedStateMachine):
 
     def _take_in_all(self) -> None:
         for node in self.coming:
+            self._note_start(node)
             self.scheduler.add_node(node)
         for node in self.coming + self.collecting:
             self.scheduler.add_node_collection(node, list(self.ids))

@@ -49,6 +49,37 @@ def test_what_was_slow_comes_first_the_next_time(project: Path, home: Home) -> N
     assert _order_of(_run(*one, "-o", "valor_schedule_order=collected")) == list("012345")
 
 
+WIPES = """
+import pathlib, time
+def _wipe(config, name):
+    if getattr(config, "workerinput", {}).get("workerid") == "gw1":
+        time.sleep(0.3)
+        for path in pathlib.Path(__file__).with_name(name).iterdir():
+            path.unlink()
+def pytest_configure(config): _wipe(config, "a")
+def pytest_sessionstart(session): _wipe(session.config, "b")
+"""
+WRITES = """
+import pathlib, time, pytest
+@pytest.mark.parametrize("number", range(6))
+def test_n(number):
+    time.sleep(0.05)
+    for name in "ab":
+        pathlib.Path(__file__).with_name(name).joinpath(str(number)).touch()
+"""
+
+
+@pytest.mark.home_in_use
+def test_what_a_worker_wipes_while_it_starts_is_of_no_test(project: Path) -> None:
+    """When it is configured, and when its session starts: no test has run before."""
+    Path("conftest.py").write_text(WIPES)
+    Path("test_it.py").write_text(WRITES)
+    for name in "ab":
+        Path(name).mkdir()
+    assert set(outcomes_of(_run("--max-workers", "2")).values()) == {"passed"}
+    assert [len(list(Path(name).iterdir())) for name in "ab"] == [6, 6]
+
+
 @pytest.mark.home_in_use
 def test_a_worker_that_does_not_pay_is_not_started(project: Path, home: Home) -> None:
     """Tests that take less than the start of a second worker get one; the record says so."""

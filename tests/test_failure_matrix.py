@@ -173,6 +173,19 @@ ROWS = [
         explanation="No test ran: ",
     ),
     Row(
+        name="worker-ends-while-it-starts",
+        conftest="def pytest_sessionstart(session):\n"
+        "    if getattr(session.config, 'workerinput', {}).get('workerid') == 'gw1': os._exit(1)",
+    ),
+    Row(
+        name="worker-hangs-while-it-starts",
+        conftest="def pytest_configure(config):\n"
+        "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw1': time.sleep(60)",
+        arguments=STALL,
+        outcome="failed",
+        explanation="nothing happened",
+    ),
+    Row(
         name="internal-error-in-a-worker",
         conftest="def pytest_runtest_logfinish(nodeid):\n"
         "    if 'bad' in nodeid and 'PYTEST_XDIST_WORKER' in os.environ and once(): 1 / 0",

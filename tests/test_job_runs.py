@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import warm
 from chaos import machinery
 from parity import differences, plain_outcomes, scheduled_results
 from scheduled import (
