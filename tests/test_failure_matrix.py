@@ -85,6 +85,7 @@ REPLACE = """if {'VALOR_SCHEDULE_JOB_ID', 'PYTEST_XDIST_WORKER'} <= os.environ.k
     patch.setattr('time.time', lambda: 'now')
 """
 KILL_SELF = "os.kill(os.getpid(), signal.SIGKILL)"
+SEVERAL_FAIL = "def pytest_runtest_setup(item): assert item.name[-1] not in '123'"
 ROWS = [
     _crash("segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", shows_where=True),
     _crash("os-exit", "os._exit(7)", "exit code 7", workers=1),
@@ -152,9 +153,16 @@ ROWS = [
         Row(
             name=f"controller-{number.name}",
             test=f"if once(): os.kill({CONTROLLER}, {int(number)}); time.sleep(60)",
-            workers=2 if number is signal.SIGKILL else 1,
+            workers=1,
         )
-        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    ),
+    Row(
+        name="controller-SIGKILL",
+        test=f"if once(): os.kill({CONTROLLER}, signal.SIGKILL); time.sleep(60)",
+        conftest=SEVERAL_FAIL,
+        others=frozenset({"passed", "error"}),
+        outcome="failed",
     ),
     Row(
         name="controller-SIGINT",

@@ -81,6 +81,27 @@ def test_a_folder_of_the_path_may_come_later(
     assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_that": "passed"}
 
 
+def test_each_environment_has_its_own(project: Path, tmp_path: Path) -> None:
+    """A dispatcher runs jobs of two environments beside each other, each in that of the job."""
+    Path("test_it.py").write_text(
+        "import os, pathlib, sys\n"
+        f"def test_it(): pathlib.Path(os.environ[{JOB_ID_VARIABLE!r}]).write_text(sys.prefix)\n"
+    )
+    other = tmp_path / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
+    [packages] = other.glob("lib/python*/site-packages")
+    ours = Path(pytest.__file__).parent.parent
+    packages.joinpath("ours.pth").write_text(f"import site; site.addsitedir({str(ours)!r})\n")
+    for _ in range(2):  # the second time from what is warm
+        jobs = {
+            schedule_tests(f"{prefix}/bin/python -m pytest")["job_id"]: str(prefix)
+            for prefix in (sys.prefix, other)
+        }
+        for job_id, prefix in jobs.items():
+            assert set(outcomes_of(job_id).values()) == {"passed"}
+            assert Path(job_id).read_text() == prefix
+
+
 def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> None:
     """Processes that cannot see that runner and dispatcher are dead are ended by the next call."""
     Path("test_gated.py").write_text(GATED)
