@@ -7,8 +7,10 @@ damaged or gone marks it so, and has it replaced once all have let go.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from pytest_valor_schedule.replacement import (
     Refill,
     empty,
     in_place,
+    is_busy,
     is_damage,
     is_lack_of_room,
     lock_path,
@@ -27,6 +30,8 @@ from pytest_valor_schedule.replacement import (
     reason,
     replace,
 )
+
+_LOOK_SECONDS = 2.0  # of waiting to write, until we see whether the others get on
 
 
 class Database:
@@ -121,18 +126,20 @@ class Database:
             self._lock = None
 
     @contextlib.contextmanager
-    def transaction(self, patience: float = PATIENCE_SECONDS) -> Iterator[sqlite3.Connection]:
+    def transaction(
+        self, patience: float = PATIENCE_SECONDS, at_most: float = math.inf
+    ) -> Iterator[sqlite3.Connection]:
         """Give the connection inside one write transaction, rolled back at any exception.
 
         Args:
-            patience: Seconds to wait for others who write.
+            patience: Seconds to wait for others who write without getting anything done.
+            at_most: Seconds to wait for others in any case.
         """
         with self._explained():
             connection = self._current()
             if self._refusal is not None:
                 raise self._refusal.with_traceback(None)
-            connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection, patience, at_most)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -201,3 +208,36 @@ class Database:
         mark_path(self.path).touch(mode=0o600)
         replace(self.path, self._refill)
         raise QueueRebuiltError(f"The queue {self.path} was damaged and is rebuilt; ask again.")
+
+
+def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> None:
+    """Begin a write transaction as soon as those who write let us.
+
+    In a crowd somebody may wait for long: SQLite serves whom it pleases. Nobody gives up while the
+    others get on.
+    """
+    begin = moved_at = time.monotonic()
+    version = _version(connection)
+    while True:
+        end = min(moved_at + patience, begin + at_most)
+        left = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * left:.0f}")
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise
+            before, version = version, _version(connection)
+            now = time.monotonic()
+            if version != before:  # somebody has written
+                moved_at = now
+            if now >= min(moved_at + patience, begin + at_most):
+                raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * PATIENCE_SECONDS:.0f}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when somebody else has written."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,36 @@ def write(
     Raises:
         StoreError: if the disk refuses; the old record is still there.
     """
+    with prepared(path, record, results) as put_in_place:
+        put_in_place()
+
+
+@contextlib.contextmanager
+def prepared(
+    path: Path, record: dict[str, Any], results: Iterable[dict[str, Any]] | None = None
+) -> Iterator[Callable[[], None]]:
+    """Write a record beside its place, which is what takes long, and give what puts it there.
+
+    Raises:
+        StoreError: as `write`, and so does what is given.
+    """
+    with _refusal_told(path):
+        temporary = _written(path.parent, _parts(record, results))
+
+    def put_in_place() -> None:
+        with _refusal_told(path):
+            temporary.replace(path)
+
     try:
-        _replace(path, _parts(record, results))
+        yield put_in_place
+    finally:
+        _discard(temporary)
+
+
+@contextlib.contextmanager
+def _refusal_told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StoreError(
             f"The record {path} cannot be written ({error.strerror}); make room on the disk."
@@ -47,18 +75,23 @@ def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> 
     yield "\n ]\n}"
 
 
-def _replace(path: Path, parts: Iterable[str]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+def _written(folder: Path, parts: Iterable[str]) -> Path:
+    """Write a file that has a name for the time being, all the way to the disk."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
     try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+        _discard(Path(name))
         raise
+    return Path(name)
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # it has its place, as a rule
+        temporary.unlink()
 
 
 def is_whole(document: dict[str, Any]) -> bool:

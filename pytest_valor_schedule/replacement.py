@@ -99,6 +99,11 @@ def is_lack_of_room(error: Exception) -> bool:
     return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
+def is_busy(error: Exception) -> bool:
+    """Return whether an error says that another process writes."""
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
 def _code(error: Exception) -> int:
     """Return SQLite's primary result code; 0 for an error that is not SQLite's own."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -59,13 +59,15 @@ class JobStore:
             False if the job's id is taken; nothing was changed then.
         """
         try:
+            # The record is written before the others have to wait for us, and put in place inside
+            # the transaction: a job is acknowledged with it or not at all.
             with (
                 environments.kept(self.home, job.job_id, environment),
+                record.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
                 insert(connection, Entry(job=job, tests=tests))
-                # Inside the transaction: a job is acknowledged with its record or not at all.
-                self.publish(job, tests)
+                put()
         except (sqlite3.IntegrityError, FileExistsError):
             return False
         return True
@@ -264,7 +266,7 @@ class JobStore:
 
     def set_progress(self, job_id: str, progress: Mapping[str, Any]) -> None:
         """Keep how far a running job is; not at the price of waiting for others who write."""
-        with self.database.transaction(_SHORT_PATIENCE_SECONDS) as connection:
+        with self.database.transaction(at_most=_SHORT_PATIENCE_SECONDS) as connection:
             values = (json.dumps(dict(progress)), job_id)
             connection.execute("UPDATE jobs SET progress = ? WHERE id = ?", values)
 
