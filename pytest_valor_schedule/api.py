@@ -183,8 +183,8 @@ def list_queue(most: int) -> Answer:
 def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Answer]:
     """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
     now = time.time()
-    waits = any(job.status is JobStatus.SCHEDULED for job in jobs)
-    places = outlook.places(store, now) if waits else {}
+    waiting = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
+    places = outlook.places(store, now, waiting) if waiting else {}
     return [
         _public(job) | _waiting(places.get(job.job_id)) | _running(store, job, now) for job in jobs
     ]

@@ -24,8 +24,14 @@ def known_fields(kind: type, document: Any) -> dict[str, Any]:
     """
     if not isinstance(document, dict):
         raise TypeError(f"Not an object: {document!r:.40}")
-    names = {field.name for field in dataclasses.fields(kind)}
+    names = field_names(kind)
     return {name: value for name, value in document.items() if name in names}
+
+
+@functools.cache
+def field_names(kind: type) -> frozenset[str]:
+    """Return the names of the fields of a dataclass."""
+    return frozenset(field.name for field in dataclasses.fields(kind))
 
 
 @functools.cache

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_valor_schedule.document import field_names
 from pytest_valor_schedule.job import Job, short_id
+
+_MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ def document_of(job: Job, before: str | None = None) -> str:
         before: The text that this one replaces: what a newer version of this package keeps in it,
             and we do not know, stays.
     """
-    known = {field.name for field in dataclasses.fields(Job)} | {"command"}
+    known = field_names(Job) | {"command"}
     others = _object(before) if before is not None else {}
     kept = {name: value for name, value in others.items() if name not in known}
     return json.dumps({**kept, **job.to_json()})
@@ -67,6 +71,7 @@ def _object(text: str) -> dict[str, Any]:
         return {}
 
 
+@functools.lru_cache(_MOST_REMEMBERED)
 def job_of(document: str) -> Job | None:
     """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
     return job_in(_object(document))

@@ -13,6 +13,7 @@ Answer = Mapping[str, Any]
 
 _BAR = 20
 _LEAST_WIDTH = 20
+_MOST_WAITING = 20
 _ACTIVE = ("running", "scheduled")
 
 
@@ -32,7 +33,9 @@ def frame(jobs: Sequence[Answer], slots: Sequence[Answer], now: float, width: in
     lines = [_slots_line(slots), ""]
     for job in running:
         lines += _running(job, now, width)
-    lines += [_waiting(job, now) for job in waiting]
+    lines += [_waiting(job, now) for job in waiting[:_MOST_WAITING]]
+    if len(waiting) > _MOST_WAITING:
+        lines.append(f"and {len(waiting) - _MOST_WAITING} more that wait")
     if not running and not waiting:
         lines.append("nothing runs, nothing waits")
     lines += ["", *(rendering.job_line(job) for job in ended)] if ended else []

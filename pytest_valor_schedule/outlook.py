@@ -30,12 +30,13 @@ class Place:
     starts_at: float | None
 
 
-def places(store: JobStore, now: float) -> dict[str, Place]:
-    """Return where each scheduled job stands, by its id.
+def places(store: JobStore, now: float, wanted: Iterable[str] | None = None) -> dict[str, Place]:
+    """Return where scheduled jobs stand, by their ids.
 
     Args:
         store: The queue.
         now: Seconds since the epoch.
+        wanted: The ids of those that are asked for; None for all.
     """
     queued, total = store.queue(), slots.total_or_cpus(store.home)
     aging = aging_seconds(store.home)
@@ -46,14 +47,16 @@ def places(store: JobStore, now: float) -> dict[str, Place]:
     starts = policy.forecast(able, left.running, total, now, aging, left.memory)
     starting = {each.job_id for each in left.running}  # their runners have slots already
     found, ahead = {}, 0
+    asked = {job.job_id for job in queued} if wanted is None else set(wanted)
     known = all(each.known for each in left.running)
     for position, job in enumerate(ordered, 1):
         starts_at = starts.get(job.job_id)
         why = blocked or _why_held(job)
         starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
-        if why is None and not starts_now:
+        if why is None and not starts_now and job.job_id in asked:
             why = reason(job, ahead, left, now)
-        found[job.job_id] = Place(position, why, starts_at if known or starts_now else None)
+        if job.job_id in asked:
+            found[job.job_id] = Place(position, why, starts_at if known or starts_now else None)
         ahead += not job.held
         known = known and (job.held or job.has_history)
     return found
@@ -61,7 +64,7 @@ def places(store: JobStore, now: float) -> dict[str, Place]:
 
 def place_of(store: JobStore, job: Job, now: float) -> Place:
     """Return where a scheduled job stands; the first, if it has just been started."""
-    return places(store, now).get(job.job_id, Place(1, None, now))
+    return places(store, now, [job.job_id]).get(job.job_id, Place(1, None, now))
 
 
 def _why_nobody_starts(store: JobStore) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pytest_valor_schedule.job import Job
@@ -17,6 +17,7 @@ from pytest_valor_schedule.pace import Standing, seconds_left
 AGING_SECONDS = 1800.0
 """How much younger a job of the next higher priority may be and still start first."""
 _MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
+_MOST_FORETOLD = 100  # jobs: nobody knows how it will be for those behind so many others
 _SOONEST_SECONDS = 1.0  # after which a job ends that still runs
 
 
@@ -168,11 +169,12 @@ def to_start(
         started = _as_running(starts, now)
         left = memory - sum(each.memory for each in started)
         round_ = _Round([*running, *started], total, now, left)
-        found = [Start(job, n) for job in waiting if (n := round_.start(job))]
+        found = list(round_.starts(waiting))
         if not found:
             return starts
         starts += found
-        waiting = [job for job in waiting if job not in [start.job for start in found]]
+        started_ids = {start.job.job_id for start in found}
+        waiting = [job for job in waiting if job.job_id not in started_ids]
 
 
 def _as_running(starts: Iterable[Start], now: float) -> list[Running]:
@@ -195,7 +197,15 @@ class _Round:
         self._reserved_at: float | None = None
         self._spare = Load(0, 0)  # what is still free when the reservation begins
 
-    def start(self, job: Job) -> int:
+    def starts(self, waiting: Iterable[Job]) -> Iterator[Start]:
+        """Yield the jobs that get their slots, until none is free."""
+        for job in waiting:
+            if self._free.slots <= 0:
+                return
+            if workers := self._start(job):
+                yield Start(job, workers)
+
+    def _start(self, job: Job) -> int:
         """Give a job its slots and return how many; 0 if it does not start now."""
         workers = self._workers_for(job)
         if workers:
@@ -262,9 +272,10 @@ def forecast(
 ) -> dict[str, float]:
     """Return when each queued job is expected to start, by its id, in seconds since the epoch.
 
-    It plays the policy on, with every job taking as long as it is expected to.
+    It plays the policy on, with every job taking as long as it is expected to. What stands far
+    back is not foretold.
     """
-    waiting, active, starts = list(queued), list(running), dict[str, float]()
+    waiting, active, starts = _front(queued, aging), list(running), dict[str, float]()
     for _ in range(_MOST_STEPS):
         found = _as_running(to_start(waiting, active, total, now, aging, memory), now)
         starts |= {each.job_id: now for each in found}
@@ -277,3 +288,9 @@ def forecast(
         memory += sum(each.memory for each in active if each.ends_at <= now)
         active = [each for each in active if each.ends_at > now]
     return starts
+
+
+def _front(queued: Sequence[Job], aging: float) -> list[Job]:
+    """Return the jobs that come first, oldest first."""
+    ids = {job.job_id for job in in_order(queued, aging)[:_MOST_FORETOLD]}
+    return [job for job in queued if job.job_id in ids]
