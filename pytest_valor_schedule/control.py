@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_valor_schedule import bell, service
+from pytest_valor_schedule import bell, processes, service
 from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.store import JobStore
 
@@ -41,6 +42,7 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
     """Return the job when it has ended or the time is over."""
     deadline = time.monotonic() + seconds
     look_after_at = 0.0
+    signs = Signs(store, job_id)
     while True:
         job = store.get(job_id)
         now = time.monotonic()
@@ -50,7 +52,48 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
             look_after_at = now + _LOOK_AFTER_SECONDS
             service.look_after(store)
             service.refuse_if_unserved(store, job)
-        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - now)))
+        signs.wait(job, min(deadline, look_after_at))
+
+
+class Signs:
+    """The signs that a job has changed; many may wait for them, and a look at the queue costs more.
+
+    Its record is replaced when it starts and when it ends, and then its runner ends too.
+    """
+
+    def __init__(self, store: JobStore, job_id: str) -> None:
+        self._store = store
+        self._record = store.home.record(job_id)
+        self._stamp = self._look()
+
+    def wait(self, job: Job, until: float) -> None:
+        """Return at a sign, or at a time of the monotonic clock.
+
+        Args:
+            job: As it stood after the last sign.
+            until: The time.
+        """
+        if job.status is JobStatus.RUNNING:
+            self._await_runner(job.job_id, until)
+            return
+        stamp = self._stamp
+        while stamp == self._stamp and (left := until - time.monotonic()) > 0:
+            time.sleep(min(_POLL_SECONDS, left))
+            self._stamp = self._look()
+
+    def _await_runner(self, job_id: str, until: float) -> None:
+        """Wait for the end of a job's runner; a little, where it has died or cannot be watched."""
+        claim, left = self._store.claim(job_id), max(0.0, until - time.monotonic())
+        runner = None if claim is None else Identity.from_text(claim)
+        if runner is None or not processes.await_end_of(runner, left):
+            time.sleep(min(_POLL_SECONDS, left))
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._record.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
 
 
 def cancel(store: JobStore, job: Job) -> Job:

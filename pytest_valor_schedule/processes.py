@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from pytest_valor_schedule import files
 from pytest_valor_schedule.forks import ForkedProcess
+from pytest_valor_schedule.identity import Identity
 
 _FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
@@ -213,12 +214,26 @@ def close_all(keep: Collection[int] = ()) -> None:
 
 def await_end(process: Process, seconds: float) -> None:
     """Return when a child has ended, or after so many seconds."""
-    try:
-        handle = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):  # not on Linux
+    if not _await_end(process.pid, seconds):
         time.sleep(seconds)
-        return
+
+
+def await_end_of(identity: Identity, seconds: float) -> bool:
+    """Return when a process has ended that is no child, or after so many seconds.
+
+    Returns:
+        False, and at once, if it has ended before, or where this cannot be waited for.
+    """
+    return hasattr(os, "pidfd_open") and identity.alive and _await_end(identity.pid, seconds)
+
+
+def _await_end(pid: int, seconds: float) -> bool:
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not on Linux
+        return False
     try:
         select.select([handle], [], [], seconds)
     finally:
         os.close(handle)
+    return True

@@ -57,7 +57,9 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
 
 def look_after(store: JobStore) -> None:
     """Start a dispatcher if there is anything for one to do, and none runs."""
-    if store.anything_to_do() and not store.database.read_only:
+    if store.database.read_only or is_running(store.home):  # as almost always
+        return
+    if store.anything_to_do():
         ensure_running(store.home)
 
 
