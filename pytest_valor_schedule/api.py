@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pytest_valor_schedule import clock, control, files, outlook, policy
@@ -84,11 +84,11 @@ def schedule_tests(
     return scheduled_answer(receipt, found.nodeids)
 
 
-def _published(store: JobStore, job: Job) -> Answer:
+def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | None = None) -> Answer:
     """Return the record of a job that has ended."""
     from pytest_valor_schedule import completion
 
-    return completion.published(store, job)
+    return completion.published(store, job, wanted)
 
 
 def scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
@@ -106,11 +106,12 @@ def scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
 
 
 @errors_as_answers
-def get_job_status(job_id: str) -> Answer:
+def get_job_status(job_id: str, *, results: bool = True) -> Answer:
     """Return how a job stands.
 
     Args:
         job_id: A job's id, the last part of it, or an unambiguous prefix.
+        results: Whether those of a job that has ended are wanted, of which there may be many.
 
     Returns:
         `job_id`, `status`, `created_at` and the other fields of the job, and as they come to
@@ -124,7 +125,7 @@ def get_job_status(job_id: str) -> Answer:
         with store.database.snapshot():
             job = store.find(job_id)
             (answer,) = _rows(store, [job])
-        if job.status.ended:
+        if job.status.ended and results:
             answer["results"] = _published(store, job)["results"]
     return answer
 
@@ -230,8 +231,18 @@ def get_job_results(job_id: str) -> Answer:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
+    return _results(job_id, None)
+
+
+@errors_as_answers
+def get_some_results(job_id: str, wanted: Callable[[Answer], bool]) -> Answer:
+    """Return what `get_job_results` returns, with only those results that are wanted."""
+    return _results(job_id, wanted)
+
+
+def _results(job_id: str, wanted: Callable[[Answer], bool] | None) -> Answer:
     with control.open_queue() as store:
-        document = _published(store, control.ended(store.find(job_id)))
+        document = _published(store, control.ended(store.find(job_id)), wanted)
     names = ("exit_code", "explanation", "collection_errors")
     return {
         "job_id": document.get("job_id"),
@@ -259,12 +270,15 @@ def get_record(job_id: str) -> Answer:
 
 
 @errors_as_answers
-def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
+def wait_for_job(
+    job_id: str, timeout_seconds: float | None = None, *, results: bool = True
+) -> Answer:
     """Wait until a job has ended.
 
     Args:
         job_id: A job's id, the last part of it, or an unambiguous prefix.
         timeout_seconds: How long to wait at most; None to wait until the end.
+        results: As for `get_job_status`.
 
     Returns:
         What `get_job_status` returns, when the job has ended or the time is over.
@@ -275,7 +289,7 @@ def wait_for_job(job_id: str, timeout_seconds: float | None = None) -> Answer:
     with control.open_queue() as store:
         full_id = store.find(job_id).job_id
         control.wait(store, full_id, seconds)
-    return get_job_status(full_id)
+    return get_job_status(full_id, results=results)
 
 
 @errors_as_answers

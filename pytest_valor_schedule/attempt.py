@@ -14,6 +14,8 @@ Source = tuple[str, str]
 
 _PLAIN_PASS: Event = {"outcome": "passed"}
 _AROUND = ("setup", "teardown")
+_ALL_PLAIN = dict.fromkeys(("setup", "call", "teardown"), _PLAIN_PASS)
+"""The phases of nearly every test, which are kept once for all of them."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -24,11 +26,11 @@ class Attempt:
     source: Source
     started_at: float | None = None
     moment: float = 0.0
-    phases: dict[str, Event] = dataclasses.field(default_factory=dict)
+    phases: Mapping[str, Event] = dataclasses.field(default_factory=dict)  # is never changed
     reruns: int = 0
     duration: float = 0.0
     subtests: list[Event] | None = None
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extra: dict[str, Any] | None = None
     at_end: bool = False
 
     @property
@@ -55,7 +57,7 @@ class Attempt:
     @property
     def phase(self) -> str:
         """The phase that the test was in when it was cut off."""
-        last = next(reversed(self.phases), "teardown")
+        last = next(reversed(list(self.phases)), "teardown")
         if last == "setup":
             return "call" if self.phases[last] == _PLAIN_PASS else "teardown"
         return "setup" if last == "teardown" else "teardown"
@@ -68,7 +70,7 @@ class Attempt:
             self.duration = max(self.duration, seconds)
             return
         if isinstance(report.get("extra"), dict):
-            self.extra |= report["extra"]
+            self.extra = (self.extra or {}) | report["extra"]
         if report.get("subtest") is not None:
             self.subtests = [*(self.subtests or ()), report]
             return
@@ -79,7 +81,8 @@ class Attempt:
         plain = report.get("outcome") == "passed" and not report.get("xfail")
         if phase not in (*_AROUND, "call"):  # of a plugin; pytest counts it as it counts a call
             report = {**report, "phase": "call"}
-        self.phases[phase] = _PLAIN_PASS if plain else report
+        phases = {**self.phases, phase: _PLAIN_PASS if plain else report}
+        self.phases = _ALL_PLAIN if phases == _ALL_PLAIN else phases
         self.duration += report.get("duration") or 0.0
 
 

@@ -65,7 +65,8 @@ def _list(options: Options) -> int:
 
 
 def _status(options: Options) -> int:
-    return show(options, api.get_job_status(_job(options)), rendering.status_lines)
+    answer = api.get_job_status(_job(options), results=options.json)
+    return show(options, answer, rendering.status_lines)
 
 
 def _watch(options: Options) -> int:
@@ -78,7 +79,7 @@ def _watch(options: Options) -> int:
 
 
 def _wait(options: Options) -> int:
-    answer = api.wait_for_job(_job(options), options.timeout)
+    answer = api.wait_for_job(_job(options), options.timeout, results=options.json)
     shown = show(options, answer, rendering.status_lines)
     if shown or answer.get("outcome"):
         return shown or rendering.exit_code(answer)
@@ -114,7 +115,10 @@ def _slots(options: Options) -> int:
 def _results(options: Options) -> int:
     from pytest_valor_schedule import junit, listing
 
-    answer = api.get_job_results(_job(options))
+    if options.failed or not (options.all or options.slowest or options.junit or options.json):
+        answer = api.get_some_results(_job(options), listing.needs_a_look)
+    else:
+        answer = api.get_job_results(_job(options))
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,31 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
     return changed
 
 
-def published(store: JobStore, job: Job) -> dict[str, Any]:
+def published(
+    store: JobStore, job: Job, wanted: Callable[[dict[str, Any]], bool] | None = None
+) -> dict[str, Any]:
     """Return the record of a job that has ended.
 
     One that was damaged is set aside, and one that is not there is made anew from the journals.
 
+    Args:
+        store: The queue.
+        job: The job.
+        wanted: Which results are kept; None for all.
+
     Raises:
         StoreError: if the journals are gone too.
     """
+    if wanted is None:
+        return _whole(store, job)
+    some = record.read_some(store.home.record(job.job_id), wanted)
+    if some is not None and job_in(some) is not None:
+        return some
+    document = _whole(store, job)
+    return {**document, "results": list(filter(wanted, document.get("results") or ()))}
+
+
+def _whole(store: JobStore, job: Job) -> dict[str, Any]:
     path = store.home.record(job.job_id)
     document = record.read(path)
     if document is not None and record.is_whole(document) and job_in(document) is not None:

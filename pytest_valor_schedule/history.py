@@ -7,6 +7,7 @@ import hashlib
 import heapq
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from pytest_valor_schedule import clock
@@ -17,6 +18,7 @@ from pytest_valor_schedule.units import Known, filled
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
 _UNKNOWN_SECONDS = 0.05  # of a test, where nothing is known
+_ROWS_AT_ONCE = 2000
 _OVERHEAD_SECONDS = 1.0
 _UNKNOWN_BYTES = 64 * 2**20  # of one process
 _MOST_PROJECTS, _MOST_TESTS = 50, 300  # of each, that a guess looks at
@@ -127,13 +129,16 @@ class History:
         """
         bad = set(failed)
         self._read.pop(project, None)
-        rows = [
+        rows = (
             (project, storable(nodeid), value, nodeid in bad, now)
             for nodeid, value in seconds.items()
-        ]
-        with self._database.transaction() as connection:
-            connection.executemany(_LEARN_TEST, rows)
-            if run is not None:
+        )
+        # In pieces: others want to write too.
+        while piece := list(islice(rows, _ROWS_AT_ONCE)):
+            with self._database.transaction() as connection:
+                connection.executemany(_LEARN_TEST, piece)
+        if run is not None:
+            with self._database.transaction() as connection:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
     def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:

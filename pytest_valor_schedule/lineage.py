@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_valor_schedule import completion
@@ -72,12 +72,17 @@ def _in_common(store: JobStore, job: Job, other: Job, least: float) -> bool:
     return len(own & others) >= least * len(own if job.chosen_by_cache else own | others)
 
 
-def earlier_records(store: JobStore, job: Job, most: int) -> Iterator[dict[str, Any]]:
-    """Yield the records of at most so many runs before a job, the newest first."""
+def earlier_records(
+    store: JobStore, job: Job, most: int, wanted: Callable[[dict[str, Any]], bool] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of at most so many runs before a job, the newest first.
+
+    Each has those results that are wanted, or all.
+    """
     found = 0
     for other in earlier_jobs(store, job):
         if found >= most:
             return
         with contextlib.suppress(StoreError):  # it is damaged or gone, and says nothing any more
-            yield completion.published(store, other)
+            yield completion.published(store, other, wanted)
             found += 1

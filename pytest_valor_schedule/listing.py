@@ -20,11 +20,11 @@ _MOST_IN_DIFF = 10  # of each kind
 def chosen(results: Sequence[Answer], failed: bool, slowest_count: int | None) -> list[Answer]:
     """Return the results that were asked for."""
     if failed:
-        results = [result for result in results if _needs_a_look(result)]
+        results = [result for result in results if needs_a_look(result)]
     return list(results) if slowest_count is None else slowest(results, slowest_count)
 
 
-def _needs_a_look(result: Answer) -> bool:
+def needs_a_look(result: Answer) -> bool:
     """Whether a test is bad, did not come to its end, or did so only when it was run again."""
     cut_off = result.get("unfinished") or result.get("crashes")
     return bool(cut_off) or result["outcome"] in BAD
@@ -56,7 +56,7 @@ def _brief(answer: Answer, counted: Answer) -> list[str]:
         rendering.one_line(f"COLLECTION ERROR {error['nodeid']}")
         for error in answer.get("collection_errors", ())
     ]
-    bad = [result for result in answer["results"] if _needs_a_look(result)]
+    bad = [result for result in answer["results"] if needs_a_look(result)]
     room = _MOST_LINES - min(len(head), _MOST_LINES // 2) - 2
     shown = [_line(each, _since(each, counted)) for each in bad[:room]]
     return [*head[: _MOST_LINES // 2], *shown, *_hints(answer, len(bad), len(bad) - len(shown))]

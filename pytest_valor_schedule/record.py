@@ -65,14 +65,16 @@ def _refusal_told(path: Path) -> Iterator[None]:
 
 
 def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> Iterator[str]:
-    head = json.dumps(record, indent=1)
-    if results is None:
-        yield head
-        return
-    yield head.removesuffix("\n}") + ',\n "results": ['
-    for number, result in enumerate(results):
-        yield f"{',' if number else ''}\n  {json.dumps(result)}"
-    yield "\n ]\n}"
+    long = {"tests_to_run": record.get("tests_to_run"), "results": results}
+    head = {name: value for name, value in record.items() if name not in long}
+    yield json.dumps(head, indent=1).removesuffix("\n}")
+    for name, entries in long.items():
+        if entries is not None:
+            yield f',\n "{name}": ['
+            for number, entry in enumerate(entries):
+                yield f"{',' if number else ''}\n  {json.dumps(entry)}"
+            yield "\n ]"
+    yield "\n}"
 
 
 def _written(folder: Path, parts: Iterable[str]) -> Path:
@@ -96,16 +98,27 @@ def _discard(temporary: Path) -> None:
 
 def is_whole(document: dict[str, Any]) -> bool:
     """Return whether the record of an ended job has results that a reader can rely on."""
-    results, summary = document.get("results"), document.get("summary")
-    errors = document.get("collection_errors", [])
+    results = document.get("results")
     return (
         isinstance(results, list)
-        and all(_has_texts(result, ("nodeid", "outcome"), _RESULT_TEXTS) for result in results)
-        and isinstance(errors, list)
+        and all(map(_is_result, results))
+        and _has_whole_head(document, len(results))
+    )
+
+
+def _has_whole_head(document: dict[str, Any], count: int) -> bool:
+    """Return whether all but the results, of which there are so many, is as it should be."""
+    summary, errors = document.get("summary"), document.get("collection_errors", [])
+    return (
+        isinstance(errors, list)
         and all(_has_texts(error, ("nodeid",), ()) for error in errors)
         and isinstance(summary, dict)
-        and summary.get("total") == len(results)
+        and summary.get("total") == count
     )
+
+
+def _is_result(entry: object) -> bool:
+    return _has_texts(entry, ("nodeid", "outcome"), _RESULT_TEXTS)
 
 
 _RESULT_TEXTS = ("worker", "phase", "message", "longrepr", "location", "started_at")
@@ -132,3 +145,51 @@ def read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def read_some(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """Return the record of an ended job with some of its results, without having all in memory.
+
+    Args:
+        path: Of the file.
+        wanted: Whether a result is kept.
+
+    Returns:
+        The record, without `tests_to_run`; None if it is not whole, or not as `write` writes it.
+    """
+    try:
+        with open(path, "rb", opener=files.opener) as file:
+            head, count, kept = _head(file), 0, list[dict[str, Any]]()
+            for result in _entries(file):
+                if not _is_result(result):
+                    return None
+                count += 1
+                if wanted(result):
+                    kept.append(result)
+            whole = file.read() == b"}"
+    except (OSError, ValueError, RecursionError):
+        return None
+    return {**head, "results": kept} if whole and _has_whole_head(head, count) else None
+
+
+def _head(lines: Iterator[bytes]) -> dict[str, Any]:
+    """Read as far as the results."""
+    kept = list[bytes]()
+    for line in lines:
+        if line == b' "tests_to_run": [\n':
+            for _ in _entries(lines):
+                pass
+        elif line == b' "results": [\n':
+            break
+        else:
+            kept.append(line)
+    head = json.loads(b"".join(kept).rstrip(b",\n") + b"}")
+    return head if isinstance(head, dict) else {}
+
+
+def _entries(lines: Iterator[bytes]) -> Iterator[Any]:
+    """Yield what a list has, and read its end."""
+    for line in lines:
+        if line.startswith(b" ]"):
+            return
+        yield json.loads(line.rstrip(b",\n"))

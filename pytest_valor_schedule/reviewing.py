@@ -68,8 +68,14 @@ def count_failures_in_a_row(job_id: str) -> Answer:
     """
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))
-        runs = [_outcomes(completion.published(store, job))]
-        runs += map(_outcomes, lineage.earlier_records(store, job, _MOST_RUNS - 1))
+        now = _outcomes(
+            completion.published(store, job, lambda each: each["outcome"] in comparison.BAD)
+        )
+        bad = {each["nodeid"] for each in now}
+        records = lineage.earlier_records(
+            store, job, _MOST_RUNS - 1, lambda each: each["nodeid"] in bad
+        )
+        runs = [now, *map(_outcomes, records)]
     counted = comparison.streaks(runs)
     return {"job_id": job.job_id, "runs": len(runs), "streaks": counted}
 

@@ -63,6 +63,31 @@ def test_a_record_comes_back_whole(path: Path) -> None:
     assert (record.read(path) or {})["results"] == []
 
 
+def test_some_results_of_a_record_can_be_read(path: Path) -> None:
+    """As they are in the whole, of which the list of the tests is left out."""
+    whole = _write(path)
+    del whole["tests_to_run"]
+    assert record.read_some(path, lambda each: True) == whole
+    bad = record.read_some(path, lambda each: each["outcome"] == "failed")
+    assert bad == {**whole, "results": whole["results"][1:]}
+    record.write(path, job_record(ENDED, []), [])
+    assert record.read_some(path, lambda each: True) is None  # it says that there are two
+
+
+def test_a_part_of_a_record_is_not_taken_for_the_whole(path: Path) -> None:
+    """Wherever it was cut off, or what else is in its place."""
+    _write(path)
+    text = path.read_bytes()
+    for length in range(len(text)):
+        path.write_bytes(text[:length])
+        assert record.read_some(path, lambda each: False) is None
+    for other in (b"[]", b'{\n "results": [\n  1\n ]\n}', text.replace(b'"nodeid"', b'"node"')):
+        path.write_bytes(other)
+        assert record.read_some(path, lambda each: False) is None
+    path.unlink()
+    assert record.read_some(path, lambda each: False) is None
+
+
 def test_a_record_that_cannot_be_written_leaves_the_old_one(path: Path) -> None:
     """A failure on the way changes nothing and leaves no scrap."""
     before = _write(path)
