@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from scheduled import results_of, run_tool, schedule
+from waiting import wait_until
 
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.project import project_of
@@ -208,10 +209,13 @@ def test_a_process_that_ends_itself_from_a_thread_leaves_evidence(
         assert f'test_{name}.py", line 5 in test_{name}' in crash["longrepr"]
         [(_, printed)] = crash["sections"]
         assert f"last words of {name}" in printed
+    learned = wait_until(lambda: _learned(home, project), "the durations are learned")
+    assert learned == {"test_a_is_well", "test_b_is_well"}
+
+
+def _learned(home: Home, project: Path) -> set[str]:
+    """Return the names of a project's tests of which the history has a duration."""
     with JobStore(home) as store, store.database.reading() as connection:
         query = "SELECT nodeid FROM durations WHERE project = ?"
         rows = connection.execute(query, (project_of(str(project)),)).fetchall()
-    assert {row["nodeid"].partition("::")[2] for row in rows} == {
-        "test_a_is_well",
-        "test_b_is_well",
-    }
+    return {row["nodeid"].partition("::")[2] for row in rows}
