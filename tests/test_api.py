@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -315,13 +316,15 @@ def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch)
     ids = ["20261122-203015-000001", "20261122-203015-000002"]
     places = outlook.places
 
-    def start_one_and_add_one(store: JobStore, now: float) -> dict[str, outlook.Place]:
+    def start_one_and_add_one(
+        store: JobStore, now: float, wanted: Iterable[str] | None = None
+    ) -> dict[str, outlook.Place]:
         with JobStore(home) as other:
             waiting = other.queue()[0].job_id
             other.change(waiting, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
             new = f"20261122-203016-00000{other.count()}"
             other.add(a_job(job_id=new), ["a"], {})
-        return places(store, now)
+        return places(store, now, wanted)
 
     with JobStore(home) as store:
         for job_id in ids:

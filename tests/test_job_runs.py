@@ -389,18 +389,22 @@ def test_an_interrupt_ends_nothing_in_the_background(project: Path, empty_home: 
     jobs = [schedule("--max-workers", "1") for _ in range(2)]
     wait_until(lambda: all(map(is_running, jobs)), "they run")
     home = empty_home
-    kinds = ["dispatcher", "forks", "forks", "runner", "runner"]
+    kinds = ["dispatcher", "runner", "runner"]
 
     def background() -> dict[int, str]:
         found = machinery(home.root)
-        return {pid: kind for pid, kind in found.items() if kind in kinds}
+        return {pid: kind for pid, kind in found.items() if kind in (*kinds, "forks")}
 
-    wait_until(lambda: sorted(background().values()) == kinds, "all are there")
+    def are_all_there() -> bool:  # of what forks, one for each job, and more where it pays
+        found = sorted(background().values())
+        return [kind for kind in found if kind != "forks"] == kinds and found.count("forks") > 1
+
+    wait_until(are_all_there, "all are there")
     before = background()
     for pid in before:
         os.kill(pid, signal.SIGINT)
     wait_until(lambda: not any(map(_has_pending_signals, before)), "they have taken it")
-    assert background() == before
+    assert background().items() >= before.items()
     open_gate()
     assert [outcomes_of(job_id) for job_id in jobs] == [{"test_gated.py::test_gated": "passed"}] * 2
     assert {get_job_status(job_id)["attempt"] for job_id in jobs} == {1}
