@@ -7,10 +7,11 @@ Neither an exit code nor a summary line can hide one that is missing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule.attempt import Event, Source
 from pytest_valor_schedule.ledger import Ledger
+from pytest_valor_schedule.missing import Missing
 from pytest_valor_schedule.result import TestOutcome, TestResult
 
 _CONTROLLER = "controller"
@@ -31,6 +32,11 @@ class Account:
         deaths: What is known of each worker that died.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
         failed_otherwise: Whether a plugin found the run to have failed, apart from its tests.
+        refusals: Which of the collection errors are that a worker collected other tests than the
+            others, and was given none.
+        from_outside: Whether a worker was killed, or pytest failed over another process' end or
+            the disk.
+        disk_full: Whether reports may be lost, because the disk was full.
     """
 
     results: tuple[TestResult, ...]
@@ -43,6 +49,9 @@ class Account:
     deaths: tuple[str, ...] = ()
     exit_code: int | None = None
     failed_otherwise: bool = False
+    refusals: tuple[str, ...] = ()
+    from_outside: bool = False
+    disk_full: bool = False
 
 
 def unite(
@@ -63,30 +72,27 @@ def unite(
     for writer, events in journals:
         ledger.take(writer, events)
     everything = dict.fromkeys((*tests, *ledger.collected))
-    results = tuple(ledger.result(nodeid) for nodeid in everything)
+    missing = Missing(tests, ledger)
+    results = tuple(missing.explained(ledger.result(nodeid)) for nodeid in everything)
     return Account(
         results=results,
         collection_errors=tuple(ledger.collection_errors.values()),
         interruption=_interruption(ledger),
-        internal_error=ledger.internal_errors.get(ledger.rounds[-1]) if ledger.rounds else None,
-        missing=tuple(_missing(ledger, results)),
+        internal_error=_internal_error(ledger),
+        missing=missing.of(results),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
-        changes=_changes(ledger, tests),
+        changes=missing.changes(),
         deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
         exit_code=ledger.exit_code,
         failed_otherwise=ledger.failed_otherwise in ledger.rounds[-1:],
+        refusals=tuple(ledger.refused.values()),
+        from_outside=ledger.from_outside or any(map(_by_signal, ledger.downs.values())),
+        disk_full=ledger.disk_full,
     )
 
 
 def _is_cut_off(result: TestResult) -> bool:
     return result.outcome is TestOutcome.NOT_RUN and result.started_at is not None
-
-
-def _missing(ledger: Ledger, results: Iterable[TestResult]) -> Iterator[str]:
-    for result in results:
-        known = not ledger.collected or result.nodeid in ledger.collected
-        if result.outcome is TestOutcome.NOT_RUN and known:
-            yield result.nodeid
 
 
 def _interruption(ledger: Ledger) -> str | None:
@@ -97,16 +103,15 @@ def _interruption(ledger: Ledger) -> str | None:
     return next(iter(sorted(ledger.interrupted.items(), key=_controller_last)))[1]
 
 
-def _changes(ledger: Ledger, tests: Sequence[str]) -> str | None:
-    """Return how the collection of the job differs from that of its submitter."""
-    seen = ledger.collected.keys() | ledger.attempts.keys()
-    gone = len(set(tests) - seen) if ledger.collected else 0
-    new = len(ledger.collected.keys() - set(tests))
-    if not gone:
-        return f"{new} {'test is' if new == 1 else 'tests are'} new" if new else None
-    parts = [f"{gone} scheduled {'test is' if gone == 1 else 'tests are'} not there any more"]
-    parts += [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
-    return " and ".join(parts)
+def _internal_error(ledger: Ledger) -> str | None:
+    """Return the first of the last round: of a worker, which is what its controller's are about."""
+    found = sorted(ledger.internal_errors.items(), key=_controller_last)
+    return next((text for source, text in found if source[0] in ledger.rounds[-1:]), None)
+
+
+def _by_signal(down: Event) -> bool:
+    code = down.get("code")
+    return isinstance(code, int) and code < 0
 
 
 def _controller_last(entry: tuple[Source, str]) -> bool:

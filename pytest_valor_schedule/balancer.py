@@ -13,9 +13,10 @@ from pytest_valor_schedule.balancing import Balancing
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.known import known_of
 from pytest_valor_schedule.units import Order
-from pytest_valor_schedule.verdict import OTHER_COLLECTION
 
 _SERVED = ("load", "worksteal", "loadscope", "loadfile", "loadgroup")
+REFUSED = "valor_schedule_refused"
+"""The attribute of a report that names a worker which collected something else than the others."""
 
 
 class Balancer:
@@ -43,8 +44,14 @@ class Balancer:
 
         def refuse(node: Any, text: str) -> None:
             """Report it as xdist does where it ends the whole run for it."""
-            name = f"{OTHER_COLLECTION}{node.gateway.id}"
-            report = pytest.CollectReport(name, outcome="failed", longrepr=text, result=[])
+            worker = str(node.gateway.id)
+            report = pytest.CollectReport(
+                f"another collection in worker {worker}",
+                outcome="failed",
+                longrepr=text,
+                result=[],
+            )
+            setattr(report, REFUSED, worker)  # as xdist adds the worker to one
             config.hook.pytest_collectreport(report=report)
 
         return Balancing(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,10 @@ from pytest_valor_schedule.handshake import COLLECT_VARIABLE, CollectOrder
 from pytest_valor_schedule.job import NEEDED_PLUGINS
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.processes import Start
+from pytest_valor_schedule.reason import reason
 
 _OUTPUT_KEPT = 4000  # characters
 _PROBE = "import {module}"
-_RAISED = re.compile(r"E\s+[\w.]+(Error|Exception|Warning|Interrupt|Exit|Failed)\b")
 _NEEDED = (
     ("pytest", "pytest"),
     ("xdist", "pytest-xdist"),
@@ -174,17 +173,8 @@ def _checked(found: Collection | None, exit_code: int, output: str) -> Collectio
     elif exit_code == 0:
         text = "This command runs no test; leave out what only shows something."
     else:
-        text = f"pytest could not collect the tests ({_reason(output)}); correct that first."
+        text = f"pytest could not collect the tests ({reason(output)}); correct that first."
     raise CollectionError(text, exit_code, output)
-
-
-def _reason(output: str) -> str:
-    """Return the line that says most: the first that pytest marks as an error, or the last."""
-    lines = [line.strip() for line in output.splitlines() if line.strip(" =!")]
-    usage = [line.partition(": ")[2] for line in lines if ": error: " in line]
-    raised = [line[1:].strip() for line in lines if _RAISED.match(line)]
-    marked = [line for line in lines if line.startswith(("ERROR:", "ERROR "))]
-    return (usage or raised or marked or lines[-1:] or ["it printed nothing"])[0].rstrip(".")
 
 
 def _refuse_incomplete_interpreter(

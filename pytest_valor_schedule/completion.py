@@ -42,6 +42,7 @@ class Ending:
         stopped_at: When the run was told to stop, by the monotonic clock.
         peak_memory_bytes: The most that the job's processes were seen to use together.
         junit_path: Where to write the user's JUnit file, if no pytest has seen the whole run.
+        said: What pytest gave as the reason for its end, if it came to no session.
     """
 
     completed_at: float
@@ -52,6 +53,7 @@ class Ending:
     stopped_at: float | None = None
     peak_memory_bytes: int | None = None
     junit_path: str | None = None
+    said: str | None = None
 
 
 def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
@@ -183,10 +185,13 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
     outcome, explanation = ending.outcome, ending.explanation
     exit_code = ending.exit_code if found.exit_code is None else found.exit_code
     if outcome is None:
-        outcome, text = verdict.conclude(found, exit_code, flaky_passes=bool(job.flaky_passes))
+        outcome, text = verdict.conclude(
+            found, exit_code, ending.said, flaky_passes=bool(job.flaky_passes)
+        )
         explanation = " ".join(filter(None, [explanation, text])) or None
-    elif outcome is Outcome.TIMED_OUT and (running := verdict.cut_off(found)):
-        explanation = f"{explanation} {running}"
+    elif outcome is Outcome.TIMED_OUT:
+        more = (explanation, verdict.cut_off(found), verdict.without_room(found))
+        explanation = " ".join(filter(None, more))
     cancelled = outcome is Outcome.CANCELLED
     started_at = job.started_at or ending.completed_at
     completed_at = max(ending.completed_at, started_at)  # the clock may have been set back

@@ -163,7 +163,13 @@ def _refuse_if_ended(job: Job) -> None:
 
 
 def _cancel_running(store: JobStore, job: Job) -> Job:
-    store.request_cancel(job.job_id)
+    try:
+        store.request_cancel(job.job_id)
+    except StoreError:
+        if not store.home.is_full():
+            raise
+        # It may be what fills the disk, where an empty file finds its place all the same.
+        store.home.cancelled(job.job_id).touch(mode=0o600)
     after = wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
     if not after.status.ended:
         raise JobStatusError(

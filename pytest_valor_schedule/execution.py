@@ -15,16 +15,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import descendants, journal, memory, processes, stacks, terminal
+from pytest_valor_schedule import descendants, files, journal, memory, processes, stacks, terminal
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
 from pytest_valor_schedule.pace import Work
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
+from pytest_valor_schedule.reason import reason
 from pytest_valor_schedule.terminal import PseudoTerminal
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
+_USAGE_ERROR = 4  # pytest's exit code
+_READ_BYTES = 4000  # of what it printed
 _GRACE_SECONDS = 3.0  # between SIGINT and SIGKILL
 
 
@@ -54,12 +57,16 @@ class Exit:
         stop: Why it was told to stop, or None if it ended by itself or stalled.
         stopped_at: When it was told to, by the monotonic clock.
         stalled: Whether it was ended because nothing happened any more.
+        said: What pytest gave as the reason for its end, if it came to no session.
+        disk_full: Whether there was no room for reports at its end.
     """
 
     code: int | None
     stop: Outcome | None = None
     stopped_at: float | None = None
     stalled: bool = False
+    said: str | None = None
+    disk_full: bool = False
 
     @property
     def killed(self) -> bool:
@@ -77,6 +84,7 @@ class Execution:
         work: What its tests are expected to take.
         pseudo_terminal: What it prints to, if that is not the log itself.
         cancelled: Whether somebody asked to end the job.
+        is_full: Whether there is no room for what is reported.
         tell: Gets the counts of `Progress`, `memory_mb` as used now, the tests that are
             `running`, and `queued_seconds`, at every look.
 
@@ -94,6 +102,7 @@ class Execution:
         *,
         pseudo_terminal: PseudoTerminal | None = None,
         cancelled: Callable[[], bool],
+        is_full: Callable[[], bool],
         tell: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self._folder = folder
@@ -101,8 +110,10 @@ class Execution:
         self._limits = limits
         self._terminal = pseudo_terminal
         self._cancelled = cancelled
+        self._is_full = is_full
         self._tell = tell
         self._output = folder / OUTPUT
+        self._printed = _size(self._output)  # before this round
         self._look_at = 0.0
         self._journal: Journal | None = None
         self.progress = Progress(folder, prefix, work)
@@ -117,7 +128,7 @@ class Execution:
         if self._terminal is not None:
             self._terminal.copy_to(self._output)
         try:
-            return self._follow(process)
+            ended = dataclasses.replace(self._follow(process), disk_full=self._is_full())
         finally:
             descendants.end_tree(process)
             if self._terminal is not None:
@@ -127,6 +138,7 @@ class Execution:
             if self._journal is not None:
                 with contextlib.suppress(OSError):
                     self._journal.close()
+        return dataclasses.replace(ended, said=self._said(ended))
 
     def _follow(self, process: processes.Process) -> Exit:
         while process.poll() is None:
@@ -137,7 +149,7 @@ class Execution:
                 return self._stop(process, Outcome.TIMED_OUT, now)
             if now >= self._look_at:
                 self._look_at = now + _LOOK_SECONDS
-                self.progress.look(now)
+                self._look(now)
                 used = memory.used_by_children(os.getpid())
                 self.peak_memory = max(self.peak_memory, used)
                 counts = self.progress.counts()
@@ -157,6 +169,20 @@ class Execution:
                     return Exit(code=None, stalled=True)
             processes.await_end(process, _POLL_SECONDS)
         return Exit(code=process.returncode)
+
+    def _said(self, ended: Exit) -> str | None:
+        """Return the reason that a pytest printed which came to no session."""
+        had_session = journal.path(self._folder, self._prefix, "controller").exists()
+        code = ended.code or 0
+        if ended.stop is not None or code <= 0 or (had_session and code != _USAGE_ERROR):
+            return None
+        count = max(0, _size(self._output) - self._printed)
+        return reason(files.tail(self._output, min(_READ_BYTES, count)))
+
+    def _look(self, now: float) -> None:
+        self.progress.look(now)
+        if self._is_full():
+            self.progress.lose_sight(now)
 
     def _fit_terminal(self) -> None:
         """Let a change of the window of who waits reach the job."""
@@ -221,6 +247,12 @@ class Execution:
             self._journal.write(event)
         except OSError as error:  # a full disk must not keep us from ending what hangs
             say(f"{test.nodeid} {text}, which could not be noted: {error}")
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        return path.stat().st_size
+    return 0
 
 
 def _state_of(pid: int) -> str:

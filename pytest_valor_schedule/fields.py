@@ -66,7 +66,7 @@ def _is_place(value: object) -> bool:
 
 _TEXTS = (
     *("id", "phase", "outcome", "subtest", "message", "longrepr", "location", "text", "worker"),
-    *("stacks", "claim", "category", "filename", "digest"),
+    *("stacks", "claim", "category", "filename", "digest", "refused"),
 )
 _CHECKS: dict[str, _Check] = {
     **dict.fromkeys(_TEXTS, _is_text),
@@ -75,6 +75,7 @@ _CHECKS: dict[str, _Check] = {
     **dict.fromkeys(("ids", "keywords"), _are_texts),
     "sections": _are_sections,
     "extra": _is_extra,
+    "from_outside": lambda value: isinstance(value, bool),
     "serial": lambda value: isinstance(value, dict),  # whoever replays it is ready for anything
 }
 _OF_WARNINGS: dict[str, _Check] = {**_CHECKS, "location": _is_place}

@@ -116,6 +116,10 @@ class Home:
         """Return the path of the file with what a job's pytest printed."""
         return self.job_folder(job_id) / log.OUTPUT
 
+    def cancelled(self, job_id: str) -> Path:
+        """Return the path of the empty file that ends a job where the queue has no room for it."""
+        return self.job_folder(job_id) / "cancelled"
+
     def free_bytes(self) -> int:
         """Return how much this user may still write to the disk of the home."""
         return shutil.disk_usage(self.root).free

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterator
 from os import getpid, write  # as they were, because tests replace those of the modules
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from pytest_valor_schedule import fields, files
@@ -15,6 +17,8 @@ from pytest_valor_schedule import fields, files
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(r"\d+\.\w+-(?:controller|runner|gw\d+)", re.ASCII)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ROOM_POLL_SECONDS = 0.2
 _to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
@@ -54,7 +58,24 @@ class Journal:
         written = write(self._file, line)
         self._torn = 0 < written < len(line) or (self._torn and not written)
         if written < len(line):
-            raise OSError(f"Only {written} of {len(line)} bytes could be written.")
+            raise OSError(errno.ENOSPC, f"Only {written} of {len(line)} bytes could be written.")
+
+    def settle(self) -> None:
+        """Write what the disk has not taken so far; where it is full, wait for room.
+
+        Who keeps the clocks of the run ends the process, and so the wait.
+
+        Raises:
+            OSError: if the disk does not take it for another reason.
+        """
+        while getpid() == self.pid:
+            try:
+                self._flush()
+                break
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+            sleep(_ROOM_POLL_SECONDS)
 
     def close(self) -> None:
         """Close the file."""

@@ -17,7 +17,7 @@ from pytest_valor_schedule.handshake import CONFIRMING, collection_digest
 from pytest_valor_schedule.result import TestOutcome, TestResult
 from pytest_valor_schedule.unfinished import Cause, crash_of, unfinished_result
 
-_UNFINISHED = "was running when the run ended"
+UNFINISHED = "was running when the run ended"
 _OF_TESTS = ("start", "report", "finish", "silent")
 _HUNG, _CUT_OFF = "hung", "cut_off"
 _SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
@@ -41,6 +41,8 @@ class Ledger:
     def __init__(self, tests: Iterable[str], stopped_at: float | None) -> None:
         self.stopped_at = stopped_at
         self.collected: dict[str, None] = {}
+        self.collections: dict[Source, dict[str, None]] = {}  # the same, by worker
+        self.refused: dict[Source, str] = {}  # workers that collected something else: the error
         self.attempts: dict[str, list[Attempt]] = {}
         self.crashes: dict[str, str] = {}
         self.downs: dict[Source, Event] = {}
@@ -52,9 +54,11 @@ class Ledger:
         self.failed_otherwise: str | None = None  # in which round
         self.rounds: list[str] = []  # but for those that confirm failures
         self.collection_errors: dict[str, dict[str, str]] = {}
-        self.internal_errors: dict[str, str] = {}  # by round
+        self.internal_errors: dict[Source, str] = {}  # the first of each process
+        self.from_outside = False  # whether such an error came from another process, or the disk
+        self.disk_full = False
+        self.digests: dict[Source, str] = {}  # of collections, as the controllers saw them
         self._scheduled = set(tests)
-        self._digests: dict[Source, str] = {}  # of collections, as the controllers saw them
         self._budget = _TEXT_BUDGET
 
     def take(self, writer: str, events: Iterable[Event]) -> None:
@@ -83,10 +87,11 @@ class Ledger:
     def _take_collection(self, source: Source, nodeids: Iterable[str]) -> None:
         """Enter what a worker has collected, if the controller heard the same from it."""
         found, round_ = dict.fromkeys(nodeids), source[0]
-        is_old = all(other != round_ for other, _ in self._digests)  # of a version without digests
+        is_old = all(other != round_ for other, _ in self.digests)  # of a version without digests
         if round_ in self.rounds and (
-            is_old or self._digests.get(source) == collection_digest(found)
+            is_old or self.digests.get(source) == collection_digest(found)
         ):
+            self.collections[source] = found
             self.collected.update(found)
 
     def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
@@ -117,7 +122,7 @@ class Ledger:
         elif kind in ("crash", "down"):
             self._take_death(kind, source, nodeid, event)
         elif kind == "worker":
-            self._digests[source[0], str(event.get("worker"))] = str(event.get("digest"))
+            self.digests[source[0], str(event.get("worker"))] = str(event.get("digest"))
         else:
             self._take_of_the_run(kind, source, nodeid, event)
 
@@ -128,8 +133,13 @@ class Ledger:
             self.exit_code = self.exit_code if code is None else code
         elif kind == "collection_error":
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
+            if event.get("refused"):
+                self.refused[source[0], str(event["refused"])] = nodeid
         elif kind == "internal_error":
-            self.internal_errors[source[0]] = text
+            self.internal_errors.setdefault(source, text)
+            self.from_outside |= bool(event.get("from_outside"))
+        elif kind == "disk_full":
+            self.disk_full = True
         elif kind == "failed_otherwise":
             self.failed_otherwise = source[0]
 
@@ -195,7 +205,7 @@ class Ledger:
         if down := self.downs.get(source):
             text = f"killed its worker {source[1]}{_how_it_ended(down)}"
             return _cause_in(down, text, TestOutcome.CRASHED)
-        return Cause(message=_UNFINISHED)
+        return Cause(message=UNFINISHED)
 
 
 def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
@@ -210,7 +220,7 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
 
 
 def _blamed(result: TestResult) -> TestResult:
-    if result.message != _UNFINISHED:  # it is known what became of it
+    if result.message != UNFINISHED:  # it is known what became of it
         return result
     message = "killed the run, and once more when it was run alone"
     return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule import journal, other_plugins, stacks, workers
+from pytest_valor_schedule.balancer import REFUSED
 from pytest_valor_schedule.captured import Captured, printed_since_start
 from pytest_valor_schedule.events import bounded
 from pytest_valor_schedule.handshake import Handshake, collection_digest
@@ -133,4 +134,12 @@ class Overseer(Recorder):
         if report.failed:
             self._failures += 1
             text = bounded(report.longreprtext)
-            self._write(lambda: {"kind": "collection_error", "id": report.nodeid, "text": text})
+            refused = getattr(report, REFUSED, None)  # a worker, see `Balancer`
+            self._write(
+                lambda: {
+                    "kind": "collection_error",
+                    "id": report.nodeid,
+                    "text": text,
+                    **({"refused": refused} if refused else {}),
+                }
+            )

@@ -111,6 +111,11 @@ class Progress:
         """Take the worker of a test as dead."""
         self._dead.add(test.writer)
 
+    def lose_sight(self, now: float) -> None:
+        """Take no test for the one that runs: what is reported finds no room on the disk."""
+        self._current.clear()
+        self.last_event = None if self.last_event is None else now
+
     def running(self) -> list[dict[str, Any]]:
         """Return `worker`, `nodeid`, `started_at`, `expected_seconds` of each test that runs."""
         slowness = self._work.slowness(self._expected, self._taken)

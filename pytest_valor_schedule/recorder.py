@@ -57,14 +57,24 @@ class Recorder:
         more = {"code": int(code)} if isinstance(code, int) else {}  # not know what to make
         self._write(lambda: {"kind": "interrupted", "text": text, **more})
 
-    def pytest_internalerror(self, excrepr: object) -> None:
-        self._write(lambda: {"kind": "internal_error", "text": bounded(str(excrepr))})
+    def pytest_internalerror(
+        self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> None:
+        self._write(
+            lambda: {
+                "kind": "internal_error",
+                "text": bounded(str(excrepr)),
+                "from_outside": _came_from_outside(excinfo.value),
+            }
+        )
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_unconfigure(self) -> Iterator[None]:
         try:
             yield
         finally:
+            with contextlib.suppress(OSError):
+                self._journal.settle()
             with contextlib.suppress(OSError):
                 self._journal.close()
 
@@ -108,7 +118,7 @@ class WorkerRecorder(Recorder):
         original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
         self._nodeids = {new: old for new, old in original.items() if new != old}
         changed = collection_digest(set(original.values())) != self._told.digest
-        if changed and self._told.only is None:
+        if changed and not self._told.is_further:
             self._write(lambda: {"kind": "collected", "ids": list(original.values())})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -128,6 +138,11 @@ class WorkerRecorder(Recorder):
             return stat(self._output).st_size  # noqa: PTH116  # as it was, whatever tests replace
         except Exception:
             return None
+
+    def pytest_sessionfinish(self) -> None:
+        """Wait for room on the disk before xdist calls the worker finished, and ends it."""
+        with contextlib.suppress(OSError):
+            self._journal.settle()
 
     @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -190,3 +205,9 @@ class WorkerRecorder(Recorder):
             self._warnings += 1
             nodeid = self._nodeids.get(nodeid, nodeid)
             self._write(lambda: reports.warning_event(warning_message, nodeid, location))
+
+
+def _came_from_outside(error: BaseException) -> bool:
+    """Whether another process or the disk failed, which need not happen again."""
+    of_a_file = getattr(error, "filename", None) is not None  # one that is not there
+    return isinstance(error, EOFError | OSError) and not of_a_file

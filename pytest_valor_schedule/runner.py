@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from pytest_valor_schedule import (
     completion,
     journal,
     log,
+    rounds,
     service,
     startup,
     template,
@@ -33,10 +35,11 @@ from pytest_valor_schedule.job import Job, Outcome, Priority
 from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.lifeline import lifeline
 from pytest_valor_schedule.processes import Start
+from pytest_valor_schedule.room import await_room
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.template import Spare
-from pytest_valor_schedule.terminal import PseudoTerminal
+from pytest_valor_schedule.terminal import open_terminal
 
 PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
@@ -67,6 +70,7 @@ class Runner:
         self._reported = False  # by pytest itself, in its JUnit file
         self._has_begun = False
         self._peak_memory = 0
+        self._was_full = False
         self._told: Mapping[str, Any] = {}
 
     def run(self) -> None:
@@ -105,6 +109,8 @@ class Runner:
             try:
                 if not self._store.home.schedule.is_dir():  # the home was thrown away
                     self._store.home.make()
+                if self._was_full:
+                    self._note({"kind": "disk_full"})
                 completion.complete(self._store, self._job, ending)
                 return
             except UnknownJobError:  # and with it the queue; the job still gets its record
@@ -122,6 +128,8 @@ class Runner:
             return "The home was thrown away while the job ran."
         if isinstance(error, ScheduleError):
             return str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return "There was no room on the disk."
         if not Path(self._job.cwd).is_dir():
             return f"The folder {self._job.cwd} is not there any more."
         return f"{self._job.command[0]} could not be started ({error.strerror or error})."
@@ -134,23 +142,32 @@ class Runner:
         if first.stop is None:
             account = completion.account(self._store, self._job)
             if account.missing and account.interruption is None:
-                why = self._why_again(account, first)
-                self._announce(why)
-                last = self._again(account, first, held)
                 self._reported = False
+            if rounds.can_bring_more(account, first):
+                why, last = self._again(account, first, held)
             last = self._confirm(last, held)
         return Ending(
             completed_at=time.time(),
             duration_seconds=time.monotonic() - self._begun,
             outcome=last.stop,
-            explanation=self._why_stopped(last) or why,
+            explanation=verdict.why_stopped(last, self._job) or why,
             exit_code=last.code,
             stopped_at=last.stopped_at,
             peak_memory_bytes=self._peak_memory or None,
             junit_path=None if self._reported else self._job.junit_path,
+            said=last.said,
         )
 
-    def _again(self, account: Account, first: Exit, held: int) -> Exit:
+    def _again(self, account: Account, first: Exit, held: int) -> tuple[str, Exit]:
+        """Run what is missing once more; return why, or why not, and how that ended."""
+        why = verdict.why_again(account, first, self._job)
+        try:
+            self._announce(why)
+            return why, self._missing(account, first, held)
+        except OSError as error:
+            return verdict.why_not_again(account, self._why_failed(error)), first
+
+    def _missing(self, account: Account, first: Exit, held: int) -> Exit:
         """Run what is missing once more; what may have killed the run last, and one by one."""
         suspects = account.cut_off if first.killed else ()
         last = None
@@ -160,32 +177,15 @@ class Runner:
             if last is not None and last.stop is not None:
                 break
             alone = self._round(f"{ALONE}{number}", [nodeid], held, workers=1)
-            if alone.killed:
-                self._blame(nodeid)
+            if alone.killed:  # also when it was run alone
+                self._note({"kind": "killer", "id": nodeid})
             last = alone if last is None or alone.stop is not None or not last.code else last
         return last or first
 
-    def _blame(self, nodeid: str) -> None:
-        """Write down that a test killed the run also when it was run alone."""
+    def _note(self, event: dict[str, Any]) -> None:
         path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
         with suppress(OSError), closing(Journal(path)) as own:
-            own.write({"kind": "killer", "id": nodeid})
-
-    def _why_again(self, account: Account, first: Exit) -> str:
-        count = len(account.missing)
-        noun = "test was" if count == 1 else "tests were"
-        how = self._stall_text() if first.stalled else verdict.how_it_ended(account, first.code)
-        return f"{count} {noun} run once more, because at first {how}."
-
-    def _stall_text(self) -> str:
-        return f"nothing happened for {(self._job.stall_seconds or 0.0) / 60:g} minutes"
-
-    def _why_stopped(self, last: Exit) -> str | None:
-        if last.stop is Outcome.TIMED_OUT:
-            return f"The time limit of {self._job.timeout_minutes:g} minutes ended the run."
-        if last.stop is Outcome.CANCELLED:
-            return "Cancelled on request while it ran."
-        return f"The run was ended, because {self._stall_text()}." if last.stalled else None
+            own.write(event)
 
     def _confirm(self, last: Exit, held: int) -> Exit:
         """Run what failed again, alone and in a new worker, for as often as the job wants it.
@@ -211,12 +211,14 @@ class Runner:
     def _round(
         self, name: str, only: Sequence[str] | None, held: int, workers: int | None = None
     ) -> Exit:
+        if (ended := await_room(self._store.home, self._limits, self._cancelled)) is not None:
+            return ended
         prefix = f"{self._job.attempt}.{name}"
         environment = self._briefing.environment(
             prefix, only, held, workers or self._job.workers or 1
         )
         self._store.close()  # the connection comes back with its next use
-        terminal = self._terminal()
+        terminal = open_terminal(self._job.terminal_size)
         wanted = Start(
             command=self._briefing.command(name),
             cwd=self._job.cwd,
@@ -229,7 +231,6 @@ class Runner:
         )
         spare, self._spare = self._spare, None
         may_fork = self._job.fork_workers is not False
-        process = template.start_job(wanted, spare, may_fork=may_fork)
         execution = Execution(
             self._folder,
             prefix,
@@ -237,21 +238,15 @@ class Runner:
             self._briefing.work(only),
             pseudo_terminal=terminal,
             cancelled=self._cancelled,
+            is_full=self._store.home.is_full,
             tell=self._tell,
         )
         try:
-            return execution.run(process)
+            ended = execution.run(template.start_job(wanted, spare, may_fork=may_fork))
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
-
-    def _terminal(self) -> PseudoTerminal | None:
-        """Return what a round prints to where somebody waits for it at a terminal."""
-        size = self._job.terminal_size
-        if size is None:
-            return None
-        with suppress(OSError):  # there is none left; it prints to the log as others do
-            return PseudoTerminal((size[0], size[1]))
-        return None
+        self._was_full |= ended.disk_full
+        return ended
 
     def _announce(self, text: str) -> None:
         """Say between the outputs of two rounds why another one comes."""
@@ -259,6 +254,8 @@ class Runner:
             log.append(self._store.home.output(self._job.job_id), f"\n{text}\n".encode())
 
     def _cancelled(self) -> bool:
+        if self._store.home.cancelled(self._job.job_id).exists():
+            return True
         with suppress(ScheduleError):  # a fault of the queue is no fault of the run
             return self._store.cancel_requested(self._job.job_id)
         return False

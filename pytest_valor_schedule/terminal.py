@@ -13,6 +13,7 @@ import select
 import struct
 import termios
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_valor_schedule import files, log
@@ -87,6 +88,15 @@ class PseudoTerminal:
             ready, _, _ = select.select([self._ours], [], [], 0 if is_over else _LOOK_SECONDS)
             if ready or is_over:
                 return ready
+
+
+def open_terminal(size: Sequence[int] | None) -> PseudoTerminal | None:
+    """Return one where somebody waits at a terminal of that size, and the system has one left."""
+    if size is None:
+        return None
+    with contextlib.suppress(OSError):
+        return PseudoTerminal((size[0], size[1]))
+    return None
 
 
 def _print_plainly(handle: int) -> None:

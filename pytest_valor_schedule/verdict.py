@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.job import Outcome
+from pytest_valor_schedule.job import Job, Outcome
+from pytest_valor_schedule.reason import reason
 from pytest_valor_schedule.result import TestOutcome
 
+if TYPE_CHECKING:
+    from pytest_valor_schedule.execution import Exit
+
 _MOST_NAMED = 3
-OTHER_COLLECTION = "another collection in worker "
-"""How the report begins of a worker that collected something else than the others."""
+_NO_ROOM = "the disk was full"
 
 
 def conclude(
-    account: Account, exit_code: int | None, *, flaky_passes: bool = False
+    account: Account, exit_code: int | None, said: str | None = None, *, flaky_passes: bool = False
 ) -> tuple[Outcome, str | None]:
     """Return how a job ended that nobody stopped, and one sentence where that is not plain.
 
     Args:
         account: What the journals say.
         exit_code: That of the job's pytest, negative for a signal; None if it is not known.
+        said: What it gave as the reason for its end, if it came to no session.
         flaky_passes: Whether a test that failed and then passed makes no job fail.
     """
     outcomes = [result.outcome for result in account.results]
@@ -27,7 +34,7 @@ def conclude(
     bad = any(
         result.outcome.bad for result in account.results if not (flaky_passes and result.flaky)
     )
-    how = how_it_ended(account, exit_code)
+    how = how_it_ended(account, exit_code, said)
     if missing and missing == len(outcomes):
         return Outcome.ERROR, f"No test ran: {how}."
     if missing and not (bad and account.interruption):
@@ -54,23 +61,62 @@ def _blemish(account: Account, how: str) -> str | None:
     return f"Every teardown ended but {whose}, in which the run did." if count else None
 
 
-def how_it_ended(account: Account, exit_code: int | None) -> str:
+def how_it_ended(account: Account, exit_code: int | None, said: str | None = None) -> str:
     """Return what is known of why pytest ended, as part of a sentence."""
     if account.interruption:
         return f"pytest stopped ({account.interruption})"
     if error := (account.internal_error or "").strip():
-        return f"pytest had an internal error ({error.splitlines()[-1]})"
+        return f"pytest had an internal error ({reason(error)})"
+    if account.disk_full and account.missing:
+        return _NO_ROOM
     if account.collection_errors:
-        return _not_collected(str(account.collection_errors[0]["nodeid"]))
+        return _not_collected(account)
     if account.changes:
         return account.changes
     if account.deaths:
-        return f"a worker ended ({account.deaths[-1]})"
+        return f"a worker ended ({reason(account.deaths[-1])})"
+    return _by_exit_code(exit_code, said)
+
+
+def _by_exit_code(exit_code: int | None, said: str | None) -> str:
     if exit_code is None:
         return "the run was cut off"
     if exit_code < 0:
         return f"pytest was ended by signal {-exit_code}"
-    return f"pytest ended with exit code {exit_code}"
+    return f"pytest ended with exit code {exit_code}{f' ({said})' if said else ''}"
+
+
+def why_again(account: Account, first: Exit, job: Job) -> str:
+    """Return a sentence about the round in which what was missing was run once more."""
+    how = how_it_ended(account, first.code, first.said)
+    if first.stalled:
+        how = _stall(job)
+    elif first.disk_full and not first.killed:
+        how = _NO_ROOM
+    were = "was" if len(account.missing) == 1 else "were"
+    return f"{_tests(account.missing)} {were} run once more, because at first {how}."
+
+
+def why_not_again(account: Account, cause: str) -> str:
+    """Return a sentence about the tests that were to be run once more, and could not be."""
+    return f"{_tests(account.missing)} could not be run once more: {cause}"
+
+
+def why_stopped(last: Exit, job: Job) -> str | None:
+    """Return a sentence about who or what ended a run that did not end by itself."""
+    if last.stop is Outcome.TIMED_OUT:
+        return f"The time limit of {job.timeout_minutes:g} minutes ended the run."
+    if last.stop is Outcome.CANCELLED:
+        return "Cancelled on request while it ran."
+    return f"The run was ended, because {_stall(job)}." if last.stalled else None
+
+
+def _stall(job: Job) -> str:
+    return f"nothing happened for {(job.stall_seconds or 0.0) / 60:g} minutes"
+
+
+def _tests(nodeids: Sequence[str]) -> str:
+    return f"{len(nodeids)} test{'' if len(nodeids) == 1 else 's'}"
 
 
 def cut_off(account: Account) -> str | None:
@@ -82,5 +128,17 @@ def cut_off(account: Account) -> str | None:
     return f"{', '.join(named)} {'was' if len(found) == 1 else 'were'} running then."
 
 
-def _not_collected(what: str) -> str:
-    return what if what.startswith(OTHER_COLLECTION) else f"{what} could not be collected"
+def without_room(account: Account) -> str | None:
+    """Return a sentence about what a full disk cost, if it cost anything."""
+    return "The disk was full." if account.disk_full and account.missing else None
+
+
+def _not_collected(account: Account) -> str:
+    """Return what could not be collected, or else which worker had another collection."""
+    failed = [e for e in account.collection_errors if e["nodeid"] not in account.refusals]
+    first = (failed or account.collection_errors)[0]
+    why = f" ({reason(first['longrepr'])})" if first.get("longrepr") else ""
+    if not failed:
+        return f"{first['nodeid']}{why}"
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"{first['nodeid']}{others} could not be collected{why}"

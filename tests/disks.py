@@ -41,6 +41,11 @@ def fill(disk: Path) -> None:
     assert os.statvfs(disk).f_bavail == 0
 
 
+def leave(disk: Path, size: int) -> None:
+    """Leave so many bytes on a disk that was filled."""
+    os.truncate(disk / "filler", (disk / "filler").stat().st_size - size)
+
+
 def make_room(disk: Path) -> None:
     (disk / "filler").unlink()
 

@@ -78,6 +78,11 @@ def collected(*nodeids: str) -> Event:
     return {"kind": "collected", "ids": list(nodeids)}
 
 
+def refused(worker: str) -> Event:
+    """Return the controller's notice that a worker collected other tests than the others."""
+    return {**collection_error(f"another collection in worker {worker}"), "refused": worker}
+
+
 def interrupted(text: str) -> Event:
     """Return the notice that a process of the run stopped early."""
     return {"kind": "interrupted", "text": text}

@@ -16,6 +16,7 @@ from events import (
     internal_error,
     interrupted,
     ran,
+    refused,
     report,
     start,
     subtest,
@@ -499,7 +500,78 @@ def test_what_could_still_be_run_is_missing() -> None:
 )
 def test_changes_of_the_collection_are_told(workers_have: list[Event], changes: str) -> None:
     """The account says how the tests of the workers differ from those that were scheduled."""
-    assert _united(["a", "b"], {"controller": [], "gw0": workers_have}).changes == changes
+    journals = {f"gw{number}": [event] for number, event in enumerate(workers_have)}
+    assert _united(["a", "b"], {"controller": [], **journals}).changes == changes
+
+
+def test_only_what_a_worker_with_work_collected_is_missing() -> None:
+    """A worker that was refused has tests that no other round would find, and each says why."""
+    journals = {
+        "controller": [refused("gw1"), collection_error("bad.py")],
+        "gw0": [collected("a", "new"), *ran("a")],
+        "gw1": [collected("a", "other")],
+    }
+    account = _united(["a", "gone", "bad.py::b", "badly.py::c"], journals)
+    assert account.missing == ("new",)
+    assert account.refusals == ("another collection in worker gw1",)
+    assert {each.nodeid: each.message for each in account.results} == {
+        "a": None,
+        "gone": "was not there any more when the job collected its tests",
+        "bad.py::b": "bad.py could not be collected",
+        "badly.py::c": "was not there any more when the job collected its tests",
+        "new": None,
+        "other": "was collected by gw1 alone, which ran no tests for that reason",
+    }
+
+
+def test_a_worker_that_collected_what_was_scheduled_says_only_that() -> None:
+    """Beside one with fewer tests it makes all of them tests that could be run."""
+    both = {"gw0": collection_digest(["a", "b"]), "gw1": collection_digest(["a"])}
+    workers = [{"kind": "worker", "worker": name, "digest": each} for name, each in both.items()]
+    journals = {"controller": workers, "gw1": [collected("a")]}
+    assert _united(["a", "b"], journals).missing == ("a", "b")
+    assert _united(["a", "b"], {**journals, "controller": workers[1:]}).missing == ("a",)
+
+
+def test_what_a_full_disk_may_have_cost_is_told() -> None:
+    """A test without a result says so, but for one of which something else is known."""
+    journals = {
+        "gw0": [*ran("passed"), *ran("begun", ".")],
+        "gw1": [*ran("hung", "."), interrupted("enough")],
+        "runner": [{"kind": "disk_full"}],
+    }
+    account = _united(["passed", "begun", "never", "hung"], journals)
+    assert account.disk_full
+    assert account.missing == ("begun", "never", "hung")
+    messages = [str(each.message) for each in account.results]
+    assert ["disk was full" in message for message in messages] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("events", "from_outside"),
+    [
+        ([], False),
+        ([internal_error("ValueError")], False),
+        ([{**internal_error("EOFError"), "from_outside": True}], True),
+        ([down("gw0")], False),
+        ([down("gw0", code=1)], False),
+        ([down("gw0", code=-9)], True),
+    ],
+)
+def test_what_came_from_outside_is_told(events: list[Event], from_outside: bool) -> None:
+    """A killed worker and a pipe or disk that failed are no fault of the project."""
+    assert _united(["a"], {"controller": events}).from_outside is from_outside
+
+
+def test_of_internal_errors_the_first_of_a_worker_counts() -> None:
+    """Its controller fails over it, and then over the consequences."""
+    journals = {
+        "controller": [internal_error("about the worker"), internal_error("KeyError")],
+        "gw0": [internal_error("the cause"), internal_error("more")],
+    }
+    assert _united([], journals).internal_error == "the cause"
+    del journals["gw0"]
+    assert _united([], journals).internal_error == "about the worker"
 
 
 def test_the_deaths_of_workers_are_told() -> None:
@@ -573,6 +645,7 @@ _anything = st.one_of(
     st.builds(report, _ids, _phases, _letters),
     st.builds(subtest, _ids, _letters),
     st.builds(collected, _ids, st.just("new")),
+    st.builds(refused, _workers),
     st.builds(down, _workers, _moments),
     st.builds(crash, _ids, _moments),
     st.builds(interrupted, _texts),

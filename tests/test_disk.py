@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import gc
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disks import as_root, fill, make_room, open_files
+from disks import as_root, fill, leave, make_room, open_files
 from jobs import a_job
 from scheduled import (
     GATED,
@@ -29,6 +30,7 @@ from waiting import processes_marked, wait_until
 from pytest_valor_schedule import (
     get_job_results,
     get_job_status,
+    journal,
     list_jobs,
     schedule_tests,
     service,
@@ -36,6 +38,9 @@ from pytest_valor_schedule import (
 from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.pace import Work
+from pytest_valor_schedule.progress import Progress, overdue, stalled
 from pytest_valor_schedule.store import JobStore
 
 
@@ -92,6 +97,111 @@ def _has_started(home: Home, job_id: str) -> bool:
     )
 
 
+MANY = """
+import os, pathlib, time
+import pytest
+@pytest.mark.parametrize("number", range(20))
+def test_one(number):
+    with open("bodies", "a") as file:
+        file.write(f"{number} ")
+    while not pathlib.Path("gate").exists():
+        time.sleep(0.02)
+    if pathlib.Path("kill").exists():
+        pathlib.Path("kill").rename("killed")
+        os.kill(os.getsid(0), 9)
+        time.sleep(600)
+    assert number % 10
+"""
+
+
+def _bodies() -> list[str]:
+    """Return the numbers of the tests of MANY that have begun."""
+    return Path("bodies").read_text().split() if Path("bodies").exists() else []
+
+
+def _start_many(home: Home, disk: Path, *arguments: str) -> str:
+    """Return a job of MANY on two workers that has begun, on a disk that is then full."""
+    Path("test_it.py").write_text(MANY)
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "2", *arguments))
+    wait_until(lambda: len(_bodies()) == 2, "both workers are in a test")
+    fill(disk)
+    return job_id
+
+
+@as_root
+def test_two_workers_wait_for_room_at_their_end(
+    project: Path, home: Home, small_disk: Path
+) -> None:
+    """What finds no room is written before the workers end, so no test runs twice or is lost."""
+    job_id = _start_many(home, small_disk)
+    open_gate()
+    wait_until(lambda: len(_bodies()) == 20, "every test has begun")
+    mark = f"{JOB_ID_VARIABLE}={job_id}"
+    with pytest.raises(AssertionError, match="come to pass"):
+        wait_until(lambda: not processes_marked(mark), "they end without room", seconds=4.0)
+    assert get_job_status(job_id)["status"] == "running"
+    make_room(small_disk)
+    results = results_of(job_id)
+    assert (results["summary"]["passed"], results["summary"]["failed"]) == (18, 2)
+    assert "explanation" not in results
+    assert len(_bodies()) == 20
+
+
+@as_root
+@pytest.mark.parametrize("end", ["room", "cancel", "limit"])
+def test_a_second_round_waits_for_room(
+    project: Path, home: Home, small_disk: Path, end: str
+) -> None:
+    """It is not started on a full disk, and the wait ends with the room, a cancel or the limit."""
+    job_id = _start_many(home, small_disk, "--timeout-minutes", "0.2" if end == "limit" else "5")
+    Path("kill").touch()
+    open_gate()
+    wait_until(Path("killed").exists, "the controller is killed")
+    mark = f"{JOB_ID_VARIABLE}={job_id}"
+    wait_until(lambda: not processes_marked(mark), "its workers are gone")
+    if end == "limit":
+        leave(small_disk, 100 * 1024)  # for the record, but not for a round
+    else:
+        with _cancelling(home, job_id) if end == "cancel" else contextlib.nullcontext():
+            assert not list(home.job_folder(job_id).glob("1.2*"))
+            make_room(small_disk)
+    results = results_of(job_id)
+    lost = [each for each in results["results"] if each["outcome"] == "not_run"]
+    if end == "room":
+        assert "tests were run once more, because at first" in results["explanation"]
+        assert not lost
+    else:
+        assert results["outcome"] == ("cancelled" if end == "cancel" else "timed_out")
+        assert any("the disk was full" in each["message"] for each in lost)
+
+
+@contextlib.contextmanager
+def _cancelling(home: Home, job_id: str) -> Iterator[None]:
+    """Cancel a job on a disk on which nothing can be written, and make room meanwhile."""
+    command = [sys.executable, "-m", "pytest_valor_schedule", "cancel", job_id]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as cancel:
+        wait_until(home.cancelled(job_id).exists, "the cancel is noted")
+        yield
+    assert cancel.returncode == 0
+
+
+def test_on_a_full_disk_no_test_is_taken_to_hang(tmp_path: Path) -> None:
+    """What runs is not known while no report finds room, and the clocks begin anew with it."""
+    progress = Progress(tmp_path, "1.1", Work.of(("gw0", "gw1"), {}, 1.0))
+    progress.lose_sight(5.0)
+    assert not stalled(progress.last_event, 500.0, 10.0)  # no test has begun at all
+    for worker in ("gw0", "gw1"):
+        with contextlib.closing(Journal(journal.path(tmp_path, "1.1", worker))) as own:
+            own.write({"kind": "open", "pid": 1})
+            own.write({"kind": "start", "id": worker, "at": 1.0})
+    progress.look(10.0)
+    assert len(overdue(progress.current, 20.0, 10.0)) == 2
+    progress.lose_sight(20.0)
+    assert overdue(progress.current, 500.0, 10.0) == []
+    assert not stalled(progress.last_event, 29.0, 10.0)
+    assert stalled(progress.last_event, 30.0, 10.0)
+
+
 @pytest.mark.usefixtures("one_slot")
 @as_root
 def test_a_job_waits_for_room(project: Path, home: Home, small_disk: Path) -> None:
@@ -101,7 +211,7 @@ def test_a_job_waits_for_room(project: Path, home: Home, small_disk: Path) -> No
     wait_until(lambda: is_running(running), "it runs")
     waiting = scheduled_id(run_pytest("--schedule"))
     fill(small_disk)
-    os.truncate(small_disk / "filler", (small_disk / "filler").stat().st_size - 200 * 1024)
+    leave(small_disk, 200 * 1024)
     open_gate()
     assert set(outcomes_of(running).values()) == {"passed"}
     assert "room on the disk" in get_job_status(waiting)["reason"]

@@ -87,6 +87,19 @@ def test_what_a_full_disk_did_not_take_is_written_later(path: Path) -> None:
     assert list(JournalReader(path).read()) == [FIRST, SECOND, SECOND, FIRST, SECOND]
 
 
+def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
+    """Who settles waits for room alone, and not where the file may not grow any more."""
+    written = Journal(path)
+    with _disk_full_after(10):
+        with pytest.raises(OSError, match="could be written"):
+            written.write(FIRST)
+        with pytest.raises(OSError, match="File too large"):
+            written.settle()
+    written.settle()
+    assert list(JournalReader(path).read()) == [FIRST]
+    written.close()
+
+
 FORKING = """
 import os, sys
 from pathlib import Path

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jobs import a_job
 
 from pytest_valor_schedule.accounting import Account
+from pytest_valor_schedule.execution import Exit
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.result import TestOutcome, TestResult
-from pytest_valor_schedule.verdict import conclude
+from pytest_valor_schedule.verdict import conclude, why_again, without_room
 
 
 def _account(outcomes: str, **more: Any) -> Account:
@@ -78,20 +80,70 @@ def test_an_end_that_is_not_plain_is_explained(
             "pytest had an internal error (ValueError: x)",
         ),
         (
-            {"collection_errors": ({"nodeid": "test_a.py", "longrepr": "E"},)},
-            "test_a.py could not be collected",
+            {"collection_errors": ({"nodeid": "a.py", "longrepr": "E   OSError: x\nE   y"},)},
+            "a.py could not be collected (OSError: x)",
+        ),
+        (
+            {"collection_errors": ({"nodeid": "w"}, {"nodeid": "a.py"}, {"nodeid": "b.py"})},
+            "w and 2 more could not be collected",
+        ),
+        (
+            {
+                "collection_errors": ({"nodeid": "another in gw1"}, {"nodeid": "a.py"}),
+                "refusals": ("another in gw1",),
+            },
+            "a.py could not be collected",
+        ),
+        (
+            {
+                "collection_errors": ({"nodeid": "another in gw1", "longrepr": "Other tests."},),
+                "refusals": ("another in gw1",),
+            },
+            "another in gw1 (Other tests)",
         ),
         ({"changes": "1 test is new"}, "1 test is new"),
         (
             {"changes": "1 test is gone", "collection_errors": ({"nodeid": "a.py"},)},
             "a.py could not be collected",
         ),
-        ({"deaths": ("first", "last")}, "a worker ended (last)"),
+        ({"deaths": ("first", "Traceback\nlast\n")}, "a worker ended (last)"),
+        ({"disk_full": True, "missing": ("0",), "deaths": ("last",)}, "the disk was full"),
+        ({"disk_full": True}, "pytest ended with exit code 3"),
     ],
 )
 def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: str) -> None:
     """An explanation says what is known to have gone wrong."""
     assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
+
+
+def test_what_pytest_said_is_quoted_where_nothing_else_is_known() -> None:
+    """A run that came to no session has only its output to tell why."""
+    _, told = conclude(_account("not_run"), 4, "ERROR: Pick one")
+    assert told == "No test ran: pytest ended with exit code 4 (ERROR: Pick one)."
+    _, told = conclude(_account("not_run", changes="1 test is new"), 4, "ERROR: Pick one")
+    assert told == "No test ran: 1 test is new."
+
+
+@pytest.mark.parametrize(
+    ("how", "cause"),
+    [
+        ({"code": -9}, "pytest was ended by signal 9"),
+        ({"code": -9, "disk_full": True}, "pytest was ended by signal 9"),
+        ({"code": 3, "disk_full": True}, "the disk was full"),
+        ({"code": None, "stalled": True, "disk_full": True}, "nothing happened for 5 minutes"),
+    ],
+)
+def test_why_there_was_a_second_round_is_told(how: dict[str, Any], cause: str) -> None:
+    """The sentence counts the tests and says how the first round ended."""
+    account, job = _account("not_run not_run", missing=("0", "1")), a_job(stall_seconds=300.0)
+    told = f"2 tests were run once more, because at first {cause}."
+    assert why_again(account, Exit(**how), job) == told
+
+
+def test_a_full_disk_is_told_where_it_cost_a_result() -> None:
+    """What a full disk was no loss to needs no word of it."""
+    assert without_room(_account("not_run", missing=("0",), disk_full=True)) == "The disk was full."
+    assert without_room(_account("passed", disk_full=True)) is None
 
 
 def test_an_internal_error_that_cost_no_test_is_told() -> None:
