@@ -234,7 +234,7 @@ class Balancing:
         if not lane.tests:
             lane.since = self._clock()
         while self._pending and self._wants(lane, enough) and not self._may_go(lane, share):
-            over = lane.tests and self._load(lane) >= share
+            over = lane.tests and self._load(lane) > share and self._order is not Order.COLLECTED
             unit = self._pending.pop() if over else self._pending.popleft()
             self._left.add(unit, -len(unit.indices))
             lane.give(unit)

@@ -238,16 +238,30 @@ def test_many_short_tests_take_few_messages(known: bool) -> None:
     assert node.messages < 120
 
 
-def test_without_history_tests_go_as_collected() -> None:
+@pytest.mark.parametrize("seconds", [0.1, 0.0])
+def test_without_history_tests_go_as_collected(seconds: float) -> None:
     """Nothing better is known, and neighbours share fixtures."""
-    _, [ran] = play([0.1] * 9, 1, known=False)
-    assert ran == list(range(9))
+    _, [ran] = play([seconds] * 40, 1, known=False)
+    assert ran == list(range(40))
 
 
 def test_tests_can_go_as_collected_though_more_is_known() -> None:
     """If the project says so."""
     _, [ran] = play([float(n) for n in range(1, 9)], 1, order=Order.COLLECTED)
     assert ran == list(range(8))
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("seconds", [[0.0] * 40, [0.1, 0.2, 0.7] * 9, [9.0, *[0.01] * 20]])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_each_worker_keeps_the_order_of_collection(
+    seconds: list[float], workers: int, known: bool
+) -> None:
+    """If the project says so, no worker is ever given a test before one that comes before it."""
+    _, ran = play(seconds, workers, known=known, order=Order.COLLECTED)
+    assert sorted(itertools.chain(*ran)) == list(range(len(seconds)))
+    for each in ran:
+        assert each == sorted(each)
 
 
 def test_what_failed_goes_first() -> None:
