@@ -43,6 +43,7 @@ class Ending:
         peak_memory_bytes: The most that the job's processes were seen to use together.
         junit_path: Where to write the user's JUnit file, if no pytest has seen the whole run.
         said: What pytest gave as the reason for its end, if it came to no session.
+        rounds: How often a pytest was started, if it is known.
     """
 
     completed_at: float
@@ -54,6 +55,7 @@ class Ending:
     peak_memory_bytes: int | None = None
     junit_path: str | None = None
     said: str | None = None
+    rounds: int | None = None
 
 
 def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
@@ -175,6 +177,7 @@ _CHANGED = (
     "explanation",
     "completed_at",
     "exit_code",
+    "rounds",
     "peak_memory_bytes",
     "summary",
     "test_count",
@@ -205,6 +208,7 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         explanation=explanation,
         completed_at=completed_at,
         exit_code=exit_code,
+        rounds=ending.rounds,
         peak_memory_bytes=ending.peak_memory_bytes,
         summary=Summary.of(found.results, seconds),
         test_count=len(found.results),

@@ -114,6 +114,7 @@ class Job:
     outcome: Outcome | None = None
     explanation: str | None = None
     exit_code: int | None = None
+    rounds: int | None = None
     summary: Summary | None = None
 
     @property

@@ -203,8 +203,7 @@ class Ledger:
         if source in self.interrupted:
             return Cause(message=self.interrupted[source])
         if down := self.downs.get(source):
-            text = f"killed its worker {source[1]}{_how_it_ended(down)}"
-            return _cause_in(down, text, TestOutcome.CRASHED)
+            return _cause_in(down, crash_text(source[1], down), TestOutcome.CRASHED)
         return Cause(message=UNFINISHED)
 
 
@@ -241,6 +240,11 @@ def _shortened(text: str) -> str:
     if len(text) <= _TEXT_WITHOUT_BUDGET:
         return text
     return f"[... cut: this record has too much text ...]\n{text[-_TEXT_WITHOUT_BUDGET:]}"
+
+
+def crash_text(worker: str, down: Event) -> str:
+    """Return what a test did whose worker died in it, as the end of a sentence."""
+    return f"killed its worker {worker}{_how_it_ended(down)}"
 
 
 def _how_it_ended(down: Event) -> str:

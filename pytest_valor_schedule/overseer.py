@@ -6,7 +6,7 @@ That is the crashes of workers, the errors of their collections, and its own end
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pytest_valor_schedule.balancer import REFUSED
 from pytest_valor_schedule.captured import Captured, printed_since_start
 from pytest_valor_schedule.events import bounded
 from pytest_valor_schedule.handshake import Handshake, collection_digest
+from pytest_valor_schedule.ledger import crash_text
 from pytest_valor_schedule.log import OUTPUT
 from pytest_valor_schedule.recorder import CLOCK, Recorder
 from pytest_valor_schedule.units import without_group
@@ -33,6 +34,7 @@ class Overseer(Recorder):
         self._config = config
         self._told = told
         self._captured: dict[str, Captured] = {}
+        self._deaths: dict[str, dict[str, Any]] = {}
         self._failures = 0  # as pytest.Session counts them
 
     @pytest.hookimpl(trylast=True)
@@ -107,7 +109,7 @@ class Overseer(Recorder):
         folder, prefix = Path(self._told.folder), self._told.prefix
         where = journal.path(folder, prefix, worker)
         captured = self._captured.get(worker)
-        return {
+        death = {
             "kind": "down",
             "worker": worker,
             "text": bounded(str(error)),
@@ -119,6 +121,8 @@ class Overseer(Recorder):
                 *printed_since_start(where, folder / OUTPUT),
             ],
         }
+        self._deaths[worker] = death
+        return death
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
@@ -126,6 +130,9 @@ class Overseer(Recorder):
         nodeid = without_group(crashitem, str(self._config.getoption("dist")))
         text, moment = bounded(report.longreprtext), CLOCK.monotonic()
         self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
+        node: Any = getattr(report, "node", None)
+        if node is not None and (death := self._deaths.get(str(node.gateway.id))):
+            _tell_crash(report, death)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failures += report.failed and not hasattr(report, "wasxfail")
@@ -143,3 +150,10 @@ class Overseer(Recorder):
                     **({"refused": refused} if refused else {}),
                 }
             )
+
+
+def _tell_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
+    """Have the report that xdist makes of a crash say how it was, and where."""
+    parts = (crash_text(death["worker"], death), death["stacks"])
+    report.longrepr = "\n\n".join(filter(None, parts))
+    report.sections += [(name, text) for name, text in death["sections"]]

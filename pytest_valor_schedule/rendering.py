@@ -145,7 +145,9 @@ def log_line(job: Answer) -> str:
 def is_told(record: Answer) -> bool:
     """Whether the last thing that the pytest of an ended job has printed is true of all of it."""
     by_tests = record.get("outcome") in (Outcome.PASSED, Outcome.FAILED)
-    return by_tests and not (record.get("explanation") or record.get("confirm_failures"))
+    # What a run did not come to that -x or pytest.exit ended, pytest has told itself.
+    is_plain = not record.get("explanation") or bool(record["summary"]["not_run"])
+    return by_tests and is_plain and record.get("rounds") == 1
 
 
 def end_line(job: Answer) -> str:

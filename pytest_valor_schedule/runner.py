@@ -70,6 +70,7 @@ class Runner:
         self._reported = False  # by pytest itself, in its JUnit file
         self._has_begun = False
         self._peak_memory = 0
+        self._rounds_begun = 0
         self._was_full = False
         self._told: Mapping[str, Any] = {}
 
@@ -156,6 +157,7 @@ class Runner:
             peak_memory_bytes=self._peak_memory or None,
             junit_path=None if self._reported else self._job.junit_path,
             said=last.said,
+            rounds=self._rounds_begun,
         )
 
     def _again(self, account: Account, first: Exit, held: int) -> tuple[str, Exit]:
@@ -229,6 +231,7 @@ class Runner:
             umask=self._job.umask,
             terminal=None if terminal is None else terminal.theirs,
         )
+        self._rounds_begun += 1
         spare, self._spare = self._spare, None
         may_fork = self._job.fork_workers is not False
         execution = Execution(
