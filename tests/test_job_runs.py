@@ -198,7 +198,7 @@ def test_stepwise_goes_on_where_it_stopped(project: Path) -> None:
     options = ("--sw", "--schedule-wait", "--max-workers", "2")
     done = run_pytest(*options)
     assert done.returncode == 2
-    assert "pytest stopped (Test failed, continuing from this test next run.)" in done.stdout
+    assert "Interrupted: Test failed, continuing from this test next run." in done.stdout
     summary = results_of(scheduled_id(done))["summary"]
     assert (summary["passed"], summary["failed"], summary["not_run"]) == (2, 1, 3)
     Path("test_a.py").write_text(Path("test_a.py").read_text().replace("(2, 4)", "(4,)"))

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
@@ -44,6 +44,12 @@ _queues = st.lists(
         )
     ]
 )
+_AROUND_THE_LIMIT = [  # of ten minutes
+    _job(f"q{n}", workers, seconds, priority=Priority.LOW)
+    for n, (workers, seconds) in enumerate(
+        [(1, 1.0), (1, 600.0), (1, 601.0), (1, 601.0), (1, 601.0), (3, 301.0), (3, 201.0)]
+    )
+]
 _totals = st.integers(1, 8)
 GIB = 2.0**30
 
@@ -152,10 +158,12 @@ def test_no_slot_is_left_that_somebody_could_use(
 
 
 def _as_running(job: Job, workers: int) -> Running:
-    return Running(job.job_id, workers, NOW + policy.expected_seconds(job, workers))
+    seconds = min(policy.expected_seconds(job, workers), job.timeout_minutes * 60)
+    return Running(job.job_id, workers, NOW + seconds)
 
 
 @steady
+@example(_AROUND_THE_LIMIT, ([], 6))
 @given(_queues, _machines())
 def test_nobody_delays_the_first_that_waits(
     queue: list[Job], machine: tuple[list[Running], int]

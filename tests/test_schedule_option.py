@@ -30,7 +30,7 @@ TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 
 
 @pytest.mark.home_in_use
-def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
+def test_hands_over_and_returns_at_once(project: Path, empty_home: Home) -> None:
     """The terminal gets id, count, estimate, place and commands, and exit code 0."""
     Path("test_a.py").write_text(TWO_TESTS)
     done = run_pytest("--schedule", "--priority", "high", "--max-workers", "3")
@@ -42,7 +42,7 @@ def test_hands_over_and_returns_at_once(project: Path, home: Home) -> None:
     assert f"results {job_id[-6:]}" in done.stdout
     assert "2 scheduled in" in done.stdout
     assert outcomes_of(job_id) == {"test_a.py::test_one": "passed", "test_a.py::test_two": "failed"}
-    record = record_of(home, job_id)
+    record = record_of(empty_home, job_id)
     assert (record["priority"], record["max_workers"], record["workers"]) == ("high", 3, 2)
     assert record["specification"] == "pytest"
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,8 @@ def test_a_dispatcher_has_little_of_its_first_submitter(
     job_id = schedule()
     wait_until(lambda: serving(home.root, runner.PROCESS_NAME), "it runs")
     for name in (watcher.NAME, dispatcher.NAME, runner.PROCESS_NAME):
-        [pid] = serving(home.root, name)
+        # What a runner starts has its name for a moment.
+        [pid] = wait_until(partial(_only_one, home, name), "there is one of its name")
         environment = Path(f"/proc/{pid}/environ").read_text()
         assert "of-one-submitter" not in environment
         assert "LC_ALL=C.UTF-8" in environment.split("\0")
@@ -96,6 +98,11 @@ def test_a_dispatcher_has_little_of_its_first_submitter(
         assert (int(state["SigBlk"], 16), state["Umask"]) == (0, "0077")
     open_gate()
     results_of(job_id)
+
+
+def _only_one(home: Home, name: str) -> list[int]:
+    found = list(serving(home.root, name))
+    return found if len(found) == 1 else []
 
 
 def _mask(*numbers: int) -> int:
