@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 steady = settings(
     deadline=None,  # no test asserts a time
-    max_examples=20000,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
