@@ -29,7 +29,6 @@ from pytest_valor_schedule.store import JobStore
 TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 
 
-@pytest.mark.home_in_use
 def test_hands_over_and_returns_at_once(project: Path, empty_home: Home) -> None:
     """The terminal gets id, count, estimate, place and commands, and exit code 0."""
     Path("test_a.py").write_text(TWO_TESTS)
