@@ -17,7 +17,10 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def umount(folder: Path) -> None:
     """Wait until nobody uses what is mounted on a folder, and take it away."""
     command = ["umount", "--quiet", str(folder)]
-    wait_until(lambda: subprocess.run(command).returncode == 0, f"nobody uses {folder}")
+    wait_until(
+        lambda: subprocess.run(command, capture_output=True).returncode == 0,
+        f"nobody uses {folder}",
+    )
 
 
 @contextlib.contextmanager

@@ -35,8 +35,14 @@ def _statuses(home: Home) -> list[str]:
 
 
 def _kill(*pids: int) -> None:
+    """End processes, and wait until they have: one that is killed still lives for a moment."""
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(Identity.of, pids)), "they are dead")
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _schedule_four(project: Path, home: Home) -> None:
@@ -102,9 +108,7 @@ def test_what_a_dead_runner_left_unmarked_is_found_below_the_watcher(
     [runs] = serving(home.root, runner.PROCESS_NAME)
     [served_by] = serving(home.root, dispatcher.NAME)
     _kill(served_by)
-    wait_until(
-        lambda: serving(home.root, dispatcher.NAME) not in ([], [served_by]), "another serves"
-    )
+    wait_until(lambda: serving(home.root, dispatcher.NAME), "another serves")
     _kill(runs)
     wait_until(lambda: _statuses(home) == ["completed"], "the job has ended")
     assert Identity.of(int(pid.read_text().rstrip("."))) is None
@@ -117,8 +121,10 @@ def test_a_dispatcher_whose_home_is_gone_has_no_successor(project: Path, home: H
         patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "600")
         schedule()
     wait_until(lambda: _statuses(home) == ["completed"], "the job has ended")
+    wait_until(lambda: not serving(home.root, runner.PROCESS_NAME), "its runner has gone")
     [served_by] = wait_until(lambda: serving(home.root, dispatcher.NAME), "somebody serves")
     os.kill(served_by, signal.SIGSTOP)
+    wait_until(lambda: _is_stopped(served_by), "it is stopped")
     shutil.rmtree(home.root)
     _kill(served_by)
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
