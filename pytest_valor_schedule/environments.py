@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_valor_schedule import files
-from pytest_valor_schedule.errors import StoreError
+from pytest_valor_schedule.errors import StoreError, unwritable_text
 from pytest_valor_schedule.home import Home
 
 _UNKNOWN_SECONDS = 3600.0
@@ -38,9 +38,7 @@ def kept(home: Home, job_id: str, environment: Mapping[str, str]) -> Iterator[No
         raise
     except OSError as error:
         erase(home, job_id)
-        raise StoreError(
-            f"The file {path} cannot be written ({error.strerror}); make room on the disk."
-        ) from error
+        raise StoreError(unwritable_text(f"file {path}", error)) from error
     try:
         yield
     except BaseException:

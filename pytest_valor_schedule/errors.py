@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 from collections.abc import Callable
@@ -63,6 +64,15 @@ def system_error_text(error: OSError) -> str:
     if error.filename is None:
         return f"The system refused something that is needed ({reason}); try again later."
     return f"{os.fsdecode(error.filename)} cannot be used ({reason}); check whose it is."
+
+
+def unwritable_text(what: str, error: OSError) -> str:
+    """Return as a sentence that a file of the home cannot be written, and what helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        help_ = "make room on the disk"
+    else:
+        help_ = "check its permissions, or set VALOR_HOME"
+    return f"The {what} cannot be written ({error.strerror or error}); {help_}."
 
 
 def again_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import files
-from pytest_valor_schedule.errors import StoreError
+from pytest_valor_schedule.errors import StoreError, unwritable_text
 
 
 def write(
@@ -59,9 +59,7 @@ def _refusal_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"The record {path} cannot be written ({error.strerror}); make room on the disk."
-        ) from error
+        raise StoreError(unwritable_text(f"record {path}", error)) from error
 
 
 def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> Iterator[str]:

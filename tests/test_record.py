@@ -102,6 +102,17 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_room_is_asked_for_only_where_it_helps(path: Path) -> None:
+    """A disk that can only be read is not mended by making room on it."""
+
+    def failing() -> Any:
+        yield {}
+        raise OSError(30, "Read-only file system")
+
+    with pytest.raises(StoreError, match=r"Read-only file system.*; check its permissions"):
+        record.write(path, {}, failing())
+
+
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
