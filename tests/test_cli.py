@@ -111,6 +111,14 @@ def test_wrong_command_line(arguments: list[str]) -> None:
     assert "usage: valor-schedule" in done.stderr
 
 
+@pytest.mark.parametrize("text", ["x", "-1", "1.5", ""])
+def test_a_number_that_is_none_is_told_in_words(text: str) -> None:
+    """What is wrong with a number is said without the name of a function of ours."""
+    done = run_tool("list", f"--limit={text}")
+    assert done.returncode == 2
+    assert f"--limit: {text!r} is not a whole number of 0 or more" in done.stderr
+
+
 def test_list_says_when_there_is_nothing() -> None:
     """An empty queue is said in words."""
     assert run_tool("list").stdout == "no jobs\n"
