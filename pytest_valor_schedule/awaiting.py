@@ -115,7 +115,10 @@ class Awaiting:
             )
             time.sleep(_SECOND_INTERRUPT_SECONDS)
         except KeyboardInterrupt:
+            self._screen.print("")  # the terminal has put ^C where the next line would begin
             answer = api.cancel_job(self._job_id)
-            text = answer.get("error") or f"{self._job_id} cancelled"
-            pytest.exit(text, returncode=rendering.exit_code({"outcome": Outcome.CANCELLED}))
+            if "error" in answer:  # it has ended, or has yet to end
+                pytest.exit(answer["error"], returncode=_DETACHED_CODE)
+            cancelled = rendering.exit_code({"outcome": Outcome.CANCELLED})
+            pytest.exit(f"{self._job_id} cancelled", returncode=cancelled)
         pytest.exit(f"{self._job_id} goes on", returncode=_DETACHED_CODE)

@@ -15,7 +15,7 @@ from replay_parity import SUITE, cases, end_of
 from scheduled import GATED, QUICK, run_pytest
 from waiting import DEADLINE_SECONDS, wait_until
 
-from pytest_valor_schedule import get_job_status, list_jobs
+from pytest_valor_schedule import cancel_job, get_job_status, list_jobs
 
 pytestmark = pytest.mark.home_in_use
 
@@ -174,3 +174,20 @@ def test_a_second_interrupt_cancels(project: Path, terminal: subprocess.Popen[by
     assert "cancelled" in _printed(terminal)
     assert terminal.wait(DEADLINE_SECONDS) == 130
     assert list_jobs()["jobs"][0]["status"] == "cancelled"
+
+
+def test_a_second_interrupt_after_the_end_cancels_nothing(
+    project: Path, terminal: subprocess.Popen[bytes]
+) -> None:
+    """The exit code of a job that was cancelled is not that of one which ended before."""
+    assert terminal.stdout is not None
+    terminal.send_signal(signal.SIGINT)
+    shown = b""
+    while b"cancels it" not in shown:
+        shown += os.read(terminal.stdout.fileno(), 4096)
+    terminal.send_signal(signal.SIGSTOP)  # so that its two seconds do not pass meanwhile
+    cancel_job(list_jobs()["jobs"][0]["job_id"])
+    terminal.send_signal(signal.SIGINT)
+    terminal.send_signal(signal.SIGCONT)
+    assert "has ended already" in _printed(terminal)
+    assert terminal.wait(DEADLINE_SECONDS) == 2
