@@ -112,6 +112,9 @@ class Screen:
 def at_terminal(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Screen]]:
     """Starts a pytest in a terminal that is so many columns wide."""
     monkeypatch.delenv("PY_COLORS")
+    monkeypatch.delenv(
+        "CI", raising=False
+    )  # with it pytest shows diffs, and colours them here alone
     opened: list[Screen] = []
 
     def start(*arguments: str, columns: int) -> Screen:
