@@ -161,13 +161,16 @@ def _say(pipe: int, number: int) -> None:
 
 def _serve(requests: socket.socket) -> _Request:
     """Be a server; return a request in each fork."""
-    gc.freeze()  # what all share is not to be searched, which would copy it
+    can_freeze = not gc.get_freeze_count()  # Python 3.12 begins with some that stay so
+    if can_freeze:
+        gc.freeze()  # what all share is not to be searched, which would copy it
     with _serving():
         handles = _Server(requests).serve()
         request = _opened(handles) if handles else None
     if request is None:
         os._exit(0)
-    gc.unfreeze()
+    if can_freeze:
+        gc.unfreeze()
     return request
 
 
