@@ -33,7 +33,8 @@ def changed_at() -> float:
     installed = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
     added = [path for folder in installed for path in folder.glob("*.pth")]
     times = [0.0]
-    for path in (*installed, *added, *Path(__file__).parent.glob("*.py")):
+    ours = Path(sys.modules[__name__.partition(".")[0]].__file__ or "").parent
+    for path in (*installed, *added, *ours.rglob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     with contextlib.suppress(OSError):
