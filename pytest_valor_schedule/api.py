@@ -29,7 +29,6 @@ from pytest_valor_schedule.request import (
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.store import JobStore
-    from pytest_valor_schedule.submission import Receipt
 
 
 @errors_as_answers
@@ -81,7 +80,7 @@ def schedule_tests(
         tries = check_confirm_failures(confirm_failures)
         found = dataclasses.replace(found, confirm_failures=tries)
     receipt = submit(Home.find(os.environ), order, changed(request, found.changes), found)
-    return scheduled_answer(receipt, found.nodeids)
+    return receipt.answer(found.nodeids)
 
 
 def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | None = None) -> Answer:
@@ -89,20 +88,6 @@ def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | Non
     from pytest_valor_schedule import completion
 
     return completion.published(store, job, wanted)
-
-
-def scheduled_answer(receipt: Receipt, nodeids: tuple[str, ...]) -> Answer:
-    """Return what `schedule_tests` returns of a job that was scheduled."""
-    job = receipt.job
-    answer: Answer = {
-        "job_id": job.job_id,
-        "status": str(job.status),
-        "tests_to_run": list(nodeids),
-        "test_count": job.test_count,
-        "estimated_duration": receipt.estimate.duration,
-        "timeout_minutes": job.timeout_minutes,
-    }
-    return {**answer, "warnings": list(receipt.warnings)} if receipt.warnings else answer
 
 
 @errors_as_answers

@@ -49,11 +49,13 @@ class Awaiting:
         Raises:
             pytest.exit.Exception: after an interrupt.
         """
+        answer = self._receipt.shown_answer()
+        first, *warnings = rendering.scheduled_lines(answer, quiet=True)
         try:
             if not self._quiet and not self._screen.is_terminal:
-                self._screen.print(rendering.receipt_lines(self._receipt, quiet=True)[0])
-            for warning in self._receipt.warnings:
-                self._screen.print(f"warning: {warning}")
+                self._screen.print(first)
+            for warning in warnings:
+                self._screen.print(warning)
             record = self._wait()
         except KeyboardInterrupt:
             self._detach()

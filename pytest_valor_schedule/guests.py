@@ -186,7 +186,7 @@ class Submitter(Guest):
 
     def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
         quiet = getattr(session.config.option, "verbose", 0) < 0  # of the terminal reporter
-        lines = rendering.receipt_lines(receipt, quiet=quiet)
+        lines = rendering.scheduled_lines(receipt.shown_answer(), quiet=quiet)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         write = print if reporter is None else reporter.write_line
         for line in lines if quiet else ["", *lines]:

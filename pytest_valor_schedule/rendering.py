@@ -15,7 +15,6 @@ from pytest_valor_schedule.job import Outcome, short_id
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.outlook import Place
-    from pytest_valor_schedule.submission import Receipt
 
 Answer = Mapping[str, Any]
 
@@ -63,46 +62,19 @@ def ordinal(number: int) -> str:
     return f"{number}{ending or 'th'}"
 
 
-def receipt_lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
-    """Return what a submitter is told about a new job; the first line alone if quiet."""
-    job, short, command = receipt.job, short_id(receipt.job.job_id), command_name()
-    first = (
-        f"scheduled {job.job_id}: {counted(job.test_count, 'test')} on "
-        f"{counted(receipt.workers, 'worker')}, {receipt.estimate.text}"
-    )
-    warnings = [f"warning: {warning}" for warning in receipt.warnings]
-    if quiet:
-        return [first, *warnings]
-    return [
-        first,
-        *warnings,
-        place_line(receipt.place, job.created_at),
-        f"results: {command} results {short}",
-        f"wait:    {command} wait {short}",
-        f"cancel:  {command} cancel {short}",
-    ]
-
-
-def told(receipt: Receipt) -> dict[str, Any]:
-    """Return what else a command tells of a new job than `schedule_tests` does."""
-    return {
-        "workers": receipt.workers,
-        "estimated_from": receipt.estimate.basis,
-        "estimate": receipt.estimate.text,
-        "place": place_line(receipt.place, receipt.job.created_at),
-    }
-
-
-def scheduled_lines(answer: Answer) -> list[str]:
-    """Return what somebody is told who scheduled a job by `valor-schedule`."""
+def scheduled_lines(answer: Answer, *, quiet: bool = False) -> list[str]:
+    """Return what somebody is told who scheduled a job; the first line alone if quiet."""
     command, short = command_name(), short_id(answer["job_id"])
     first = (
         f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')} on "
         f"{counted(answer['workers'], 'worker')}, {answer['estimate']}"
     )
+    warnings = [f"warning: {warning}" for warning in answer.get("warnings", ())]
+    if quiet:
+        return [first, *warnings]
     return [
         first,
-        *(f"warning: {warning}" for warning in answer.get("warnings", ())),
+        *warnings,
         answer["place"],
         f"results: {command} results {short}",
         f"wait:    {command} wait {short}",

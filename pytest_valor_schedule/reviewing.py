@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from pytest_valor_schedule import comparison, completion, control, lineage, rendering, shell
+from pytest_valor_schedule import comparison, completion, control, lineage, shell
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
 from pytest_valor_schedule.job import Job, short_id
@@ -97,7 +97,6 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         What `schedule_tests` returns, and `workers`, `estimated_from`, `estimate` and `place`, as
         text.
     """
-    from pytest_valor_schedule import api
     from pytest_valor_schedule.collection import Collection, collect
     from pytest_valor_schedule.home import Home
     from pytest_valor_schedule.order import Order, current_environment, current_umask
@@ -137,7 +136,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
         found = _only(found, chosen, job)
     request = changed(request, found.changes)
     receipt = submit(Home.find(os.environ), order, request, found)
-    return {**api.scheduled_answer(receipt, found.nodeids), **rendering.told(receipt)}
+    return receipt.shown_answer(found.nodeids)
 
 
 def _set_by(job: Job, environment: dict[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule import api, rendering, request
+from pytest_valor_schedule import request
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
         checked = request.check_confirm_failures(tries, "--confirm-failures")
         found = dataclasses.replace(found, confirm_failures=checked)
     receipt = submit(Home.find(os.environ), order, wanted, found)
-    return {**api.scheduled_answer(receipt, found.nodeids), **rendering.told(receipt)}
+    return receipt.shown_answer(found.nodeids)
 
 
 def _refuse_late(arguments: Sequence[str]) -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from sys import getfilesystemencoding
 
-from pytest_valor_schedule import estimation, notifying, outlook, service, slots, validation
+from pytest_valor_schedule import (
+    estimation,
+    notifying,
+    outlook,
+    rendering,
+    service,
+    slots,
+    validation,
+)
+from pytest_valor_schedule.answers import Answer
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History
@@ -38,6 +47,29 @@ class Receipt:
     place: Place
     workers: int
     warnings: tuple[str, ...]
+
+    def answer(self, nodeids: Sequence[str]) -> Answer:
+        """Return what `schedule_tests` returns."""
+        job = self.job
+        answer: Answer = {
+            "job_id": job.job_id,
+            "status": str(job.status),
+            "tests_to_run": list(nodeids),
+            "test_count": job.test_count,
+            "estimated_duration": self.estimate.duration,
+            "timeout_minutes": job.timeout_minutes,
+        }
+        return {**answer, "warnings": list(self.warnings)} if self.warnings else answer
+
+    def shown_answer(self, nodeids: Sequence[str] = ()) -> Answer:
+        """Return the same, and what a person is told besides."""
+        return {
+            **self.answer(nodeids),
+            "workers": self.workers,
+            "estimated_from": self.estimate.basis,
+            "estimate": self.estimate.text,
+            "place": rendering.place_line(self.place, self.job.created_at),
+        }
 
 
 @again_if_rebuilt

@@ -15,38 +15,47 @@ import pytest
 import pytest_valor_schedule
 
 PACKAGE = pytest_valor_schedule.__name__
-TREES = {
-    path.stem: ast.parse(path.read_text())
-    for path in sorted(Path(pytest_valor_schedule.__file__).parent.glob("*.py"))
-}
+ROOT = Path(pytest_valor_schedule.__file__).parent
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+TREES = {_dotted(path): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
 PURE = [
     name for name, tree in TREES.items() if re.search("Pure[.;]", ast.get_docstring(tree) or "")
 ]
 IMPURE = {"io", "os", "random", "secrets", "socket", "subprocess", "tempfile", "threading", "time"}
 
 
-def _imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the full name of everything imported anywhere, but for `if TYPE_CHECKING`."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
+def _imported(name: str) -> Iterator[str]:
+    """Yield the full name of everything imported anywhere, for types and in functions too."""
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "A module is imported by its full name."
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        else:
-            yield from _imported(node)
 
 
 def _own_modules(name: str) -> set[str]:
-    """Return the modules of the package that a module imports; "__init__" for the root."""
-    own = [each for each in _imported(TREES[name]) if each.split(".")[0] == PACKAGE]
-    first_parts = {each.removeprefix(PACKAGE).strip(".").split(".")[0] for each in own}
-    return {part if part in TREES else "__init__" for part in first_parts}
+    """Return the modules of the package that a module imports."""
+    own = {each for each in _imported(name) if each.split(".")[0] == PACKAGE}
+    return {each if each in TREES else each.rpartition(".")[0] for each in own}
+
+
+def test_every_module_was_looked_at() -> None:
+    """What follows would pass on nothing."""
+    assert len(TREES) == sum(1 for path in ROOT.rglob("*.py") if path.is_file()) > 100
+    edges = {(name, other) for name in TREES for other in _own_modules(name)}
+    assert len(edges) > 3 * len(TREES)
+    assert {other for _, other in edges} <= TREES.keys()
 
 
 def test_there_is_no_import_cycle() -> None:
-    """Modules can be read from the bottom up, imports inside of functions included."""
+    """Modules can be read from the bottom up, imports for types and in functions included."""
     graph = {name: _own_modules(name) for name in TREES}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
@@ -54,13 +63,13 @@ def test_there_is_no_import_cycle() -> None:
 @pytest.mark.parametrize("name", TREES)
 def test_nobody_imports_the_package_root(name: str) -> None:
     """The public names are for users; a module takes what it needs from where it is."""
-    assert "__init__" not in _own_modules(name)
+    assert PACKAGE not in _own_modules(name)
 
 
 @pytest.mark.parametrize("name", PURE)
 def test_what_decides_is_pure(name: str) -> None:
     """A module that calls itself pure imports nothing that looks at the world."""
-    assert not {each.split(".")[0] for each in _imported(TREES[name])} & IMPURE
+    assert not {each.split(".")[0] for each in _imported(name)} & IMPURE
 
 
 def test_all_public_names_are_there_and_sorted() -> None:

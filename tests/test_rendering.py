@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import api, listing, rendering
+from pytest_valor_schedule import listing, rendering
 from pytest_valor_schedule.guess import Spread
 from pytest_valor_schedule.history import Estimate
 from pytest_valor_schedule.job import Outcome
@@ -138,13 +138,17 @@ def _receipt(**changes: Any) -> Receipt:
     return dataclasses.replace(receipt, **changes)
 
 
+def _lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
+    return rendering.scheduled_lines(receipt.shown_answer(), quiet=quiet)
+
+
 FIRST_LINE = f"scheduled {JOB_ID}: 412 tests on 4 workers, about 1m 10s (from 42 runs)"
 
 
 def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
     """A submitter reads the id, the place in the queue, and the commands for this job."""
     command = rendering.command_name()
-    assert rendering.receipt_lines(_receipt()) == [
+    assert _lines(_receipt()) == [
         FIRST_LINE,
         "2nd in the queue, expected to start in 25s: waits for 1 job ahead of it",
         f"results: {command} results 4f9a2c",
@@ -167,28 +171,26 @@ def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
 def test_a_receipt_claims_to_know_no_more_than_is_known(estimate: Estimate, text: str) -> None:
     """Both of `pytest --schedule` and of `valor-schedule run`; programs get the same words."""
     receipt = _receipt(estimate=estimate)
-    answer = {**api.scheduled_answer(receipt, ()), **rendering.told(receipt)}
-    assert rendering.receipt_lines(receipt)[0].endswith(f"on 4 workers, {text}")
-    assert rendering.scheduled_lines(answer)[0] == rendering.receipt_lines(receipt)[0]
-    assert answer["estimated_duration"] == estimate.duration
+    assert _lines(receipt)[0].endswith(f"on 4 workers, {text}")
+    assert receipt.answer(())["estimated_duration"] == estimate.duration
 
 
 def test_a_receipt_of_a_job_that_need_not_wait() -> None:
     """A job at the head of a free queue starts now."""
-    lines = rendering.receipt_lines(_receipt(place=Place(1, None, None)))
+    lines = _lines(_receipt(place=Place(1, None, None)))
     assert lines[1] == "1st in the queue, starts now"
 
 
 def test_a_receipt_warns() -> None:
     """What will not be as asked for comes right after the first line."""
-    lines = rendering.receipt_lines(_receipt(warnings=("No messages.", "Be careful.")))
+    lines = _lines(_receipt(warnings=("No messages.", "Be careful.")))
     assert lines[1:3] == ["warning: No messages.", "warning: Be careful."]
 
 
 def test_a_quiet_receipt_is_one_line() -> None:
     """Under -q the id and the size of the job are all that is said."""
-    assert rendering.receipt_lines(_receipt(), quiet=True) == [FIRST_LINE]
-    warned = rendering.receipt_lines(_receipt(warnings=("No messages.",)), quiet=True)
+    assert _lines(_receipt(), quiet=True) == [FIRST_LINE]
+    warned = _lines(_receipt(warnings=("No messages.",)), quiet=True)
     assert warned == [FIRST_LINE, "warning: No messages."]
 
 
