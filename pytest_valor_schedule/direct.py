@@ -8,16 +8,15 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 
 import pytest
 
 from pytest_valor_schedule import slots
-from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.handshake import DIRECT_VARIABLE, SLOT_VARIABLE
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.placement import Placement
-from pytest_valor_schedule.settings import look_up
+from pytest_valor_schedule.settings import DirectRuns, direct_runs
 from pytest_valor_schedule.slots import Held, Holder
 
 _POLL_SECONDS = 0.05
@@ -35,36 +34,12 @@ _RUNS_NO_TEST = (
 _FOR_THE_TERMINAL = ("usepdb", "trace", "looponfail")
 
 
-class DirectRuns(StrEnum):
-    """What the machine does about runs by hand."""
-
-    IGNORE = "ignore"
-    SHARE = "share"  # they hold slots, and `-n auto` means as many as are free
-    QUEUE = "queue"  # they behave as with --schedule --schedule-wait
-
-
-def mode(home: Home, environment: Mapping[str, str]) -> DirectRuns:
-    """Return what the machine does about runs by hand.
-
-    Raises:
-        ScheduleError: if the setting cannot be read or is unknown.
-    """
-    setting = look_up("direct_runs", None, environment, None, home.settings())
-    try:
-        return DirectRuns(setting.value)
-    except ValueError:
-        words = ", ".join(f'"{word}"' for word in DirectRuns)
-        raise InvalidRequestError(
-            f"{setting.source} is {setting.value!r}, but must be one of {words}."
-        ) from None
-
-
 def mode_or_ignore(config: pytest.Config, environment: Mapping[str, str]) -> DirectRuns:
     """Return the mode for a run; a wrong setting of the machine is warned of, and no more."""
     if any(getattr(config.option, name, False) for name in (*_RUNS_NO_TEST, *_FOR_THE_TERMINAL)):
         return DirectRuns.IGNORE
     try:
-        return mode(Home.find(environment), environment)
+        return direct_runs(Home.find(environment), environment)
     except ScheduleError as error:
         _warn(error)
         return DirectRuns.IGNORE

@@ -168,13 +168,14 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
     elif told is None and _may_be_direct(config):
         from pytest_valor_schedule import direct
+        from pytest_valor_schedule.settings import DirectRuns
 
         environment = config.stash[_ENVIRONMENT]
         mode = direct.mode_or_ignore(config, environment)
-        if mode is direct.DirectRuns.QUEUE and _must_stay(config):
-            mode = direct.DirectRuns.SHARE
-        config.stash[_QUEUED_BY_MACHINE] = mode is direct.DirectRuns.QUEUE
-        if mode is direct.DirectRuns.SHARE:
+        if mode is DirectRuns.QUEUE and _must_stay(config):
+            mode = DirectRuns.SHARE
+        config.stash[_QUEUED_BY_MACHINE] = mode is DirectRuns.QUEUE
+        if mode is DirectRuns.SHARE:
             with direct.sharing(config, environment):
                 return (yield)
     with _held_back(config, told):

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.pace import Standing, seconds_left
+from pytest_valor_schedule.settings import AGING_SECONDS
 
-AGING_SECONDS = 1800.0
-"""How much younger a job of the next higher priority may be and still start first."""
 _MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
 _MOST_FORETOLD = 100  # jobs: nobody knows how it will be for those behind so many others
 _SOONEST_SECONDS = 1.0  # after which a job ends that still runs

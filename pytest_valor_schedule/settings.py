@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
-from pytest_valor_schedule import policy
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.home import Home
+
+AGING_SECONDS = 1800.0
+"""How much younger a job of the next higher priority may be and still start first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,6 +21,14 @@ class Setting:
 
     value: Any
     source: str
+
+
+class DirectRuns(StrEnum):
+    """What the machine does about runs by hand."""
+
+    IGNORE = "ignore"
+    SHARE = "share"  # they hold slots, and `-n auto` means as many as are free
+    QUEUE = "queue"  # they behave as with --schedule --schedule-wait
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -36,7 +47,7 @@ DEFAULTS: Mapping[str, Any] = {
     "learn": "jobs",
     "fork_workers": True,
     "slots": None,
-    "aging_minutes": policy.AGING_SECONDS / 60,
+    "aging_minutes": AGING_SECONDS / 60,
     "memory_reserve_mb": 512,
     "direct_runs": "ignore",
 }
@@ -77,6 +88,22 @@ def machine_value(name: str, environment: Mapping[str, str]) -> object:
         return Home.find(environment).settings().get(name)
     except ScheduleError:
         return None
+
+
+def direct_runs(home: Home, environment: Mapping[str, str]) -> DirectRuns:
+    """Return what the machine does about runs by hand.
+
+    Raises:
+        ScheduleError: if the setting cannot be read or is unknown.
+    """
+    setting = look_up("direct_runs", None, environment, None, home.settings())
+    try:
+        return DirectRuns(setting.value)
+    except ValueError:
+        words = ", ".join(f'"{word}"' for word in DirectRuns)
+        raise InvalidRequestError(
+            f"{setting.source} is {setting.value!r}, but must be one of {words}."
+        ) from None
 
 
 def is_on(setting: Setting) -> bool:

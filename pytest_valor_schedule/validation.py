@@ -51,8 +51,6 @@ def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
     Raises:
         ScheduleError: if config.toml cannot be read.
     """
-    from pytest_valor_schedule import direct  # here, because it needs pytest
-
     machine = home.settings()
     yield from misspelt(home, environment)
     for name, check in _CHECKS.items():
@@ -63,7 +61,7 @@ def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
         if found.value is not None:
             yield from _problem(check, request.number(found.value), found.source)
     yield from _problem(slots.total, home, environment)
-    yield from _problem(direct.mode, home, environment)
+    yield from _problem(settings.direct_runs, home, environment)
 
 
 def _problem(check: Callable[..., object], *arguments: object) -> Iterator[str]:

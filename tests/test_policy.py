@@ -13,7 +13,8 @@ from properties import steady
 
 from pytest_valor_schedule import policy
 from pytest_valor_schedule.job import Job, Priority
-from pytest_valor_schedule.policy import AGING_SECONDS, Running
+from pytest_valor_schedule.policy import Running
+from pytest_valor_schedule.settings import AGING_SECONDS
 
 NOW = 1_700_000_000.0
 
