@@ -25,10 +25,16 @@ _MOST_FAILURES = 10
 def become(root: str, deaths: int = 0) -> None:
     """Have this process become the watcher of a home, with all children that it has.
 
+    It returns only where the home was thrown away, and with it the working directory.
+
     Args:
         root: The folder of the home.
         deaths: How many dispatchers in a row have died young.
     """
+    try:
+        os.getcwd()  # noqa: PTH109  # pathlib is an import more
+    except FileNotFoundError:
+        return
     code = f"from {__name__} import main\nmain()"
     os.execv(sys.executable, [sys.executable, "-c", code, root, str(deaths)])  # noqa: S606
 
