@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from scheduled import results_of, run_pytest, scheduled_id
-from waiting import processes_marked, wait_until
+from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, notify, processes, record, schedule_tests
 from pytest_valor_schedule.home import Home
@@ -202,6 +202,7 @@ def test_an_interrupt_keeps_nobody_from_being_told(ended: str, home: Home) -> No
         marks = {ADDRESS_VARIABLE: address, NOTIFIER_VARIABLE: ended}
         arguments, log = [str(home.root), ended], home.dispatcher_log
         processes.start_detached("notify", arguments, home.root, log, {**os.environ, **marks})
+        server.settimeout(DEADLINE_SECONDS)
         connection, _ = server.accept()
         with connection:
             connection.recv(1)
