@@ -18,6 +18,19 @@ if TYPE_CHECKING:
         schedule_tests,
         wait_for_job,
     )
+    from pytest_valor_schedule.responses import (
+        ComparisonResponse,
+        ErrorResponse,
+        JobChangeResponse,
+        JobListResponse,
+        JobResultsResponse,
+        JobStatusResponse,
+        ProgressFields,
+        QueueStateResponse,
+        ResultFields,
+        ScheduleResponse,
+        SummaryFields,
+    )
     from pytest_valor_schedule.reviewing import compare_jobs, rerun_job
     from pytest_valor_schedule.steering import (
         hold_job,
@@ -28,6 +41,17 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ComparisonResponse",
+    "ErrorResponse",
+    "JobChangeResponse",
+    "JobListResponse",
+    "JobResultsResponse",
+    "JobStatusResponse",
+    "ProgressFields",
+    "QueueStateResponse",
+    "ResultFields",
+    "ScheduleResponse",
+    "SummaryFields",
     "__version__",
     "cancel_job",
     "compare_jobs",
@@ -48,9 +72,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule import api, reviewing, steering
+    from pytest_valor_schedule import api, responses, reviewing, steering
 
-    return next(getattr(each, name) for each in (api, steering, reviewing) if hasattr(each, name))
+    homes = (api, steering, reviewing, responses)
+    return next(getattr(each, name) for each in homes if hasattr(each, name))
 
 
 def __dir__() -> list[str]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
 
 from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt, system_error_text
 
-_P = ParamSpec("_P")
 Answer = dict[str, Any]
+_P = ParamSpec("_P")
+_Answer = TypeVar("_Answer", bound=Mapping[str, Any])
 
 
-def errors_as_answers(function: Callable[_P, Answer]) -> Callable[_P, Answer]:
+def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
     """Have a function return its errors by `error_answer`."""
 
     @functools.wraps(function)
-    def answering(*args: _P.args, **kwargs: _P.kwargs) -> Answer:
+    def answering(*args: _P.args, **kwargs: _P.kwargs) -> _Answer:
         try:
             return again_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
-            return error_answer(error)
+            return cast(_Answer, error_answer(error))
         except OSError as error:
-            return {"error": system_error_text(error)}
+            return cast(_Answer, {"error": system_error_text(error)})
 
     return answering
 

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, cast
 
 from pytest_valor_schedule import clock, control, files, outlook, policy
 from pytest_valor_schedule.answers import Answer, errors_as_answers
@@ -26,6 +26,14 @@ from pytest_valor_schedule.request import (
     check_limit,
     check_status_filter,
 )
+from pytest_valor_schedule.responses import (
+    JobChangeResponse,
+    JobListResponse,
+    JobResultsResponse,
+    JobStatusResponse,
+    PriorityName,
+    ScheduleResponse,
+)
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.store import JobStore
@@ -36,12 +44,12 @@ def schedule_tests(
     test_specification: str,
     notification_chat_id: str | None = None,
     max_workers: int = 2,
-    timeout_minutes: int = 10,
-    priority: Literal["low", "normal", "high"] = "normal",
+    timeout_minutes: float = 10,
+    priority: PriorityName = "normal",
     *,
     cwd: str | os.PathLike[str] | None = None,
     confirm_failures: int | None = None,
-) -> Answer:
+) -> ScheduleResponse:
     """Collect the tests of a command and put them into the queue.
 
     Args:
@@ -91,7 +99,7 @@ def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | Non
 
 
 @errors_as_answers
-def get_job_status(job_id: str, *, results: bool = True) -> Answer:
+def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
     """Return how a job stands.
 
     Args:
@@ -112,7 +120,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> Answer:
             (answer,) = _rows(store, [job])
         if job.status.ended and results:
             answer["results"] = _published(store, job)["results"]
-    return answer
+    return cast(JobStatusResponse, answer)
 
 
 def _waiting(place: Place | None) -> Answer:
@@ -132,7 +140,7 @@ def _public(job: Job) -> Answer:
 
 
 @errors_as_answers
-def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
+def list_jobs(status_filter: str | None = None, limit: int = 10) -> JobListResponse:
     """Return the newest jobs.
 
     Args:
@@ -146,7 +154,8 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> Answer:
     status, most = check_status_filter(status_filter), check_limit(limit)
     with control.open_queue() as store, store.database.snapshot():
         rows, total = _rows(store, store.jobs(status, most)), store.count(status)
-    return {"jobs": rows, "total": total, "filtered_by": status_filter}
+    answer = {"jobs": rows, "total": total, "filtered_by": status_filter}
+    return cast(JobListResponse, answer)
 
 
 @errors_as_answers
@@ -187,7 +196,7 @@ def _running(store: JobStore, job: Job, now: float) -> Answer:
 
 
 @errors_as_answers
-def cancel_job(job_id: str) -> Answer:
+def cancel_job(job_id: str) -> JobChangeResponse:
     """Take a job out of the queue, or end it if it runs; its partial results are kept.
 
     Args:
@@ -199,11 +208,11 @@ def cancel_job(job_id: str) -> Answer:
     """
     with control.open_queue() as store:
         job = control.cancel(store, store.find(job_id))
-    return {"job_id": job.job_id, "status": str(job.status)}
+    return cast(JobChangeResponse, {"job_id": job.job_id, "status": str(job.status)})
 
 
 @errors_as_answers
-def get_job_results(job_id: str) -> Answer:
+def get_job_results(job_id: str) -> JobResultsResponse:
     """Return what became of the tests of a job that has ended.
 
     Args:
@@ -216,7 +225,7 @@ def get_job_results(job_id: str) -> Answer:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    return _results(job_id, None)
+    return cast(JobResultsResponse, _results(job_id, None))
 
 
 @errors_as_answers
@@ -257,7 +266,7 @@ def get_record(job_id: str) -> Answer:
 @errors_as_answers
 def wait_for_job(
     job_id: str, timeout_seconds: float | None = None, *, results: bool = True
-) -> Answer:
+) -> JobStatusResponse:
     """Wait until a job has ended.
 
     Args:

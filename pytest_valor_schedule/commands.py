@@ -116,7 +116,7 @@ def _results(options: Options) -> int:
     from pytest_valor_schedule import junit, listing
 
     if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer = api.get_some_results(_job(options), listing.needs_a_look)
+        answer: Answer = api.get_some_results(_job(options), listing.needs_a_look)
     else:
         answer = api.get_job_results(_job(options))
     if "error" in answer:

@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_valor_schedule import colour, rendering
 
-Answer = dict[str, Any]
+Answer = Mapping[str, Any]
 Options = argparse.Namespace
 
 _SCHEMA_VERSION = 1

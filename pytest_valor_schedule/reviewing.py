@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, cast
 
 from pytest_valor_schedule import comparison, completion, control, lineage, shell
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
 from pytest_valor_schedule.job import Job, short_id
+from pytest_valor_schedule.responses import ComparisonResponse, ScheduleResponse
 from pytest_valor_schedule.store import JobStore
 
 _MOST_RUNS = 10  # that a row of failures is counted over
 
 
 @errors_as_answers
-def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> Answer:
+def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> ComparisonResponse:
     """Return how the results of a job differ from those of an earlier one.
 
     Args:
@@ -38,12 +39,13 @@ def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> Answer:
         before = [result for result in before if result["nodeid"] in ran]
     found = dataclasses.asdict(comparison.compare(before, now))
     slower = found.pop("slower")
-    return {
+    answer = {
         "job_id": job.job_id,
         "earlier_job_id": other.job_id,
         **{name: list(nodeids) for name, nodeids in found.items()},
         "slower": {name: {"before": b, "now": n} for name, (b, n) in slower.items()},
     }
+    return cast(ComparisonResponse, answer)
 
 
 def _earlier(store: JobStore, job: Job, named: str | None) -> Job:
@@ -86,7 +88,7 @@ def _outcomes(record: dict[str, Any]) -> list[dict[str, str]]:
 
 
 @errors_as_answers
-def rerun_job(job_id: str, *, failed: bool = False) -> Answer:
+def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
     """Schedule a job once more, as it was asked for, in the environment of this process.
 
     Args:

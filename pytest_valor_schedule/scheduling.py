@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_valor_schedule import request
-from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.answers import errors_as_answers
 from pytest_valor_schedule.collection import collect
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.order import order_of
 from pytest_valor_schedule.parser import OWN_OPTIONS
 from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.responses import ScheduleResponse
 from pytest_valor_schedule.submission import submit
 
 _CHECKS = {
@@ -30,7 +31,7 @@ _COLLECTING_SECONDS = 600.0
 
 
 @errors_as_answers
-def run(arguments: Sequence[str], options: Mapping[str, Any]) -> Answer:
+def run(arguments: Sequence[str], options: Mapping[str, Any]) -> ScheduleResponse:
     """Schedule `pytest ARGUMENTS` in the current folder.
 
     Args:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any, cast
 
 from pytest_valor_schedule import bell, control, service
-from pytest_valor_schedule.answers import Answer, errors_as_answers
+from pytest_valor_schedule.answers import errors_as_answers
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.request import check_priority
+from pytest_valor_schedule.responses import JobChangeResponse, PriorityName, QueueStateResponse
 
 
 @errors_as_answers
-def hold_job(job_id: str) -> Answer:
+def hold_job(job_id: str) -> JobChangeResponse:
     """Keep a job that waits from starting, until it is released.
 
     Args:
@@ -26,13 +27,13 @@ def hold_job(job_id: str) -> Answer:
 
 
 @errors_as_answers
-def release_job(job_id: str) -> Answer:
+def release_job(job_id: str) -> JobChangeResponse:
     """Let a held job start when its turn comes; see `hold_job`."""
     return _change_waiting(job_id, held=None)
 
 
 @errors_as_answers
-def set_priority(job_id: str, priority: Literal["low", "normal", "high"]) -> Answer:
+def set_priority(job_id: str, priority: PriorityName) -> JobChangeResponse:
     """Change the priority of a job that waits.
 
     Args:
@@ -45,16 +46,16 @@ def set_priority(job_id: str, priority: Literal["low", "normal", "high"]) -> Ans
     return _change_waiting(job_id, priority=check_priority(priority))
 
 
-def _change_waiting(job_id: str, **changes: Any) -> Answer:
+def _change_waiting(job_id: str, **changes: Any) -> JobChangeResponse:
     with control.open_queue() as store:
         job = control.change_waiting(store, store.find(job_id), **changes)
         service.call(store.home)
     fields = {"job_id": job.job_id, "status": str(job.status), "held": bool(job.held)}
-    return {**fields, "priority": str(job.priority)}
+    return cast(JobChangeResponse, {**fields, "priority": str(job.priority)})
 
 
 @errors_as_answers
-def pause_queue() -> Answer:
+def pause_queue() -> QueueStateResponse:
     """Let no further job start, whoever asks, until `resume_queue`; what runs goes on.
 
     Returns:
@@ -66,7 +67,7 @@ def pause_queue() -> Answer:
 
 
 @errors_as_answers
-def resume_queue() -> Answer:
+def resume_queue() -> QueueStateResponse:
     """Let jobs start again; see `pause_queue`."""
     control.resume(Home.find(os.environ))
     with control.open_queue() as store:

@@ -18,7 +18,6 @@ from pytest_valor_schedule import (
     slots,
     validation,
 )
-from pytest_valor_schedule.answers import Answer
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.history import Estimate, History
@@ -27,6 +26,7 @@ from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.order import Order
 from pytest_valor_schedule.outlook import Place
 from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.responses import ScheduleResponse
 from pytest_valor_schedule.store import JobStore
 
 
@@ -48,12 +48,12 @@ class Receipt:
     workers: int
     warnings: tuple[str, ...]
 
-    def answer(self, nodeids: Sequence[str]) -> Answer:
+    def answer(self, nodeids: Sequence[str]) -> ScheduleResponse:
         """Return what `schedule_tests` returns."""
         job = self.job
-        answer: Answer = {
+        answer: ScheduleResponse = {
             "job_id": job.job_id,
-            "status": str(job.status),
+            "status": "scheduled",
             "tests_to_run": list(nodeids),
             "test_count": job.test_count,
             "estimated_duration": self.estimate.duration,
@@ -61,7 +61,7 @@ class Receipt:
         }
         return {**answer, "warnings": list(self.warnings)} if self.warnings else answer
 
-    def shown_answer(self, nodeids: Sequence[str] = ()) -> Answer:
+    def shown_answer(self, nodeids: Sequence[str] = ()) -> ScheduleResponse:
         """Return the same, and what a person is told besides."""
         return {
             **self.answer(nodeids),

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from pytest_valor_schedule import api, colour, control, live, rendering, service, upkeep
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.output import Tail
+from pytest_valor_schedule.responses import JobStatusResponse
 
 _REFRESH_SECONDS = 0.5
 _FOLLOW_SECONDS = 0.1
@@ -112,7 +113,7 @@ def _brief(job: Mapping[str, Any]) -> str:
     return rendering.job_line(job)
 
 
-def follow(job_id: str, *, show: Callable[[bytes], object]) -> dict[str, Any]:
+def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse:
     """Show a job's log as it grows.
 
     Args:

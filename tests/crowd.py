@@ -16,11 +16,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from chaos import ENDED, machinery
 
-from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule import JobStatusResponse, list_jobs
 
 SUITE = """
 import time
@@ -78,7 +77,7 @@ def live_workers(home: Path) -> int:
 
 def run(
     folder: Path, count: int, direct: int
-) -> tuple[int, list[dict[str, Any]], list[int | None]]:
+) -> tuple[int, list[JobStatusResponse], list[int | None]]:
     """Run a crowd to its end.
 
     Returns:
@@ -90,7 +89,7 @@ def run(
     direct_runs = [by_hand(folder, number) for number in range(direct)]
     pytests = submitters + direct_runs
     deadline = time.monotonic() + PATIENCE_SECONDS
-    most, jobs = 0, list[dict[str, Any]]()
+    most, jobs = 0, list[JobStatusResponse]()
     look_at = 0.0
     while time.monotonic() < deadline:
         most = max(most, live_workers(home))

@@ -71,9 +71,10 @@ def results_of(job_id: str) -> dict[str, Any]:
     results = get_job_results(job_id)
     assert "error" not in results, results
     others = ("duration_seconds", "flaky")  # the flaky ones are among the bad ones
-    counts = {name: n for name, n in results["summary"].items() if name not in others}
+    summary: dict[str, Any] = {**results["summary"]}
+    counts = {name: n for name, n in summary.items() if name not in others}
     assert counts.pop("total") == sum(counts.values()) == len(results["results"])
-    return results
+    return {**results}
 
 
 def outcomes_of(job_id: str) -> dict[str, str]:

@@ -6,13 +6,19 @@ import functools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scheduled import GATED, is_running, open_gate, record_of, results_of, schedule
 from waiting import wait_until
 
-from pytest_valor_schedule import clock, estimation, get_job_status, hold_job, list_jobs
+from pytest_valor_schedule import (
+    JobStatusResponse,
+    clock,
+    estimation,
+    get_job_status,
+    hold_job,
+    list_jobs,
+)
 from pytest_valor_schedule.history import History, Run
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.project import project_of
@@ -33,7 +39,7 @@ def _learn(home: Home, project: Path, seconds: dict[str, float]) -> None:
         estimation.estimate_anew(store)
 
 
-def _looks(job_id: str) -> Iterator[list[dict[str, Any]]]:
+def _looks(job_id: str) -> Iterator[list[JobStatusResponse]]:
     """Yield what is told of all jobs, the oldest first, again and again until a job has ended."""
     while (job := get_job_status(job_id))["status"] != "completed":
         if job["status"] == "running":
@@ -41,7 +47,7 @@ def _looks(job_id: str) -> Iterator[list[dict[str, Any]]]:
         time.sleep(0.1)
 
 
-def _with_history(job_id: str) -> dict[str, Any] | None:
+def _with_history(job_id: str) -> JobStatusResponse | None:
     """Return the status of a job when its estimate rests on a run."""
     status = get_job_status(job_id)
     return status if status["estimated_from_runs"] else None
