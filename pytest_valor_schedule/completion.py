@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,9 @@ from pytest_valor_schedule import (
 )
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.entry import job_in
-from pytest_valor_schedule.errors import ScheduleError, StoreError
-from pytest_valor_schedule.history import History, Run, makespan, selection
+from pytest_valor_schedule.errors import RecordError, ScheduleError, StoreError
 from pytest_valor_schedule.job import Job, JobStatus, Outcome, job_record
-from pytest_valor_schedule.log import say
-from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.log import fault_text, say
 from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.store import JobStore
 
@@ -68,26 +66,84 @@ def complete(store: JobStore, job: Job, ending: Ending) -> Job | None:
 
     Returns:
         The ended job, or None if somebody else ended it.
+
+    Raises:
+        ScheduleError: if the queue or a full disk does not let it end yet; it may be tried again.
+            Any other fault is said, and in what can be kept of the job.
     """
-    found = account(store, job, ending.stopped_at)
-    ended = _ended(job, ending, found)
+    found, ended = _account_for(store, job, ending)
     known = notifying.needed(store, job)
     if job.status is JobStatus.SCHEDULED:
         # The queue first: a runner may claim the job at this very moment.
         changed = _end_in_queue(store, job, ended)
         if changed is not None:
-            _publish(store, ended, found)
-            notifying.start(store, ended, known)
+            _try_to_publish(store, ended, found)
+            _notify(store, ended, known)
         return changed
     # The record first: whoever sees the status `completed` finds the results.
-    _publish(store, ended, found)
+    ended = _try_to_publish(store, ended, found)
     if ending.junit_path is not None:
-        _report(store, ended, ending.junit_path)
+        with _harmless(job, "The JUnit file was not written"):
+            _report(store, ended, ending.junit_path)
     changed = _end_in_queue(store, job, ended)
-    _learn(store, ended, found.results)
+    with _harmless(job, "The durations were not learned"):
+        estimation.learn_from(store, ended, found.results)
     if changed is not None:
-        notifying.start(store, ended, known)
+        _notify(store, ended, known)
     return changed
+
+
+def _notify(store: JobStore, ended: Job, known: Mapping[str, str]) -> None:
+    with _harmless(ended, "Nobody could be told of its end"):
+        notifying.start(store, ended, known)
+
+
+def _account_for(store: JobStore, job: Job, ending: Ending) -> tuple[Account, Job]:
+    """Return what became of a job; where that cannot be found out, it ends without results."""
+    try:
+        found = account(store, job, ending.stopped_at)
+        return found, _ended(job, ending, found)
+    except Exception as error:
+        why = _lasting_fault(job, "What became of its tests could not be found out", error)
+    results = [TestResult(nodeid=each, outcome=TestOutcome.NOT_RUN) for each in _tests(store, job)]
+    found = Account(results=tuple(results))
+    outcome = ending.outcome or Outcome.ERROR
+    return found, _ended(job, dataclasses.replace(ending, outcome=outcome, explanation=why), found)
+
+
+def _tests(store: JobStore, job: Job) -> list[str]:
+    with contextlib.suppress(RecordError):  # whose list is what could not be read
+        return store.tests(job.job_id)
+    return []
+
+
+def _try_to_publish(store: JobStore, ended: Job, found: Account) -> Job:
+    """Write the record; where none can be written, return the job with the reason."""
+    try:
+        _publish(store, ended, found)
+    except Exception as error:
+        why = _lasting_fault(ended, "Its record could not be written", error)
+        explanation = " ".join(filter(None, [ended.explanation, why]))
+        return dataclasses.replace(ended, explanation=explanation)
+    return ended
+
+
+def _lasting_fault(job: Job, what: str, error: Exception) -> str:
+    """Say and return what failed; raise the error again if it may pass, as with a full disk."""
+    if isinstance(error, ScheduleError) and not isinstance(error, RecordError):
+        raise error
+    say(f"{job.job_id}: {what}: {fault_text(error)}")
+    why = str(error) if isinstance(error, ScheduleError) else repr(error)
+    return f"{what} ({why.rstrip('.')})."
+
+
+@contextlib.contextmanager
+def _harmless(job: Job, what: str) -> Iterator[None]:
+    """Say what fails; it must not keep a job from its end."""
+    try:
+        yield
+    except Exception as error:
+        say(f"{job.job_id}: {what}: {fault_text(error)}")
 
 
 def published(
@@ -152,11 +208,8 @@ def _report(store: JobStore, ended: Job, path: str) -> None:
     from pytest_valor_schedule import junit  # here, because few need it
 
     document = record.read(store.home.record(ended.job_id)) or {}
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        files.write_public(path, junit.junit_xml(document))
-    except (OSError, ScheduleError, KeyError) as error:
-        say(f"{ended.job_id}: The JUnit file was not written: {error}")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files.write_public(path, junit.junit_xml(document))
 
 
 def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:
@@ -213,50 +266,3 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         summary=Summary.of(found.results, seconds),
         test_count=len(found.results),
     )
-
-
-_WHOLE = (Outcome.PASSED, Outcome.FAILED)
-
-
-def _learn(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
-    """Keep what the run was like for the next estimate; that this fails is no harm to the job."""
-    ran = [r for r in results if r.outcome is not TestOutcome.NOT_RUN and not r.unfinished]
-    seconds = {r.nodeid: r.duration_seconds for r in ran}
-    failed = [r.nodeid for r in results if r.outcome.bad]
-    now = job.completed_at or 0.0
-    try:
-        History(store.database).learn(
-            project_of(job.rootdir), seconds, now, failed, _run(job, results)
-        )
-        estimation.estimate_anew(store)
-    except ScheduleError as error:
-        say(f"{job.job_id}: The durations were not learned: {error}")
-
-
-def _run(job: Job, results: tuple[TestResult, ...]) -> Run | None:
-    if job.summary is None or job.workers is None or job.outcome not in _WHOLE:
-        return None
-    gap = _gap(results)
-    tests = makespan([result.duration_seconds + gap for result in results], job.workers)
-    return Run(
-        selection=selection(job.arguments),
-        workers=job.workers,
-        overhead_seconds=max(0.0, job.summary.duration_seconds - tests),
-        gap_seconds=gap,
-        peak_memory_bytes=job.peak_memory_bytes,
-    )
-
-
-def _gap(results: Iterable[TestResult]) -> float:
-    """Return the median of the seconds between two tests of a worker, 0 if there are none."""
-    begun = sorted(
-        (result.worker or "", result.started_at, result.duration_seconds)
-        for result in results
-        if result.started_at is not None
-    )
-    gaps = sorted(
-        later[1] - (earlier[1] + earlier[2])
-        for earlier, later in pairwise(begun)
-        if earlier[0] == later[0]
-    )
-    return max(0.0, gaps[len(gaps) // 2]) if gaps else 0.0

@@ -83,8 +83,8 @@ class Signs:
 
     def _await_runner(self, job_id: str, until: float) -> None:
         """Wait for the end of a job's runner; a little, where it has died or cannot be watched."""
-        claim, left = self._store.claim(job_id), max(0.0, until - time.monotonic())
-        runner = None if claim is None else Identity.from_text(claim)
+        runner = Identity.alive_in(self._store.claim(job_id))
+        left = max(0.0, until - time.monotonic())
         if runner is None or not processes.await_end_of(runner, left):
             time.sleep(min(_POLL_SECONDS, left))
 

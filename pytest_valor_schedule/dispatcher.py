@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_valor_schedule import completion, lifeline, policy, pruning, service, startup
@@ -17,7 +18,7 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.executor import LOCAL, Executor, LocalExecutor, RunnerState, reference
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.log import say
+from pytest_valor_schedule.log import fault_text, say
 from pytest_valor_schedule.settings import aging_seconds, idle_seconds
 from pytest_valor_schedule.store import JobStore
 
@@ -38,6 +39,7 @@ class Dispatcher:
         self._store = store
         self._executor = executor
         self._starting: dict[str, int] = {}  # job id -> attempt that has not claimed its job yet
+        self._fault: Exception | None = None
 
     def step(self, now: float) -> bool:
         """Do what is due.
@@ -47,24 +49,40 @@ class Dispatcher:
 
         Returns:
             Whether any job is running, or is queued and may start.
+
+        Raises:
+            Exception: the first fault that one of the jobs had, when all the others are served.
         """
+        self._fault = None
         self._end_what_lost_its_runner(now)
         queued = self._store.queue()
         self._watch_starts(queued, now)
         self._start_what_fits(queued, now)
+        if self._fault is not None:
+            raise self._fault
         running = bool(self._starting) or bool(self._store.jobs(JobStatus.RUNNING))
         return running or self._store.anything_may_start(queued)
 
+    @contextlib.contextmanager
+    def _each_for_itself(self) -> Iterator[None]:
+        """Keep a fault that one job has from the others."""
+        try:
+            yield
+        except Exception as error:
+            self._fault = self._fault or error
+
     def _end_what_lost_its_runner(self, now: float) -> None:
-        running = {reference(job, job.attempt): job for job in self._store.jobs(JobStatus.RUNNING)}
-        for ref, state in self._executor.poll(running).items():
-            if state in (RunnerState.ENDED, RunnerState.LOST):
-                self._end_orphan(running[ref].job_id, ref, now)
+        for job in self._store.jobs(JobStatus.RUNNING):
+            ref = reference(job, job.attempt)
+            with self._each_for_itself():
+                if self._executor.poll([ref])[ref] in (RunnerState.ENDED, RunnerState.LOST):
+                    self._end_orphan(job.job_id, ref, now)
 
     def _end_orphan(self, job_id: str, ref: str, now: float) -> None:
         job = self._store.get(job_id)  # once more: a runner ends its job before it ends itself
         if job.status is JobStatus.RUNNING:
-            self._executor.clean_up(ref)
+            with self._each_for_itself():
+                self._executor.clean_up(ref)
             ending = Ending(completed_at=now, junit_path=job.junit_path)
             completion.complete(self._store, job, ending)
 
@@ -77,7 +95,8 @@ class Dispatcher:
                 del self._starting[job_id]
             elif self._ended(job, attempt):
                 del self._starting[job_id]
-                self._give_up_on(job_id, now)
+                with self._each_for_itself():
+                    self._give_up_on(job_id, now)
 
     def _ended(self, job: Job, attempt: int) -> bool:
         ref = reference(job, attempt)
@@ -166,8 +185,8 @@ def _serve(home: Home, watcher: Watcher) -> None:
             try:
                 busy = dispatcher.step(time.time())
                 trouble = Trouble()
-            except ScheduleError as error:  # a full disk, say: it may pass, and others may help
-                trouble = trouble.goes_on(str(error), time.monotonic())
+            except Exception as error:  # a full disk, say: it may pass, and others may help
+                trouble = trouble.goes_on(fault_text(error), time.monotonic())
                 busy = trouble.bearable
                 time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
             if busy:

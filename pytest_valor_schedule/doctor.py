@@ -170,11 +170,9 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     if not whole or (job.status.ended and not record.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
-    if job.status is JobStatus.RUNNING:
-        claim = store.claim(job.job_id)
-        if claim is None or not Identity.from_text(claim).alive:
-            text = f"The runner of job {job.job_id} is dead."
-            yield Finding(text, partial(_end, store, job))
+    if job.status is JobStatus.RUNNING and Identity.alive_in(store.claim(job.job_id)) is None:
+        text = f"The runner of job {job.job_id} is dead."
+        yield Finding(text, partial(_end, store, job))
 
 
 def _publish(store: JobStore, job: Job) -> None:

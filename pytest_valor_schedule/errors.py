@@ -54,6 +54,10 @@ class StoreError(ScheduleError):
     """The home folder or its database cannot be used."""
 
 
+class RecordError(StoreError):
+    """What is kept of one job cannot be read or written; that will not pass by itself."""
+
+
 class QueueRebuiltError(StoreError):
     """The database was found to be damaged and has been replaced: the same request may work now."""
 
@@ -66,9 +70,14 @@ def system_error_text(error: OSError) -> str:
     return f"{os.fsdecode(error.filename)} cannot be used ({reason}); check whose it is."
 
 
+def lacks_room(error: OSError) -> bool:
+    """Whether a disk, or this user's part of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def unwritable_text(what: str, error: OSError) -> str:
     """Return as a sentence that a file of the home cannot be written, and what helps."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if lacks_room(error):
         help_ = "make room on the disk"
     else:
         help_ = "check its permissions, or set VALOR_HOME"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pytest_valor_schedule import slots
 from pytest_valor_schedule.entry import job_of
 from pytest_valor_schedule.guess import Spread
-from pytest_valor_schedule.history import Estimate, History, selection
-from pytest_valor_schedule.job import Job, JobStatus
+from pytest_valor_schedule.history import Estimate, History, Run, makespan, selection
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.result import TestOutcome, TestResult
 from pytest_valor_schedule.store import JobStore
 
+_WHOLE = (Outcome.PASSED, Outcome.FAILED)
 _MOST_ANEW = 20  # jobs at once: each costs a transaction
 
 
@@ -63,3 +66,44 @@ def _guessed(store: JobStore) -> list[Job]:
     with store.database.reading() as connection:
         found = [job_of(row["document"]) for row in connection.execute(query, values)]
     return [job for job in found if job is not None and not job.has_history]
+
+
+def learn_from(store: JobStore, job: Job, results: tuple[TestResult, ...]) -> None:
+    """Keep what the run of a job that has ended was like, for the next estimates."""
+    ran = [r for r in results if r.outcome is not TestOutcome.NOT_RUN and not r.unfinished]
+    seconds = {r.nodeid: r.duration_seconds for r in ran}
+    failed = [r.nodeid for r in results if r.outcome.bad]
+    now = job.completed_at or 0.0
+    History(store.database).learn(
+        project_of(job.rootdir), seconds, now, failed, _run_of(job, results)
+    )
+    estimate_anew(store)
+
+
+def _run_of(job: Job, results: tuple[TestResult, ...]) -> Run | None:
+    if job.summary is None or job.workers is None or job.outcome not in _WHOLE:
+        return None
+    gap = _gap(results)
+    tests = makespan([result.duration_seconds + gap for result in results], job.workers)
+    return Run(
+        selection=selection(job.arguments),
+        workers=job.workers,
+        overhead_seconds=max(0.0, job.summary.duration_seconds - tests),
+        gap_seconds=gap,
+        peak_memory_bytes=job.peak_memory_bytes,
+    )
+
+
+def _gap(results: Iterable[TestResult]) -> float:
+    """Return the median of the seconds between two tests of a worker, 0 if there are none."""
+    begun = sorted(
+        (result.worker or "", result.started_at, result.duration_seconds)
+        for result in results
+        if result.started_at is not None
+    )
+    gaps = sorted(
+        later[1] - (earlier[1] + earlier[2])
+        for earlier, later in pairwise(begun)
+        if earlier[0] == later[0]
+    )
+    return max(0.0, gaps[len(gaps) // 2]) if gaps else 0.0

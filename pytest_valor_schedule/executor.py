@@ -152,9 +152,8 @@ class LocalExecutor:
         process = self._runners.get(ref)
         if process is not None:
             return RunnerState.RUNNING if process.poll() is None else RunnerState.ENDED
-        claim = self._store.claim(ref.partition(":")[0])
-        alive = claim is not None and Identity.from_text(claim).alive
-        return RunnerState.RUNNING if alive else RunnerState.LOST
+        runner = Identity.alive_in(self._store.claim(ref.partition(":")[0]))
+        return RunnerState.LOST if runner is None else RunnerState.RUNNING
 
     def cancel(self, ref: str) -> None:
         """Ask the runner to end its job."""

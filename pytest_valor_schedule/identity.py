@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -28,6 +29,14 @@ class Identity:
     def from_text(cls, text: str) -> Self:
         """Return the identity that `to_text` wrote."""
         return cls(**json.loads(text))
+
+    @classmethod
+    def alive_in(cls, text: str | None) -> Self | None:
+        """Return the live process that a text names; None if it has ended, or names none."""
+        with contextlib.suppress(ValueError, TypeError):
+            named = cls.from_text(text or "")
+            return named if named.alive else None
+        return None
 
     def to_text(self) -> str:
         """Return the identity as text."""

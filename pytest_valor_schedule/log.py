@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import traceback
 from pathlib import Path
 
 from pytest_valor_schedule import files
+from pytest_valor_schedule.errors import ScheduleError
 
 OUTPUT = "output.log"
 """Name of the file in a job's folder with what its pytest prints."""
@@ -19,6 +21,13 @@ def say(text: str) -> None:
     """
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+
+
+def fault_text(error: Exception) -> str:
+    """Return an error as a log has it: one made for users as it is, a fault of ours in full."""
+    if isinstance(error, ScheduleError):
+        return str(error)
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def append(path: Path, piece: bytes) -> None:

@@ -12,7 +12,6 @@ from pytest_valor_schedule import environments, processes
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.job import Job
 from pytest_valor_schedule.likeness import variables_at_start
-from pytest_valor_schedule.log import say
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.surroundings import own_environment
 
@@ -55,17 +54,17 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
         store: The queue.
         job: The job as it ended.
         known: What `needed` returned before that.
+
+    Raises:
+        OSError: if nobody can be told.
     """
     if job.notification_chat_id is None:
         return
     home = store.home
-    try:
-        processes.start_detached(
-            "notify",
-            [str(home.root), job.job_id],
-            home.root,
-            home.dispatcher_log,
-            {**known, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
-        )
-    except OSError as error:
-        say(f"{job.job_id}: Nobody could be told of its end: {error}")
+    processes.start_detached(
+        "notify",
+        [str(home.root), job.job_id],
+        home.root,
+        home.dispatcher_log,
+        {**known, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
+    )

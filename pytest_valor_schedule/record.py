@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import files
-from pytest_valor_schedule.errors import StoreError, unwritable_text
+from pytest_valor_schedule.errors import RecordError, StoreError, lacks_room, unwritable_text
 
 
 def write(
@@ -26,7 +26,8 @@ def write(
             own, because all of them as one text would take much memory.
 
     Raises:
-        StoreError: if the disk refuses; the old record is still there.
+        StoreError: if the disk is full; the old record is still there.
+        RecordError: if the disk refuses for another reason.
     """
     with prepared(path, record, results) as put_in_place:
         put_in_place()
@@ -59,7 +60,8 @@ def _refusal_told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(unwritable_text(f"record {path}", error)) from error
+        kind = StoreError if lacks_room(error) else RecordError
+        raise kind(unwritable_text(f"record {path}", error)) from error
 
 
 def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> Iterator[str]:

@@ -67,8 +67,7 @@ def refuse_if_unserved(store: JobStore, job: Job) -> None:
     """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
     if readonly.can_write(store.home.database) or is_running(store.home):
         return
-    claim = store.claim(job.job_id)
-    if claim is None or not Identity.from_text(claim).alive:
+    if Identity.alive_in(store.claim(job.job_id)) is None:
         raise StoreError(
             f"Job {job.job_id} is {job.status}, and nobody serves the queue in {store.home.root}, "
             "which can only be read here; ask once more when it is used where it can be written."

@@ -16,7 +16,7 @@ from typing import Any, Self
 from pytest_valor_schedule import environments, record, recovery
 from pytest_valor_schedule.database import Database
 from pytest_valor_schedule.entry import Entry, document_of, insert, job_of, storable, unpacked
-from pytest_valor_schedule.errors import StoreError, UnknownJobError
+from pytest_valor_schedule.errors import RecordError, UnknownJobError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, job_record
 
@@ -145,7 +145,7 @@ class JobStore:
     def _job(self, job_id: str, document: str) -> Job:
         job = self._readable(job_id, document)
         if job is None:
-            raise StoreError(
+            raise RecordError(
                 f"Neither the queue's entry nor the record of job {job_id} can be read; "
                 "its journals are still in the folder that `valor-schedule doctor` names."
             )
@@ -166,7 +166,7 @@ class JobStore:
         except (ValueError, TypeError, zlib.error):
             if found := recovery.read_record(self.home.record(job_id)):
                 return found[1]
-        raise StoreError(f"The list of the tests of job {job_id} cannot be read.")
+        raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
 
     def drop_environments(self, now: float) -> None:
         """Erase environments that nobody needs; see `environments`."""
