@@ -21,8 +21,8 @@ from pytest_valor_schedule.journal import Journal
 from pytest_valor_schedule.log import OUTPUT, bound_log, say
 from pytest_valor_schedule.pace import Work
 from pytest_valor_schedule.progress import Current, Progress, overdue, stalled
+from pytest_valor_schedule.pump import OutputPump
 from pytest_valor_schedule.reason import reason
-from pytest_valor_schedule.terminal import PseudoTerminal
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
@@ -82,7 +82,7 @@ class Execution:
         prefix: Attempt and round, such as "1.2".
         limits: The job's.
         work: What its tests are expected to take.
-        pseudo_terminal: What it prints to, if that is not the log itself.
+        pump: What it prints to.
         cancelled: Whether somebody asked to end the job.
         is_full: Whether there is no room for what is reported.
         tell: Gets the counts of `Progress`, `memory_mb` as used now, the tests that are
@@ -100,7 +100,7 @@ class Execution:
         limits: Limits,
         work: Work,
         *,
-        pseudo_terminal: PseudoTerminal | None = None,
+        pump: OutputPump,
         cancelled: Callable[[], bool],
         is_full: Callable[[], bool],
         tell: Callable[[Mapping[str, Any]], None],
@@ -108,7 +108,7 @@ class Execution:
         self._folder = folder
         self._prefix = prefix
         self._limits = limits
-        self._terminal = pseudo_terminal
+        self._pump = pump
         self._cancelled = cancelled
         self._is_full = is_full
         self._tell = tell
@@ -125,14 +125,12 @@ class Execution:
         Args:
             process: The pytest, leader of its own session.
         """
-        if self._terminal is not None:
-            self._terminal.copy_to(self._output)
+        self._pump.copy_to(self._output, self._is_full)
         try:
             ended = dataclasses.replace(self._follow(process), disk_full=self._is_full())
         finally:
             descendants.end_tree(process)
-            if self._terminal is not None:
-                self._terminal.close()
+            self._pump.close()
             self.peak_memory = max(self.peak_memory, memory.peak_of_ended_children())
             bound_log(self._output, self._limits.log_bytes)
             if self._journal is not None:
@@ -186,8 +184,8 @@ class Execution:
 
     def _fit_terminal(self) -> None:
         """Let a change of the window of who waits reach the job."""
-        if self._terminal is not None and (size := terminal.window(self._folder)):
-            self._terminal.resize(size)
+        if size := terminal.window(self._folder):
+            self._pump.resize(size)
 
     def _stop(self, process: processes.Process, why: Outcome, now: float) -> Exit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""

@@ -32,26 +32,24 @@ class Start:
     Attributes:
         command: The words of its command.
         cwd: Its working directory.
-        output: The file to which all that it prints is appended.
+        output: The file to which all that it prints is appended, or a descriptor.
         environment: All of its environment, or None for that of this process.
         inherited: Descriptors that it shall have.
         umask: Its umask, or None for that of this process.
-        terminal: A descriptor of a terminal that it prints to, instead of the file.
     """
 
     command: Sequence[str]
     cwd: str | Path
-    output: Path
+    output: Path | int
     environment: Mapping[str, str] | None = None
     inherited: Collection[int] = ()
     umask: int | None = None
-    terminal: int | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[int]:
         """Give the descriptor that all it prints goes to."""
-        if self.terminal is not None:
-            yield self.terminal
+        if isinstance(self.output, int):
+            yield self.output
             return
         with open(self.output, "ab", opener=files.opener) as file:
             yield file.fileno()

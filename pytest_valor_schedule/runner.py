@@ -39,7 +39,7 @@ from pytest_valor_schedule.room import await_room
 from pytest_valor_schedule.slots import Held
 from pytest_valor_schedule.store import JobStore
 from pytest_valor_schedule.template import Spare
-from pytest_valor_schedule.terminal import open_terminal
+from pytest_valor_schedule.terminal import open_pump
 
 PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
@@ -220,16 +220,15 @@ class Runner:
             prefix, only, held, workers or self._job.workers or 1
         )
         self._store.close()  # the connection comes back with its next use
-        terminal = open_terminal(self._job.terminal_size)
+        pump = open_pump(self._job.terminal_size)
         wanted = Start(
             command=self._briefing.command(name),
             cwd=self._job.cwd,
-            output=self._store.home.output(self._job.job_id),
+            output=pump.theirs,
             environment=environment,
             # The slots too: they are free when the last of us is gone, not before.
             inherited=[held, *self._held.handles],
             umask=self._job.umask,
-            terminal=None if terminal is None else terminal.theirs,
         )
         self._rounds_begun += 1
         spare, self._spare = self._spare, None
@@ -239,7 +238,7 @@ class Runner:
             prefix,
             self._limits,
             self._briefing.work(only),
-            pseudo_terminal=terminal,
+            pump=pump,
             cancelled=self._cancelled,
             is_full=self._store.home.is_full,
             tell=self._tell,

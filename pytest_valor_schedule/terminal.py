@@ -9,18 +9,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import select
 import struct
 import termios
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_valor_schedule import files, log
+from pytest_valor_schedule import files
+from pytest_valor_schedule.pump import OutputPump
 
-_PIECE_BYTES = 64 * 1024
-_LOOK_SECONDS = 0.2
-_PATIENCE_SECONDS = 2.0
 _WINDOW = "window"
 """Name of the file in a job's folder with the size of the terminal of who waits."""
 
@@ -28,8 +24,8 @@ Size = tuple[int, int]
 """Columns and lines."""
 
 
-class PseudoTerminal:
-    """One for each round of a job; the process that runs in it must not have it as its own.
+class PseudoTerminal(OutputPump):
+    """A pump that looks like a terminal; the process that runs in it must not have it as its own.
 
     Args:
         size: Of the terminal of who waits.
@@ -39,12 +35,13 @@ class PseudoTerminal:
     """
 
     def __init__(self, size: Size) -> None:
-        self._ours, self.theirs = os.openpty()
+        super().__init__()
         self._size: Size | None = None
-        self._pump: threading.Thread | None = None
-        self._is_over = threading.Event()
         _print_plainly(self.theirs)
         self.resize(size)
+
+    def _open(self) -> tuple[int, int]:
+        return os.openpty()
 
     def resize(self, size: Size) -> None:
         """Make it as large as the window of who waits is by now."""
@@ -55,48 +52,13 @@ class PseudoTerminal:
                 packed = struct.pack("HHHH", lines, columns, 0, 0)
                 fcntl.ioctl(self._ours, termios.TIOCSWINSZ, packed)
 
-    def copy_to(self, output: Path) -> None:
-        """Append what is printed to a file from now on; who prints has been started.
 
-        It is done by a thread: whatever the caller waits for must not keep a job from printing.
-        """
-        os.close(self.theirs)
-        self._pump = threading.Thread(
-            target=self._copy, args=(output,), daemon=True, name="valor-schedule-terminal"
-        )
-        self._pump.start()
-
-    def close(self) -> None:
-        """Copy the rest; nobody prints any more."""
-        self._is_over.set()
-        if self._pump is not None:
-            self._pump.join(_PATIENCE_SECONDS)
-        os.close(self._ours)
-
-    def _copy(self, output: Path) -> None:
-        with contextlib.suppress(OSError):  # every process that had it open has ended
-            while ready := self._wait():
-                for handle in ready:
-                    piece = os.read(handle, _PIECE_BYTES)
-                    with contextlib.suppress(OSError):  # what a full disk does not take is lost
-                        log.append(output, piece)
-
-    def _wait(self) -> list[int]:
-        """Return the terminal when there is something to read, and nothing once all is over."""
-        while True:
-            is_over = self._is_over.is_set()  # before the look, so that nothing is left behind
-            ready, _, _ = select.select([self._ours], [], [], 0 if is_over else _LOOK_SECONDS)
-            if ready or is_over:
-                return ready
-
-
-def open_terminal(size: Sequence[int] | None) -> PseudoTerminal | None:
-    """Return one where somebody waits at a terminal of that size, and the system has one left."""
-    if size is None:
-        return None
-    with contextlib.suppress(OSError):
-        return PseudoTerminal((size[0], size[1]))
-    return None
+def open_pump(size: Sequence[int] | None) -> OutputPump:
+    """Return a terminal where somebody waits at one of that size, and the system has one left."""
+    if size is not None:
+        with contextlib.suppress(OSError):
+            return PseudoTerminal((size[0], size[1]))
+    return OutputPump()
 
 
 def _print_plainly(handle: int) -> None:

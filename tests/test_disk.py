@@ -175,6 +175,41 @@ def test_a_second_round_waits_for_room(
         assert any("the disk was full" in each["message"] for each in lost)
 
 
+NOISY = """
+import pathlib, time
+import pytest
+@pytest.mark.parametrize("number", range(120))
+def test_one(number):
+    with open("bodies", "a") as file:
+        file.write(f"{number} ")
+    while not pathlib.Path("gate").exists():
+        time.sleep(0.02)
+    print("much to say " * 1000)
+    assert number % 10
+"""
+
+
+@as_root
+@pytest.mark.parametrize("room", [0, 1024 * 1024], ids=["full", "nearly full"])
+def test_output_that_finds_no_room_ends_no_run(
+    project: Path, home: Home, small_disk: Path, room: int
+) -> None:
+    """What a job prints is what is lost first: no body runs twice, and every result is there."""
+    Path("test_it.py").write_text(NOISY)
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "2", "-s"))
+    wait_until(lambda: len(_bodies()) == 2, "both workers are in a test")
+    fill(small_disk)
+    leave(small_disk, room)
+    open_gate()
+    wait_until(lambda: len(_bodies()) >= 120, "every test has begun")
+    if not room:
+        make_room(small_disk)
+    results = results_of(job_id)
+    assert (results["summary"]["passed"], results["summary"]["failed"]) == (108, 12)
+    assert "explanation" not in results
+    assert len(_bodies()) == 120
+
+
 @contextlib.contextmanager
 def _cancelling(home: Home, job_id: str) -> Iterator[None]:
     """Cancel a job on a disk on which nothing can be written, and make room meanwhile."""
