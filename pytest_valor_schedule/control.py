@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_valor_schedule import bell, processes, service
+from pytest_valor_schedule.descendants import marked
 from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.identity import Identity
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.variables import JOB_ID_VARIABLE
 
 _POLL_SECONDS = 0.05
 _LOOK_AFTER_SECONDS = 1.0
@@ -170,10 +172,23 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
             raise
         # It may be what fills the disk, where an empty file finds its place all the same.
         store.home.cancelled(job.job_id).touch(mode=0o600)
-    after = wait(store, job.job_id, _CANCEL_PATIENCE_SECONDS)
-    if not after.status.ended:
-        raise JobStatusError(
-            f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
-            status=after.status,
-        )
+    deadline = time.monotonic() + _CANCEL_PATIENCE_SECONDS
+    while not (after := wait(store, job.job_id, _LOOK_AFTER_SECONDS)).status.ended:
+        _refuse_if_unrecorded(store.home, after)
+        if time.monotonic() >= deadline:
+            raise JobStatusError(
+                f"Job {job.job_id} was told to end but has not yet; ask for its status again.",
+                status=after.status,
+            )
     return after
+
+
+def _refuse_if_unrecorded(home: Home, job: Job) -> None:
+    """Raise JobStatusError if a job has no process any more, and waits for room for its record."""
+    if home.is_full() and all(value != job.job_id for _, value in marked(JOB_ID_VARIABLE)):
+        raise JobStatusError(
+            f"No process of job {job.job_id} is left, but the disk of {home.root} is full, and its "
+            "end cannot be recorded; make room, for example with `valor-schedule prune`, and it is "
+            "cancelled.",
+            status=job.status,
+        )

@@ -23,6 +23,8 @@ from scheduled import (
     outcomes_of,
     results_of,
     run_pytest,
+    run_tool,
+    schedule,
     scheduled_id,
 )
 from waiting import processes_marked, wait_until
@@ -92,9 +94,8 @@ def test_results_wait_for_room(project: Path, home: Home, small_disk: Path) -> N
 
 
 def _has_started(home: Home, job_id: str) -> bool:
-    return any(
-        "start" in each.read_text() for each in home.job_folder(job_id).glob("1.1-gw*.jsonl")
-    )
+    journals = list(home.job_folder(job_id).glob("1.1-gw*.jsonl"))
+    return any("start" in each.read_text() for each in journals)
 
 
 MANY = """
@@ -162,9 +163,10 @@ def test_a_second_round_waits_for_room(
     if end == "limit":
         leave(small_disk, 100 * 1024)  # for the record, but not for a round
     else:
-        with _cancelling(home, job_id) if end == "cancel" else contextlib.nullcontext():
-            assert not list(home.job_folder(job_id).glob("1.2*"))
-            make_room(small_disk)
+        if end == "cancel":
+            _assert_full_disk_is_named(run_tool("cancel", job_id))
+        assert not list(home.job_folder(job_id).glob("1.2*"))
+        make_room(small_disk)
     results = results_of(job_id)
     lost = [each for each in results["results"] if each["outcome"] == "not_run"]
     if end == "room":
@@ -210,14 +212,32 @@ def test_output_that_finds_no_room_ends_no_run(
     assert len(_bodies()) == 120
 
 
-@contextlib.contextmanager
-def _cancelling(home: Home, job_id: str) -> Iterator[None]:
-    """Cancel a job on a disk on which nothing can be written, and make room meanwhile."""
-    command = [sys.executable, "-m", "pytest_valor_schedule", "cancel", job_id]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as cancel:
-        wait_until(home.cancelled(job_id).exists, "the cancel is noted")
-        yield
-    assert cancel.returncode == 0
+def _assert_full_disk_is_named(cancel: subprocess.CompletedProcess[str]) -> None:
+    """It is no use to wait for the end of a job that waits for room itself."""
+    assert cancel.returncode == 1
+    assert "the disk of" in cancel.stderr
+    assert "make room" in cancel.stderr
+    assert cancel.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("one_slot")
+@as_root
+def test_a_cancel_on_a_full_disk_ends_what_runs(
+    project: Path, home: Home, small_disk: Path
+) -> None:
+    """Whoever cancels is told about the disk at once; of two jobs both are cancelled with room."""
+    project.joinpath("test_gated.py").write_text(GATED)
+    running, waiting = schedule(), schedule()
+    wait_until(lambda: _has_started(home, running), "the test has started")
+    fill(small_disk)
+    _assert_full_disk_is_named(run_tool("cancel", running))
+    assert not processes_marked(f"{JOB_ID_VARIABLE}={running}")
+    refused = run_tool("cancel", waiting)
+    assert refused.returncode == 1
+    assert "full" in refused.stderr, refused.stderr
+    make_room(small_disk)
+    assert results_of(running)["outcome"] == "cancelled"
+    assert run_tool("cancel", waiting).returncode == 0
 
 
 def test_on_a_full_disk_no_test_is_taken_to_hang(tmp_path: Path) -> None:
