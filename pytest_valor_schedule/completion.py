@@ -41,6 +41,7 @@ class Ending:
         peak_memory_bytes: The most that the job's processes were seen to use together.
         junit_path: Where to write the user's JUnit file, if no pytest has seen the whole run.
         said: What pytest gave as the reason for its end, if it came to no session.
+        cause: What ended the run from outside, as part of a sentence.
         rounds: How often a pytest was started, if it is known.
     """
 
@@ -53,6 +54,7 @@ class Ending:
     peak_memory_bytes: int | None = None
     junit_path: str | None = None
     said: str | None = None
+    cause: str | None = None
     rounds: int | None = None
 
 
@@ -241,10 +243,12 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
     outcome, explanation = ending.outcome, ending.explanation
     exit_code = ending.exit_code if found.exit_code is None else found.exit_code
     if outcome is None:
+        flaky = bool(job.flaky_passes)
         outcome, text = verdict.conclude(
-            found, exit_code, ending.said, flaky_passes=bool(job.flaky_passes)
+            found, exit_code, ending.said, cause=ending.cause, flaky_passes=flaky
         )
-        explanation = " ".join(filter(None, [explanation, text])) or None
+        rest = verdict.left_over(found) if ending.cause else None
+        explanation = " ".join(filter(None, [explanation, text, rest])) or None
     elif outcome is Outcome.TIMED_OUT:
         more = (explanation, verdict.cut_off(found), verdict.without_room(found))
         explanation = " ".join(filter(None, more))

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_valor_schedule import completion, lifeline, policy, pruning, service, startup
+from pytest_valor_schedule import completion, lifeline, policy, pruning, service, startup, verdict
 from pytest_valor_schedule.bell import Bell
 from pytest_valor_schedule.capacity import capacity
 from pytest_valor_schedule.completion import Ending
@@ -83,7 +83,8 @@ class Dispatcher:
         if job.status is JobStatus.RUNNING:
             with self._each_for_itself():
                 self._executor.clean_up(ref)
-            ending = Ending(completed_at=now, junit_path=job.junit_path)
+            cause = verdict.runner_end(self._executor.exit_code(ref))
+            ending = Ending(completed_at=now, junit_path=job.junit_path, cause=cause)
             completion.complete(self._store, job, ending)
 
     def _watch_starts(self, queued: list[Job], now: float) -> None:

@@ -56,6 +56,9 @@ class Executor(Protocol):
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the state of each reference; raise if it cannot be known."""
 
+    def exit_code(self, ref: str) -> int | None:
+        """Return that of a runner that has ended, negative for a signal; None if nobody knows."""
+
     def cancel(self, ref: str) -> None:
         """End a runner and its job; a second time does nothing."""
 
@@ -154,6 +157,11 @@ class LocalExecutor:
             return RunnerState.RUNNING if process.poll() is None else RunnerState.ENDED
         runner = Identity.alive_in(self._store.claim(ref.partition(":")[0]))
         return RunnerState.LOST if runner is None else RunnerState.RUNNING
+
+    def exit_code(self, ref: str) -> int | None:
+        """Return how a runner ended that was started here; see `Executor`."""
+        process = self._runners.get(ref)
+        return None if process is None else process.returncode
 
     def cancel(self, ref: str) -> None:
         """Ask the runner to end its job."""

@@ -254,8 +254,13 @@ def _how_it_ended(down: Event) -> str:
         return ""
     if code >= 0:
         return f" (exit code {code})"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
+    name = signal_name(code)
     return f" ({name})" if name != "SIGKILL" else " (SIGKILL: killed, probably out of memory)"
+
+
+def signal_name(code: int) -> str:
+    """Return the name of the signal that a negative exit code stands for."""
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.job import Job, Outcome
+from pytest_valor_schedule.ledger import signal_name
 from pytest_valor_schedule.reason import reason
 from pytest_valor_schedule.result import TestOutcome
 
@@ -18,7 +19,12 @@ _NO_ROOM = "the disk was full"
 
 
 def conclude(
-    account: Account, exit_code: int | None, said: str | None = None, *, flaky_passes: bool = False
+    account: Account,
+    exit_code: int | None,
+    said: str | None = None,
+    *,
+    cause: str | None = None,
+    flaky_passes: bool = False,
 ) -> tuple[Outcome, str | None]:
     """Return how a job ended that nobody stopped, and one sentence where that is not plain.
 
@@ -26,6 +32,7 @@ def conclude(
         account: What the journals say.
         exit_code: That of the job's pytest, negative for a signal; None if it is not known.
         said: What it gave as the reason for its end, if it came to no session.
+        cause: What ended the run from outside, as part of a sentence, if anything did.
         flaky_passes: Whether a test that failed and then passed makes no job fail.
     """
     outcomes = [result.outcome for result in account.results]
@@ -34,7 +41,7 @@ def conclude(
     bad = any(
         result.outcome.bad for result in account.results if not (flaky_passes and result.flaky)
     )
-    how = how_it_ended(account, exit_code, said)
+    how = cause or how_it_ended(account, exit_code, said)
     if missing and missing == len(outcomes):
         return Outcome.ERROR, f"No test ran: {how}."
     if missing and not (bad and account.interruption):
@@ -43,7 +50,8 @@ def conclude(
         noun = "test" if missing == 1 else "tests"
         return Outcome.FAILED, f"{missing} {noun} did not run: {how}." if missing else None
     if account.failed_otherwise or exit_code not in ((0, 1, 5) if flaky else (0, 5)):
-        return Outcome.FAILED, f"No test failed, but {how}; the log tells why."
+        why = "" if exit_code is None else "; the log tells why"
+        return Outcome.FAILED, f"No test failed, but {how}{why}."
     if flaky:
         return Outcome.PASSED, "What failed passed when it was run again, and flaky tests may pass."
     if not outcomes:
@@ -84,6 +92,28 @@ def _by_exit_code(exit_code: int | None, said: str | None) -> str:
     if exit_code < 0:
         return f"pytest was ended by signal {-exit_code}"
     return f"pytest ended with exit code {exit_code}{f' ({said})' if said else ''}"
+
+
+def runner_end(code: int | None) -> str:
+    """Return how the runner of a job ended that has not ended its job, as part of a sentence."""
+    if code is None:
+        return "its runner died, and nobody saw how"
+    if code < 0:
+        return f"its runner was killed ({signal_name(code)})"
+    return f"its runner failed (exit code {code}), and dispatcher.log tells why"
+
+
+def left_over(account: Account) -> str | None:
+    """Return a sentence about what the tests without a result were at, if some were running."""
+    missing = [each for each in account.results if each.outcome is TestOutcome.NOT_RUN]
+    running = sum(bool(each.unfinished) for each in missing)
+    if len(missing) == 1:
+        return "It was running then." if running else "It had not begun."
+    if not running:
+        return "They had not begun." if missing else None
+    others = len(missing) - running
+    rest = f", and {others} had not begun" if others else ""
+    return f"{running} of them {'was' if running == 1 else 'were'} running then{rest}."
 
 
 def why_again(account: Account, first: Exit, job: Job) -> str:

@@ -46,8 +46,8 @@ class NoRunners:
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         return dict.fromkeys(refs, RunnerState.LOST)
 
-    def end_of(self, ref: str) -> str:
-        return "was killed"
+    def exit_code(self, ref: str) -> int | None:
+        return None
 
     def cancel(self, ref: str) -> None:
         pass

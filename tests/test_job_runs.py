@@ -377,7 +377,11 @@ def test_dead_runner_s_job_is_finished_from_its_journals(project: Path, home: Ho
         "test_a.py::test_quick": "passed",
         "test_a.py::test_slow": "not_run",
     }
-    assert record_of(home, job_id)["outcome"] == "incomplete"
+    record = record_of(home, job_id)
+    assert record["outcome"] == "incomplete"
+    assert record["explanation"] == (
+        "1 of 2 tests have no result: its runner was killed (SIGKILL). It was running then."
+    )
     wait_until(
         lambda: not processes_marked(f"{JOB_ID_VARIABLE}={job_id}"), "no process of the job lives"
     )

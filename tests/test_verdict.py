@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from pytest_valor_schedule.accounting import Account
 from pytest_valor_schedule.execution import Exit
 from pytest_valor_schedule.job import Outcome
 from pytest_valor_schedule.result import TestOutcome, TestResult
-from pytest_valor_schedule.verdict import conclude, why_again, without_room
+from pytest_valor_schedule.verdict import conclude, left_over, runner_end, why_again, without_room
 
 
 def _account(outcomes: str, **more: Any) -> Account:
@@ -56,7 +57,7 @@ def test_a_plain_end_needs_no_explanation(
         ("passed not_run", None, "incomplete", "1 of 2 tests have no result: the run was cut off."),
         ("passed", 1, "failed", "No test failed, but pytest ended with exit code 1; the log "),
         ("passed", -11, "failed", "No test failed, but pytest was ended by signal 11; the log "),
-        ("passed", None, "failed", "No test failed, but the run was cut off; the log "),
+        ("passed", None, "failed", "No test failed, but the run was cut off."),
         ("", 3, "failed", "No test failed, but pytest ended with exit code 3; "),
     ],
 )
@@ -114,6 +115,47 @@ def test_an_end_that_is_not_plain_is_explained(
 def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: str) -> None:
     """An explanation says what is known to have gone wrong."""
     assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        (-9, "its runner was killed (SIGKILL)"),
+        (-15, "its runner was killed (SIGTERM)"),
+        (1, "its runner failed (exit code 1), and dispatcher.log tells why"),
+        (None, "its runner died, and nobody saw how"),
+    ],
+)
+def test_the_end_of_a_runner_comes_before_what_it_brought_about(code: int | None, how: str) -> None:
+    """Who dies first is the cause; nothing is said of an exit code that nobody has seen."""
+    account = _account("passed not_run", deaths=("gone",))
+    _, told = conclude(account, None, cause=runner_end(code))
+    assert told == f"1 of 2 tests have no result: {how}."
+    assert conclude(_account("passed"), None, cause=runner_end(code)) == (
+        Outcome.FAILED,
+        f"No test failed, but {how}.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "told"),
+    [
+        (0, 0, None),
+        (0, 2, "They had not begun."),
+        (0, 1, "It had not begun."),
+        (1, 0, "It was running then."),
+        (1, 1, "1 of them was running then, and 1 had not begun."),
+        (2, 3, "2 of them were running then, and 3 had not begun."),
+    ],
+)
+def test_what_became_of_tests_without_a_result_is_counted(
+    running: int, waiting: int, told: str | None
+) -> None:
+    """Whoever reads of a run that was cut off need not go through its tests."""
+    account = _account(" ".join(["passed", *["not_run"] * (running + waiting)]))
+    cut = [dataclasses.replace(each, unfinished=True) for each in account.results[1 : 1 + running]]
+    results = (account.results[0], *cut, *account.results[1 + running :])
+    assert left_over(dataclasses.replace(account, results=results)) == told
 
 
 def test_what_pytest_said_is_quoted_where_nothing_else_is_known() -> None:
