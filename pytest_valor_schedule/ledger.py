@@ -13,6 +13,7 @@ from pytest_valor_schedule.attempt import (
     finished_result,
     sections_of,
 )
+from pytest_valor_schedule.frames import from_test_on
 from pytest_valor_schedule.handshake import CONFIRMING, collection_digest
 from pytest_valor_schedule.result import TestOutcome, TestResult
 from pytest_valor_schedule.unfinished import Cause, crash_of, unfinished_result
@@ -212,7 +213,7 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
     return Cause(
         message=message,
         outcome=outcome,
-        stacks=event.get("stacks") or None,
+        stacks=from_test_on(event.get("stacks") or "") or None,
         sections=sections_of(event),
         moment=event.get("moment") or 0.0,
     )

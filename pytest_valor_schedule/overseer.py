@@ -16,10 +16,12 @@ from pytest_valor_schedule import journal, other_plugins, stacks, workers
 from pytest_valor_schedule.balancer import REFUSED
 from pytest_valor_schedule.captured import Captured, printed_since_start
 from pytest_valor_schedule.events import bounded
+from pytest_valor_schedule.frames import from_test_on
 from pytest_valor_schedule.handshake import Handshake, collection_digest
 from pytest_valor_schedule.ledger import crash_text
 from pytest_valor_schedule.log import OUTPUT
 from pytest_valor_schedule.recorder import CLOCK, Recorder
+from pytest_valor_schedule.reports import location_of
 from pytest_valor_schedule.units import without_group
 from pytest_valor_schedule.variables import JOB_ID_VARIABLE
 
@@ -130,6 +132,7 @@ class Overseer(Recorder):
         nodeid = without_group(crashitem, str(self._config.getoption("dist")))
         text, moment = bounded(report.longreprtext), CLOCK.monotonic()
         self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
+        report.location = location_of(nodeid)  # by which the terminal heads a failure
         node: Any = getattr(report, "node", None)
         if node is not None and (death := self._deaths.get(str(node.gateway.id))):
             _tell_crash(report, death)
@@ -154,6 +157,6 @@ class Overseer(Recorder):
 
 def _tell_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
     """Have the report that xdist makes of a crash say how it was, and where."""
-    parts = (crash_text(death["worker"], death), death["stacks"])
+    parts = (crash_text(death["worker"], death), from_test_on(death["stacks"]))
     report.longrepr = "\n\n".join(filter(None, parts))
     report.sections += [(name, text) for name, text in death["sections"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scheduled import results_of, run_tool, schedule
+from scheduled import results_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import wait_until
 
 from pytest_valor_schedule.home import Home
@@ -211,6 +211,23 @@ def test_a_process_that_ends_itself_from_a_thread_leaves_evidence(
         assert f"last words of {name}" in printed
     learned = wait_until(lambda: _learned(home, project), "the durations are learned")
     assert learned == {"test_a_is_well", "test_b_is_well"}
+
+
+def test_a_crash_is_headed_and_cut_as_other_failures_are(project: Path) -> None:
+    """Who waits finds it by its name, with the frames of the tests; so does `results`."""
+    project.joinpath("test_it.py").write_text(
+        "import os\ndef leave(): os._exit(3)\ndef test_one(): leave()\n"
+        "class TestIt:\n    def test_two(self): os.abort()\n"
+    )
+    done = run_pytest("--schedule-wait", "--max-workers", "2")
+    results = run_tool("results", "--failed", scheduled_id(done)).stdout
+    assert [line.strip("_ ") for line in done.stdout.splitlines() if line.startswith("__")] == [
+        "test_one",
+        "TestIt.test_two",
+    ]
+    for shown in (done.stdout, results):
+        frames = [line.rpartition(" in ")[2] for line in shown.splitlines() if '  File "' in line]
+        assert frames == ["leave", "test_one", "test_two"]
 
 
 def _learned(home: Home, project: Path) -> set[str]:
