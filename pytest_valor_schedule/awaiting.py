@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, NoReturn
-
-import pytest
+from typing import Any
 
 from pytest_valor_schedule import api, completion, outlook, rendering, service, terminal
 from pytest_valor_schedule.home import Home
@@ -44,11 +42,7 @@ class Awaiting:
         self._look_at = self._say_at = 0.0
 
     def run(self) -> int:
-        """Return the exit code of the job when it has ended; an interrupt only ends the waiting.
-
-        Raises:
-            pytest.exit.Exception: after an interrupt.
-        """
+        """Return the exit code of the job when it has ended; an interrupt only ends the waiting."""
         answer = self._receipt.shown_answer()
         first, *warnings = rendering.scheduled_lines(answer, quiet=True)
         try:
@@ -58,7 +52,7 @@ class Awaiting:
                 self._screen.print(warning)
             record = self._wait()
         except KeyboardInterrupt:
-            self._detach()
+            return self._detach()
         self._say_end(record)
         return rendering.exit_code(record)
 
@@ -109,7 +103,8 @@ class Awaiting:
         elif self._screen.is_terminal and not self._quiet:
             self._screen.print(rendering.end_line(record))
 
-    def _detach(self) -> NoReturn:
+    def _detach(self) -> int:
+        """Say that the job goes on, and wait a moment for whoever wants it cancelled."""
         try:
             self._screen.print(
                 f"\nCtrl-C: {rendering.detached_line(self._job_id)} Ctrl-C within "
@@ -119,8 +114,8 @@ class Awaiting:
         except KeyboardInterrupt:
             self._screen.print("")  # the terminal has put ^C where the next line would begin
             answer = api.cancel_job(self._job_id)
-            if "error" in answer:  # it has ended, or has yet to end
-                pytest.exit(answer["error"], returncode=_DETACHED_CODE)
-            cancelled = rendering.exit_code({"outcome": Outcome.CANCELLED})
-            pytest.exit(f"{self._job_id} cancelled", returncode=cancelled)
-        pytest.exit(f"{self._job_id} goes on", returncode=_DETACHED_CODE)
+            # An error says that it has ended, or has yet to end.
+            self._screen.print(answer.get("error") or f"Job {self._job_id} is cancelled.")
+            if "error" not in answer:
+                return rendering.exit_code({"outcome": Outcome.CANCELLED})
+        return _DETACHED_CODE

@@ -50,7 +50,8 @@ def conclude(
         noun = "test" if missing == 1 else "tests"
         return Outcome.FAILED, f"{missing} {noun} did not run: {how}." if missing else None
     if account.failed_otherwise or exit_code not in ((0, 1, 5) if flaky else (0, 5)):
-        why = "" if exit_code is None else "; the log tells why"
+        is_known = exit_code is None or (cause or _known_cause(account))
+        why = "" if is_known else "; the log tells why"
         return Outcome.FAILED, f"No test failed, but {how}{why}."
     if flaky:
         return Outcome.PASSED, "What failed passed when it was run again, and flaky tests may pass."
@@ -71,6 +72,11 @@ def _blemish(account: Account, how: str) -> str | None:
 
 def how_it_ended(account: Account, exit_code: int | None, said: str | None = None) -> str:
     """Return what is known of why pytest ended, as part of a sentence."""
+    return _known_cause(account) or _by_exit_code(exit_code, said)
+
+
+def _known_cause(account: Account) -> str | None:
+    """Return the cause that the journals tell of, if they do."""
     if account.interruption:
         return f"pytest stopped ({account.interruption})"
     if error := (account.internal_error or "").strip():
@@ -83,7 +89,7 @@ def how_it_ended(account: Account, exit_code: int | None, said: str | None = Non
         return account.changes
     if account.deaths:
         return f"a worker ended ({reason(account.deaths[-1])})"
-    return _by_exit_code(exit_code, said)
+    return None
 
 
 def _by_exit_code(exit_code: int | None, said: str | None) -> str:

@@ -161,6 +161,8 @@ def test_an_interrupt_only_ends_the_waiting(
     [job] = list_jobs("running")["jobs"]
     assert f"cancel {job['job_id'][-6:]}" in shown
     assert get_job_status(job["job_id"])["status"] == "running"
+    assert shown.count("goes on") == 1
+    assert "!!!" not in shown
 
 
 def test_a_second_interrupt_cancels(project: Path, terminal: subprocess.Popen[bytes]) -> None:
@@ -171,7 +173,9 @@ def test_a_second_interrupt_cancels(project: Path, terminal: subprocess.Popen[by
     while b"cancels it" not in shown:
         shown += os.read(terminal.stdout.fileno(), 4096)
     terminal.send_signal(signal.SIGINT)
-    assert "cancelled" in _printed(terminal)
+    rest = _printed(terminal)
+    assert "is cancelled." in rest
+    assert "!!!" not in rest
     assert terminal.wait(DEADLINE_SECONDS) == 130
     assert list_jobs()["jobs"][0]["status"] == "cancelled"
 

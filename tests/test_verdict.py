@@ -117,6 +117,14 @@ def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: 
     assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
 
 
+def test_for_what_was_told_nobody_is_sent_to_the_log() -> None:
+    """The log is named where nothing but an exit code is known."""
+    errors = tuple({"nodeid": name, "longrepr": "E   OSError: x"} for name in ("a.py", "b.py"))
+    told = conclude(_account("passed passed", collection_errors=errors), 1)[1]
+    assert told == "No test failed, but a.py and 1 more could not be collected (OSError: x)."
+    assert "the log tells why" in str(conclude(_account("passed", failed_otherwise=True), 1)[1])
+
+
 @pytest.mark.parametrize(
     ("code", "how"),
     [
