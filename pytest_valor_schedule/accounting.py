@@ -37,6 +37,7 @@ class Account:
         from_outside: Whether a worker was killed, or pytest failed over another process' end or
             the disk.
         disk_full: Whether reports may be lost, because the disk was full.
+        skipped_modules: How many modules were skipped as a whole, whose tests nobody knows.
     """
 
     results: tuple[TestResult, ...]
@@ -52,6 +53,7 @@ class Account:
     refusals: tuple[str, ...] = ()
     from_outside: bool = False
     disk_full: bool = False
+    skipped_modules: int = 0
 
 
 def unite(
@@ -88,6 +90,7 @@ def unite(
         refusals=tuple(ledger.refused.values()),
         from_outside=ledger.from_outside or any(map(_by_signal, ledger.downs.values())),
         disk_full=ledger.disk_full,
+        skipped_modules=len(ledger.skipped),
     )
 
 

@@ -267,6 +267,6 @@ def _ended(job: Job, ending: Ending, found: Account) -> Job:
         exit_code=exit_code,
         rounds=ending.rounds,
         peak_memory_bytes=ending.peak_memory_bytes,
-        summary=Summary.of(found.results, seconds),
+        summary=Summary.of(found.results, seconds, found.skipped_modules),
         test_count=len(found.results),
     )

@@ -55,6 +55,7 @@ class Ledger:
         self.failed_otherwise: str | None = None  # in which round
         self.rounds: list[str] = []  # but for those that confirm failures
         self.collection_errors: dict[str, dict[str, str]] = {}
+        self.skipped: set[str] = set()  # modules, and whatever else was skipped with all in it
         self.internal_errors: dict[Source, str] = {}  # the first of each process
         self.from_outside = False  # whether such an error came from another process, or the disk
         self.disk_full = False
@@ -136,6 +137,8 @@ class Ledger:
             self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
             if event.get("refused"):
                 self.refused[source[0], str(event["refused"])] = nodeid
+        elif kind == "collection_skip" and source[1] == "controller":
+            self.skipped.add(nodeid)
         elif kind == "internal_error":
             self.internal_errors.setdefault(source, text)
             self.from_outside |= bool(event.get("from_outside"))

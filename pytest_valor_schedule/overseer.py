@@ -141,6 +141,8 @@ class Overseer(Recorder):
         self._failures += report.failed and not hasattr(report, "wasxfail")
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._write(lambda: {"kind": "collection_skip", "id": report.nodeid})
         if report.failed:
             self._failures += 1
             text = bounded(report.longreprtext)

@@ -129,7 +129,9 @@ def end_line(job: Answer) -> str:
 
 def counts_text(summary: Answer) -> str:
     """Return the counts that are not zero, the bad ones first."""
-    parts = [f"{summary[name]} {name.replace('_', ' ')}" for name in _COUNTED if summary.get(name)]
+    skipped = summary.get("skipped", 0) + summary.get("skipped_modules", 0)  # as pytest counts
+    counts = {**summary, "skipped": skipped}
+    parts = [f"{counts[name]} {name.replace('_', ' ')}" for name in _COUNTED if counts.get(name)]
     if summary.get("flaky"):
         parts.append(f"{summary['flaky']} flaky")
     return ", ".join(parts) or "no tests"

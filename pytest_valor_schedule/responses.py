@@ -103,7 +103,7 @@ class ResultFields(TypedDict, total=False):
 
 
 class SummaryFields(TypedDict, total=False):
-    """How many tests had which outcome; `total` is the sum of all but `flaky`."""
+    """How many tests had which outcome; `total` is the sum of all but the last two."""
 
     total: int
     passed: int
@@ -115,6 +115,7 @@ class SummaryFields(TypedDict, total=False):
     crashed: int
     not_run: int
     flaky: int
+    skipped_modules: int
     duration_seconds: float
 
 

@@ -75,7 +75,9 @@ class TestResult:
 class Summary:
     """Counts of the outcomes of a job's tests; the total is the sum of the other counts.
 
-    But for `flaky`: how many of the bad ones passed when they were run again.
+    But for `flaky`: how many of the bad ones passed when they were run again; and
+    `skipped_modules`: how many were skipped as a whole, whose tests nobody knows. Both are there
+    only where there are any.
     """
 
     total: int
@@ -89,20 +91,24 @@ class Summary:
     not_run: int
     duration_seconds: float
     flaky: int = 0
+    skipped_modules: int = 0
 
     @classmethod
-    def of(cls, results: Iterable[TestResult], duration_seconds: float) -> Summary:
+    def of(
+        cls, results: Iterable[TestResult], duration_seconds: float, skipped_modules: int = 0
+    ) -> Summary:
         """Count the outcomes of results; the duration is that of the whole job in seconds."""
         found = tuple(results)
         counts = Counter(result.outcome for result in found)
         named = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
         seconds, flaky = round(duration_seconds, 3), sum(bool(result.flaky) for result in found)
-        return cls(total=len(found), duration_seconds=seconds, flaky=flaky, **named)
+        more = {"flaky": flaky, "skipped_modules": skipped_modules}
+        return cls(total=len(found), duration_seconds=seconds, **more, **named)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts by name; `flaky` only where there are any."""
-        counts = dataclasses.asdict(self)
-        return counts if self.flaky else {n: v for n, v in counts.items() if n != "flaky"}
+        """Return the counts by name."""
+        others = ("flaky", "skipped_modules")
+        return {n: v for n, v in dataclasses.asdict(self).items() if v or n not in others}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Summary:

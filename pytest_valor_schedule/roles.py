@@ -53,6 +53,7 @@ def controller(
         environment: The one that this pytest was started with.
     """
     from pytest_valor_schedule.balancer import Balancer
+    from pytest_valor_schedule.collect_reports import CollectReports
     from pytest_valor_schedule.guard import Guard
     from pytest_valor_schedule.overseer import Overseer
     from pytest_valor_schedule.placement import Placement
@@ -65,6 +66,7 @@ def controller(
         from pytest_valor_schedule.plain_terminal import PlainTerminal
 
         register(PlainTerminal(config, told), "valor_schedule_terminal")
+    register(CollectReports(), "valor_schedule_collect_reports")
     if told.is_repetition:
         other_plugins.unregister_cache(
             config
