@@ -69,6 +69,9 @@ OPTIONS = (
 _SECTION = re.compile(
     r"^(=+ (?:FAILURES|ERRORS|warnings summary|short test summary).*)", re.M | re.S
 )
+_DURATIONS = re.compile(r"^=+ slowest .*?(?=^=)", re.M | re.S)
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+_PROGRESS = re.compile(r"\[ *\d+%\]")
 Ending = tuple[int, list[str], list[tuple[str | None, ...]]]
 
 
@@ -76,7 +79,8 @@ def end_of(text: str) -> str:
     """Return everything from the first section on, without durations and the worker's line."""
     found = _SECTION.search(text)
     assert found, text
-    lines = re.sub(r"in \d+\.\d+s(?: \(.*\))?|=+", "", found[1]).splitlines()
+    shown = _DURATIONS.sub("", found[1])
+    lines = re.sub(r"in \d+\.\d+s(?: \(.*\))?|=+", "", shown).splitlines()
     return "\n".join(line.strip() for line in lines if not line.startswith("[gw"))
 
 
@@ -110,13 +114,16 @@ def ending(project: Path, arguments: Sequence[str]) -> Ending:
         command = [sys.executable, "-m", "pytest", *quiet, f"--junit-xml={report}", *arguments]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True)
         text = done.stdout.replace(str(report), "report.xml")
-        report.write_text(_without_addresses(report.read_text()))
-        return done.returncode, end_of(_without_addresses(text)).splitlines(), cases(report)
+        report.write_text(_without_chance(report.read_text()))
+        return done.returncode, end_of(_without_chance(text)).splitlines(), cases(report)
 
 
-def _without_addresses(text: str) -> str:
-    """Return what was printed without where objects were in memory."""
-    return re.sub(r"\b0x[0-9a-f]{6,}", "0x", text)
+def _without_chance(text: str) -> str:
+    """Return what was printed without where objects were in memory, and which test was when.
+
+    pytest's own lines about subtests of unittest are in what it captures, with its progress.
+    """
+    return _PROGRESS.sub("[%]", _ADDRESS.sub("0x", text))
 
 
 def differences(project: Path, options: Sequence[str]) -> list[str]:
