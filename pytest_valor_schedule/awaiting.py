@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_valor_schedule import api, completion, outlook, rendering, service, terminal
 from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus, Outcome, short_id
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.output import Tail
 from pytest_valor_schedule.screen import Screen, terminal_size
 from pytest_valor_schedule.store import JobStore
@@ -88,12 +88,11 @@ class Awaiting:
         place = outlook.place_of(store, job, time.time())
         if place.reason is None:
             return
-        line = rendering.place_line(place, time.time())
         if self._screen.is_terminal:
-            self._screen.rewrite(f"{short_id(self._job_id)}: {line}")
+            self._screen.rewrite(rendering.waiting_line(self._job_id, place, time.time()))
         elif now >= self._say_at:
             self._say_at = now + _SAY_SECONDS
-            self._screen.print(line)
+            self._screen.print(rendering.place_line(place, time.time()))
 
     def _say_end(self, record: Mapping[str, Any]) -> None:
         """Say what pytest's last line does not: of the whole run, and how to come back to it."""

@@ -103,6 +103,14 @@ def place_line(place: Place, now: float) -> str:
     return f"{where}: {place.reason}"
 
 
+def waiting_line(job_id: str, place: Place, now: float) -> str:
+    """Return the same in one line of a terminal, which may be narrow: the forecast comes first."""
+    where = f"{ordinal(place.position)} in the queue: {place.reason}"
+    if place.starts_at is not None:
+        where = f"starts in {clock.duration_text(max(0.0, place.starts_at - now))}, {where}"
+    return f"{short_id(job_id)} {where}"
+
+
 def detached_line(job_id: str) -> str:
     """Return what somebody is told who no longer waits for a job."""
     command, short = command_name(), short_id(job_id)

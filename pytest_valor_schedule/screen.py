@@ -47,8 +47,9 @@ class Screen:
         self._write(f"{line}\n".encode(errors="backslashreplace"))
 
     def rewrite(self, line: str) -> None:
-        """Show a line in the place of the one before; what does not fit is cut off."""
-        text = line[: (self._columns or 1) - 1]  # a character in the last column may wrap
+        """Show a line in the place of the one before, shortened where it does not fit."""
+        width = (self._columns or 1) - 1  # a character in the last column may wrap
+        text = shortened(line, width)
         blank = " " * (self._shown - len(text))
         self._shown = len(text)
         self._write(f"\r{text}{blank}".encode(errors="backslashreplace"))
@@ -69,3 +70,13 @@ class Screen:
             self._stream.flush()
         except BrokenPipeError:  # nobody looks any more; the job goes on, and its exit code counts
             return
+
+
+def shortened(text: str, width: int) -> str:
+    """Return a line of at most so many characters, which ends where a part or a word of it does."""
+    if len(text) <= width:
+        return text
+    room = text[: max(0, width - len("...")) + 1]  # what comes after the end may be a mark
+    part = max(room.rfind(mark) for mark in ",:;")
+    end = part if part >= len(room) * 2 // 3 else room.rfind(" ")
+    return (text[:end].rstrip(" ,:;") + "...")[:width] if end > 0 else text[:width]

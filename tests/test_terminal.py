@@ -21,6 +21,7 @@ from waiting import DEADLINE_SECONDS, wait_until
 from pytest_valor_schedule import list_jobs, schedule_tests
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.output import without_controls
+from pytest_valor_schedule.screen import shortened
 
 COST = """
 import csv
@@ -187,12 +188,31 @@ def test_a_place_in_the_queue_is_one_line(
     wait_until(lambda: any("1st in the queue" in line for line in screen.lines()), "it waits")
     said = [line for _ in range(2) for line in _changed(screen) if line]
     assert all("1st in the queue" in line and len(line) < columns for line in said)
+    assert all(line.endswith("...") or "has not run before" in line for line in said)
     open_gate()
     assert screen.end() == 0
     lines = screen.lines()
     assert not any("in the queue" in line for line in lines)
     assert len([line for line in lines if re.fullmatch(r"\. +\[100%\]", line)]) == 1
     results_of(first)
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (139, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"),
+        (79, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"),
+        (78, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots..."),
+        (39, "f9a2c starts in 1m 30s, 1st in the..."),
+        (28, "f9a2c starts in 1m 30s..."),
+        (2, "f9"),
+        (0, ""),
+    ],
+)
+def test_a_line_is_shortened_where_a_part_ends(width: int, shown: str) -> None:
+    """Nobody reads half of a number, and what is missing has a mark."""
+    line = "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"
+    assert shortened(line, width) == shown
 
 
 def _changed(screen: Screen) -> list[str]:
