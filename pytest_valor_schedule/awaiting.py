@@ -28,7 +28,7 @@ class Awaiting:
     Args:
         home: Where the job is.
         receipt: What the submitter is told of it.
-        quiet: Whether to say no more than must be said.
+        quiet: Whether to say no more than must be said; why nothing happens must.
     """
 
     def __init__(self, home: Home, receipt: Receipt, *, quiet: bool) -> None:
@@ -73,7 +73,7 @@ class Awaiting:
             return
         self._look_at = now + _LOOK_SECONDS
         service.look_after(store)
-        if job.status is JobStatus.SCHEDULED and not self._quiet:
+        if job.status is JobStatus.SCHEDULED:
             self._say_place(store, job, now)
 
     def _tell_size(self) -> None:

@@ -18,7 +18,7 @@ import pytest
 from scheduled import GATED, QUICK, open_gate, results_of, run_pytest, run_tool, schedule
 from waiting import DEADLINE_SECONDS, wait_until
 
-from pytest_valor_schedule import list_jobs, schedule_tests
+from pytest_valor_schedule import list_jobs, pause_queue, resume_queue, schedule_tests
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.output import without_controls
 from pytest_valor_schedule.screen import shortened
@@ -213,6 +213,18 @@ def test_a_line_is_shortened_where_a_part_ends(width: int, shown: str) -> None:
     """Nobody reads half of a number, and what is missing has a mark."""
     line = "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"
     assert shortened(line, width) == shown
+
+
+@pytest.mark.usefixtures("empty_home")
+def test_a_paused_queue_is_told_to_whom_is_quiet(at_terminal: Callable[..., Screen]) -> None:
+    """Under -q too somebody must know what to do about it; nothing else is said of the queue."""
+    _write({"test_b.py": "def test_b(): pass\n"})
+    pause_queue()
+    screen = at_terminal("-q", "--schedule-wait", columns=140)
+    wait_until(lambda: any("valor-schedule resume" in line for line in screen.lines()), "it waits")
+    resume_queue()
+    assert screen.end() == 0
+    assert not any("scheduled" in line for line in screen.lines())
 
 
 def _changed(screen: Screen) -> list[str]:
