@@ -16,13 +16,13 @@ import pytest
 from pytest_valor_schedule import other_plugins, rendering, specification, submission
 from pytest_valor_schedule.collection import Collection
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.held_output import HeldOutput
+from pytest_valor_schedule.held_output import HeldStreams
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.order import Order, current_umask, job_environment
 from pytest_valor_schedule.request import Request, changed
 from pytest_valor_schedule.submission import Receipt
 
-HELD = pytest.StashKey[HeldOutput]()
+HELD = pytest.StashKey[HeldStreams]()
 """What this pytest has printed so far, where the job is to be seen instead."""
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 

@@ -15,12 +15,13 @@ class HeldOutput:
 
     Args:
         stream: Where all goes that is not thrown away.
+        note: What a terminal shows as long as all is kept.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, note: str = "") -> None:
         self.stream = stream
         self._pieces: list[str] | None = []
-        self._note = _NOTE if stream.isatty() else ""
+        self._note = note if note and stream.isatty() else ""
         self._write_through(self._note)
 
     def __getattr__(self, name: str) -> Any:
@@ -62,15 +63,38 @@ class HeldOutput:
             self.stream.flush()
 
 
+class HeldStreams:
+    """All that a process prints to; the job's pytest prints what this one would have."""
+
+    def __init__(self) -> None:
+        self._held = {"stdout": HeldOutput(sys.stdout, _NOTE)}
+        if sys.stderr is not None:  # as where it is closed
+            self._held["stderr"] = HeldOutput(sys.stderr)
+        for name, held in self._held.items():
+            setattr(sys, name, held)
+
+    def discard(self) -> None:
+        """Throw away what was kept, and write from now on all that comes."""
+        for held in self._held.values():
+            held.discard()
+
+    def end(self) -> None:
+        """Write what is left, and stand no longer in between."""
+        for name, held in self._held.items():
+            if getattr(sys, name) is held:
+                setattr(sys, name, held.stream)
+            held.release()
+
+    def pytest_internalerror(self) -> None:
+        """Let an error of pytest itself be seen, which it prints past whoever stands in between."""
+        self.end()
+
+
 @contextlib.contextmanager
-def hold_output() -> Iterator[HeldOutput]:
-    """Keep all that is printed to `sys.stdout` in the block; what is left is written at its end."""
-    stream = sys.stdout
-    held = HeldOutput(stream)
-    sys.stdout = held
+def hold_output() -> Iterator[HeldStreams]:
+    """Keep all that is printed in the block; what is left is written at its end."""
+    held = HeldStreams()
     try:
         yield held
     finally:
-        if sys.stdout is held:
-            sys.stdout = stream
-        held.release()
+        held.end()

@@ -106,6 +106,7 @@ def hold_output(config: pytest.Config) -> Iterator[None]:
     """Keep what is printed here, as long as it is not known that the job does not print it."""
     with held_output.hold_output() as held:
         config.stash[HELD] = held
+        config.pluginmanager.register(held, "valor_schedule_held_output")
         yield
 
 

@@ -238,6 +238,29 @@ def _changed(screen: Screen) -> list[str]:
     return wait_until(lines, "more is printed")
 
 
+SAYS = """
+import sys
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        print("one\\ntwo", file=sys.stderr)
+"""
+
+
+@pytest.mark.home_in_use
+@pytest.mark.parametrize(("more", "code"), [("", 0), ("        raise ValueError('no')\n", 3)])
+def test_nothing_is_printed_beside_the_note(
+    at_terminal: Callable[..., Screen], more: str, code: int
+) -> None:
+    """Nor twice, here and by the job; where there is to be no job, it is shown nevertheless."""
+    _write({"test_b.py": "def test_b(): pass\n", "conftest.py": SAYS + more})
+    screen = at_terminal("--schedule-wait", columns=80)
+    assert screen.end() == code
+    lines = screen.lines()
+    assert [line for line in lines if line in ("one", "two")] == ["one", "two"]
+    assert any("ValueError: no" in line for line in lines) is bool(more)
+    assert not any("collecting the tests" in line for line in lines)
+
+
 @pytest.mark.home_in_use
 def test_a_wider_window_reaches_the_job(at_terminal: Callable[..., Screen]) -> None:
     """What is printed after it was resized is as wide as it is now."""
