@@ -35,6 +35,11 @@ class PlainTerminal:
     def _reporter(self) -> Any:
         return self._config.pluginmanager.get_plugin("terminalreporter")
 
+    @property
+    def _is_pytests_own(self) -> bool:
+        """Whether the terminal is not that of another plugin, such as pytest-sugar."""
+        return type(self._reporter).__module__ == "_pytest.terminal"
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Let xdist not tell of its workers, nor pytest of each test that begins.
@@ -42,7 +47,7 @@ class PlainTerminal:
         With several workers there would be two lines for each test, in turns.
         """
         workers.print_no_status(self._config)
-        if type(self._reporter).__module__ == "_pytest.terminal":  # not that of another plugin
+        if self._is_pytests_own:
             other_plugins.exclude(self._config, "pytest_runtest_logstart", [self._reporter])
 
     @pytest.hookimpl(tryfirst=True)
@@ -104,7 +109,7 @@ class PlainTerminal:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         """Have the summary in the order of collection, with a line before it."""
-        if self._reporter is not None and self._reporter.verbosity == 0:
+        if self._is_pytests_own and self._reporter.verbosity == 0:
             self._reporter.currentfspath = self._reporter.currentfspath or -2  # a line has begun
         place = {nodeid: number for number, nodeid in enumerate(self._ids or ())}
         for entries in getattr(self._reporter, "stats", {}).values():
