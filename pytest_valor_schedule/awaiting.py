@@ -88,7 +88,8 @@ class Awaiting:
         place = outlook.place_of(store, job, time.time())
         if place.reason is None:
             return
-        if self._screen.is_terminal:
+        if (size := terminal_size()) is not None:
+            self._screen.resize(size[0])
             self._screen.rewrite(rendering.waiting_line(self._job_id, place, time.time()))
         elif now >= self._say_at:
             self._say_at = now + _SAY_SECONDS

@@ -35,6 +35,10 @@ class Screen:
         """Whether a line can be rewritten."""
         return self._columns is not None
 
+    def resize(self, columns: int) -> None:
+        """Keep lines that change within a window that is as wide as this by now."""
+        self._columns = columns
+
     def show(self, piece: bytes) -> None:
         """Show what the job has printed."""
         if piece:
@@ -50,9 +54,9 @@ class Screen:
         """Show a line in the place of the one before, shortened where it does not fit."""
         width = (self._columns or 1) - 1  # a character in the last column may wrap
         text = shortened(line, width)
-        blank = " " * (self._shown - len(text))
+        blanked = text.ljust(min(self._shown, width))
         self._shown = len(text)
-        self._write(f"\r{text}{blank}".encode(errors="backslashreplace"))
+        self._write(f"\r{blanked}".encode(errors="backslashreplace"))
 
     def clear(self) -> None:
         """Take the line away that changes."""

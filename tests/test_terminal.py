@@ -56,6 +56,7 @@ class Screen:
 
     def __init__(self, command: list[str], columns: int) -> None:
         self._ours, theirs = os.openpty()
+        self._screen = pyte.HistoryScreen(columns, 24, history=1000)
         self.resize(columns)
         environment = {**os.environ, "TERM": "xterm", "COLUMNS": ""}
         self.process = subprocess.Popen(
@@ -68,12 +69,12 @@ class Screen:
         )
         os.close(theirs)
         os.set_blocking(self._ours, False)
-        self._screen = pyte.HistoryScreen(columns, 24, history=1000)
         self._stream = pyte.ByteStream(self._screen)
         self.printed = 0  # bytes
 
     def resize(self, columns: int) -> None:
         """Make the window wider or narrower."""
+        self._screen.resize(24, columns)
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
 
     def lines(self) -> list[str]:
@@ -189,6 +190,10 @@ def test_a_place_in_the_queue_is_one_line(
     said = [line for _ in range(2) for line in _changed(screen) if line]
     assert all("1st in the queue" in line and len(line) < columns for line in said)
     assert all(line.endswith("...") or "has not run before" in line for line in said)
+    screen.resize(columns - 12)
+    _changed(screen)  # which may have been on its way
+    assert len([line for line in _changed(screen) if line]) == 1
+    screen.resize(columns)
     open_gate()
     assert screen.end() == 0
     lines = screen.lines()
