@@ -137,3 +137,34 @@ def test_a_run_by_hand_keeps_its_reports(project: Path, monkeypatch: pytest.Monk
     assert "to None" in run_pytest("--report-log=log").stdout
     monkeypatch.setenv("VALOR_SCHEDULE_SCHEDULE", "0")
     assert "to log" in run_pytest("--report-log=log").stdout
+
+
+SUGAR = """
+import sys
+import pytest
+from _pytest.terminal import TerminalReporter
+class Reporter(TerminalReporter):
+    def pytest_runtest_logstart(self): pass
+    def pytest_runtest_logreport(self, report):
+        status = self.config.hook.pytest_report_teststatus(report=report, config=self.config)
+        self.stats.setdefault(status[0], []).append(report)
+        if report.when == "call":
+            self.write_line(f"{report.nodeid} {report.outcome}")
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    if config.pluginmanager.unregister(name="terminalreporter"):
+        config.pluginmanager.register(Reporter(config, sys.stdout), "terminalreporter")
+"""
+
+
+@pytest.mark.home_in_use
+def test_a_terminal_of_another_plugin_has_no_line_of_ours(project: Path) -> None:
+    """From the first test to the last line it prints what it prints in a direct run."""
+    Path("conftest.py").write_text(SUGAR)
+    Path("test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 0\n")
+    direct, waited = (
+        run_pytest(*options).stdout.partition("test_it.py::test_a passed")[2].partition(" in ")[0]
+        for options in ((), ("--schedule-wait",))
+    )
+    assert " FAILURES " in direct
+    assert waited == direct
