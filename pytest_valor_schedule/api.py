@@ -93,9 +93,9 @@ def schedule_tests(
 
 def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | None = None) -> Answer:
     """Return the record of a job that has ended."""
-    from pytest_valor_schedule import completion
+    from pytest_valor_schedule import job_records
 
-    return completion.published(store, job, wanted)
+    return job_records.published(store, job, wanted)
 
 
 @errors_as_answers

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_valor_schedule import api, completion, outlook, rendering, service, terminal
+from pytest_valor_schedule import api, job_records, outlook, rendering, service, terminal
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.output import Tail
@@ -62,7 +62,7 @@ class Awaiting:
                 self._look(store, job)
                 time.sleep(_POLL_SECONDS)
             self._screen.show(self._tail.read())
-            return completion.published(store, job)
+            return job_records.published(store, job)
 
     def _look(self, store: JobStore, job: Job) -> None:
         if job.status is JobStatus.RUNNING:

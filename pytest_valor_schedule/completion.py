@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_valor_schedule import (
-    accounting,
     clock,
     estimation,
     files,
-    journal,
+    job_records,
     notifying,
     record,
     verdict,
 )
 from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.entry import job_in
-from pytest_valor_schedule.errors import RecordError, ScheduleError, StoreError
-from pytest_valor_schedule.job import Job, JobStatus, Outcome, job_record
+from pytest_valor_schedule.errors import RecordError, ScheduleError
+from pytest_valor_schedule.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.log import fault_text, say
 from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.store import JobStore
@@ -103,7 +100,7 @@ def _notify(store: JobStore, ended: Job, known: Mapping[str, str]) -> None:
 def _account_for(store: JobStore, job: Job, ending: Ending) -> tuple[Account, Job]:
     """Return what became of a job; where that cannot be found out, it ends without results."""
     try:
-        found = account(store, job, ending.stopped_at)
+        found = job_records.account(store, job, ending.stopped_at)
         return found, _ended(job, ending, found)
     except Exception as error:
         why = _lasting_fault(job, "What became of its tests could not be found out", error)
@@ -122,7 +119,7 @@ def _tests(store: JobStore, job: Job) -> list[str]:
 def _try_to_publish(store: JobStore, ended: Job, found: Account) -> Job:
     """Write the record; where none can be written, return the job with the reason."""
     try:
-        _publish(store, ended, found)
+        job_records.publish(store, ended, found)
     except Exception as error:
         why = _lasting_fault(ended, "Its record could not be written", error)
         explanation = " ".join(filter(None, [ended.explanation, why]))
@@ -148,77 +145,12 @@ def _harmless(job: Job, what: str) -> Iterator[None]:
         say(f"{job.job_id}: {what}: {fault_text(error)}")
 
 
-def published(
-    store: JobStore, job: Job, wanted: Callable[[dict[str, Any]], bool] | None = None
-) -> dict[str, Any]:
-    """Return the record of a job that has ended.
-
-    One that was damaged is set aside, and one that is not there is made anew from the journals.
-
-    Args:
-        store: The queue.
-        job: The job.
-        wanted: Which results are kept; None for all.
-
-    Raises:
-        StoreError: if the journals are gone too.
-    """
-    if wanted is None:
-        return _whole(store, job)
-    some = record.read_some(store.home.record(job.job_id), wanted)
-    if some is not None and job_in(some) is not None:
-        return some
-    document = _whole(store, job)
-    return {**document, "results": list(filter(wanted, document.get("results") or ()))}
-
-
-def _whole(store: JobStore, job: Job) -> dict[str, Any]:
-    path = store.home.record(job.job_id)
-    document = record.read(path)
-    if document is not None and record.is_whole(document) and job_in(document) is not None:
-        return document
-    if job.started_at is not None and not journal.journals(store.home.job_folder(job.job_id)):
-        raise StoreError(
-            f"The record {path} is damaged or gone, and so are the journals that it was made "
-            f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
-        )
-    found = account(store, job, _stopped_at(job))
-    if store.database.read_only:
-        return {**_head(store, job, found), "results": [each.to_json() for each in found.results]}
-    record.set_aside(path)
-    _publish(store, job, found)
-    return record.read(path) or {}
-
-
-def _stopped_at(job: Job) -> float | None:
-    """Have no worker of a job that was told to stop taken for crashed."""
-    return 0.0 if job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED) else None
-
-
-def _publish(store: JobStore, ended: Job, found: Account) -> None:
-    results = (result.to_json() for result in found.results)
-    record.write(store.home.record(ended.job_id), _head(store, ended, found), results)
-
-
-def _head(store: JobStore, ended: Job, found: Account) -> dict[str, Any]:
-    """Return all of a record but for its results."""
-    errors = [dict(error) for error in found.collection_errors]
-    return job_record(ended, store.tests(ended.job_id), collection_errors=errors)
-
-
 def _report(store: JobStore, ended: Job, path: str) -> None:
     from pytest_valor_schedule import junit  # here, because few need it
 
     document = record.read(store.home.record(ended.job_id)) or {}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     files.write_public(path, junit.junit_xml(document))
-
-
-def account(store: JobStore, job: Job, stopped_at: float | None = None) -> Account:
-    """Unite a job's journals as they are by now; see `accounting.unite`."""
-    readers = journal.journals(store.home.job_folder(job.job_id))
-    events = ((reader.writer, reader.read()) for reader in readers)
-    return accounting.unite(store.tests(job.job_id), events, stopped_at)
 
 
 def _end_in_queue(store: JobStore, job: Job, ended: Job) -> Job | None:

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from pytest_valor_schedule import (
-    completion,
     descendants,
+    job_records,
     readonly,
     record,
     recovery,
@@ -177,7 +177,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
 
 def _publish(store: JobStore, job: Job) -> None:
     if job.status.ended:
-        completion.published(store, job)
+        job_records.published(store, job)
     else:
         store.publish(job, store.tests(job.job_id))
 

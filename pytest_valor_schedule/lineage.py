@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pytest_valor_schedule import completion
+from pytest_valor_schedule import job_records
 from pytest_valor_schedule.entry import job_of, storable
 from pytest_valor_schedule.errors import ScheduleError, StoreError
 from pytest_valor_schedule.job import Job, Outcome
@@ -84,5 +84,5 @@ def earlier_records(
         if found >= most:
             return
         with contextlib.suppress(StoreError):  # it is damaged or gone, and says nothing any more
-            yield completion.published(store, other, wanted)
+            yield job_records.published(store, other, wanted)
             found += 1

@@ -17,7 +17,7 @@ from typing import Any
 from pytest_valor_schedule import (
     clock,
     comparison,
-    completion,
+    job_records,
     lineage,
     record,
     rendering,
@@ -196,7 +196,7 @@ def tell(
         chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
         address = address_of(chat, token_of(store.home, environment))
         _checked(address)
-        now = completion.published(store, job)
+        now = job_records.published(store, job)
         before = next(lineage.earlier_records(store, job, 1), None)
         title, body = message(now, before)
         kind = _KINDS.get(job.outcome, "failure")

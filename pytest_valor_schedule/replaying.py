@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import completion, control, rendering
+from pytest_valor_schedule import control, job_records, rendering
 from pytest_valor_schedule.home import Home
 from pytest_valor_schedule.replay import Replay
 
@@ -31,7 +31,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
     """
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))
-        record, home = completion.published(store, job), store.home
+        record, home = job_records.published(store, job), store.home
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
     plain += ["--assert=plain", "--no-header"]  # no test is imported, and no ini file read

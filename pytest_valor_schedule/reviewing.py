@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any, cast
 
-from pytest_valor_schedule import comparison, completion, control, lineage, shell
+from pytest_valor_schedule import comparison, control, job_records, lineage, shell
 from pytest_valor_schedule.answers import Answer, errors_as_answers
 from pytest_valor_schedule.errors import InvalidRequestError, UnknownJobError
 from pytest_valor_schedule.job import Job, short_id
@@ -33,7 +33,7 @@ def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> ComparisonRe
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))
         other = _earlier(store, job, earlier_job_id)
-        now, before = (completion.published(store, each)["results"] for each in (job, other))
+        now, before = (job_records.published(store, each)["results"] for each in (job, other))
     if job.chosen_by_cache:  # of the tests that were left out it tells nothing
         ran = {result["nodeid"] for result in now}
         before = [result for result in before if result["nodeid"] in ran]
@@ -71,7 +71,7 @@ def count_failures_in_a_row(job_id: str) -> Answer:
     with control.open_queue() as store:
         job = control.ended(store.find(job_id))
         now = _outcomes(
-            completion.published(store, job, lambda each: each["outcome"] in comparison.BAD)
+            job_records.published(store, job, lambda each: each["outcome"] in comparison.BAD)
         )
         bad = {each["nodeid"] for each in now}
         records = lineage.earlier_records(
@@ -107,7 +107,9 @@ def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
 
     with control.open_queue() as store:
         job = store.find(job_id)
-        chosen = _not_good(control.ended(job), completion.published(store, job)) if failed else None
+        chosen = (
+            _not_good(control.ended(job), job_records.published(store, job)) if failed else None
+        )
     order = Order(
         specification=job.specification,
         launcher=job.launcher,

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_valor_schedule import (
     bell,
     completion,
+    job_records,
     journal,
     log,
     rounds,
@@ -141,7 +142,7 @@ class Runner:
         self._reported = first.code is not None and not first.killed and first.stop is None
         why = None
         if first.stop is None:
-            account = completion.account(self._store, self._job)
+            account = job_records.account(self._store, self._job)
             if account.missing and account.interruption is None:
                 self._reported = False
             if rounds.can_bring_more(account, first):
@@ -196,7 +197,7 @@ class Runner:
             The exit of the run as it was, but one that was told to stop.
         """
         for number in range(1, (self._job.confirm_failures or 0) + 1):
-            account = completion.account(self._store, self._job)
+            account = job_records.account(self._store, self._job)
             failed = [
                 each.nodeid for each in account.results if each.outcome.bad and not each.flaky
             ]

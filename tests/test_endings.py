@@ -17,6 +17,7 @@ from pytest_valor_schedule import (
     estimation,
     get_job_results,
     get_job_status,
+    job_records,
     record,
     runner,
     wait_for_job,
@@ -94,8 +95,8 @@ def _claim_damaged(home: Home, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "has_record"),
     [
-        pytest.param(_bug_in(completion, "account"), True, id="bug in the account"),
-        pytest.param(_bug_in(completion, "_publish"), False, id="bug in the record"),
+        pytest.param(_bug_in(job_records, "account"), True, id="bug in the account"),
+        pytest.param(_bug_in(job_records, "publish"), False, id="bug in the record"),
         pytest.param(_bug_in(completion, "_report"), True, id="bug in the JUnit file"),
         pytest.param(_bug_in(estimation, "learn_from"), True, id="bug in learning"),
         pytest.param(_folder_in_place_of_record, False, id="no place for the record"),
