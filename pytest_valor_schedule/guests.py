@@ -27,20 +27,8 @@ HELD = pytest.StashKey[HeldStreams]()
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class AsWritten:
-    """Options as the user has written them, which are changed where no test is run.
-
-    Attributes:
-        junit_path: Where the run is to be reported.
-        shows_workers: Whether workers were asked for, and are to be seen.
-    """
-
-    junit_path: str | None
-    shows_workers: bool
-
-
-AS_WRITTEN = pytest.StashKey[AsWritten]()
+SHOWS_WORKERS = pytest.StashKey[bool]()
+"""Whether workers were asked for, and are to be seen; here none is started."""
 
 
 class Guest:
@@ -77,7 +65,7 @@ class Guest:
         return (self, terminal)
 
     def _collection(self, session: pytest.Session, **more: Any) -> Collection:
-        option, written = session.config.option, session.config.stash[AS_WRITTEN]
+        option = session.config.option
         limits = dict(self._limits)
         if getattr(option, "stepwise", False):  # which takes what comes before a failure as passed
             limits |= {"order": "collected", "most_workers": 1}
@@ -86,11 +74,11 @@ class Guest:
             chosen_by_cache=any(getattr(option, name, False) for name in _CHOOSE_BY_CACHE),
             nodeids=tuple(dict.fromkeys(item.nodeid for item in session.items)),
             random_seed=_random_seed(option),
-            junit_path=_junit_path(session.config, written.junit_path),
+            junit_path=_junit_path(session.config, getattr(option, "xmlpath", None)),
             measures_coverage=bool(getattr(option, "cov_source", None)),
             rootdir=str(session.config.rootpath),
             interpreter=executable,
-            shows_workers=written.shows_workers,
+            shows_workers=session.config.stash[SHOWS_WORKERS],
             deselected=self._deselected,
             collection_lines=tuple(self._lines),
             **more,

@@ -13,9 +13,8 @@ import pytest
 from pytest_valor_schedule import held_output, other_plugins, settings
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.guests import (
-    AS_WRITTEN,
     HELD,
-    AsWritten,
+    SHOWS_WORKERS,
     Collector,
     Submitter,
     terminal_order,
@@ -140,12 +139,9 @@ def _says_no_dist(arguments: Sequence[object]) -> bool:
 def _do_not_run_here(config: pytest.Config) -> None:
     """Keep what serves the run alone from starting in a process that only collects."""
     option = config.option
-    config.stash[AS_WRITTEN] = AsWritten(
-        junit_path=getattr(option, "xmlpath", None),
-        shows_workers=bool(getattr(option, "numprocesses", None) or getattr(option, "tx", None)),
-    )
+    asked_for = getattr(option, "numprocesses", None) or getattr(option, "tx", None)
+    config.stash[SHOWS_WORKERS] = bool(asked_for)
     option.numprocesses = None
     option.dist = "no"  # xdist would start idle workers
     option.tx = []
-    option.xmlpath = None  # the report file is the job's to write
     other_plugins.leave_streams(config)

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from replay_parity import cases
 from scheduled import results_of, run_pytest, schedule, scheduled_id
 
 from pytest_valor_schedule import schedule_tests
@@ -137,6 +138,24 @@ def test_a_run_by_hand_keeps_its_reports(project: Path, monkeypatch: pytest.Monk
     assert "to None" in run_pytest("--report-log=log").stdout
     monkeypatch.setenv("VALOR_SCHEDULE_SCHEDULE", "0")
     assert "to log" in run_pytest("--report-log=log").stdout
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+@pytest.mark.parametrize("option", ["--schedule", "--schedule-wait"])
+def test_a_junit_file_has_the_errors_of_the_collection(project: Path, option: str) -> None:
+    """Where nothing is handed over, nobody else writes it; where something is, the job does."""
+    Path("test_a.py").write_text("def test_a(): pass\n")
+    Path("test_b.py").write_text("import not_there\n")
+    Path("test_c.py").write_text("1 / 0\n")
+    direct = run_pytest("--junit-xml=direct.xml")
+    done = run_pytest("--junit-xml=report.xml", option)
+    assert done.returncode == direct.returncode == 2
+    assert cases(Path("report.xml")) == cases(Path("direct.xml"))
+    assert len(cases(Path("report.xml"))) == 2
+    Path("report.xml").unlink()
+    assert run_pytest("--junit-xml=report.xml", "--schedule", "test_a.py").returncode == 0
+    assert schedule_tests("pytest --junit-xml=report.xml test_a.py")["test_count"] == 1
+    assert not Path("report.xml").exists()
 
 
 SUGAR = """
