@@ -103,7 +103,10 @@ class ResultFields(TypedDict, total=False):
 
 
 class SummaryFields(TypedDict, total=False):
-    """How many tests had which outcome; `total` is the sum of all but the last two."""
+    """How many tests had which outcome.
+
+    `total` is the sum of all but `flaky` and `skipped_modules`.
+    """
 
     total: int
     passed: int
