@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_valor_schedule.version import __version__
 
 if TYPE_CHECKING:
-    from pytest_valor_schedule.api import (
+    from pytest_valor_schedule.client.api import (
         cancel_job,
         get_job_results,
         get_job_status,
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         schedule_tests,
         wait_for_job,
     )
-    from pytest_valor_schedule.responses import (
+    from pytest_valor_schedule.client.responses import (
         ComparisonResponse,
         ErrorResponse,
         JobChangeResponse,
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         ScheduleResponse,
         SummaryFields,
     )
-    from pytest_valor_schedule.reviewing import compare_jobs, rerun_job
-    from pytest_valor_schedule.steering import (
+    from pytest_valor_schedule.client.reviewing import compare_jobs, rerun_job
+    from pytest_valor_schedule.client.steering import (
         hold_job,
         pause_queue,
         release_job,
@@ -72,7 +72,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule import api, responses, reviewing, steering
+    from pytest_valor_schedule.client import api, responses, reviewing, steering
 
     homes = (api, steering, reviewing, responses)
     return next(getattr(each, name) for each in homes if hasattr(each, name))

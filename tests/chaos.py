@@ -25,11 +25,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import dispatcher, journal, runner, watcher
-from pytest_valor_schedule.forkserver import SERVER_NAME
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.notifying import NOTIFIER_VARIABLE
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import dispatcher, runner, watcher
+from pytest_valor_schedule.daemon.notifying import NOTIFIER_VARIABLE
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.process.forkserver import SERVER_NAME
+from pytest_valor_schedule.record import journal
 
 SERVICE = ("watcher", "dispatcher")
 BACKGROUND = (*SERVICE, "runner", "controller", "forks", "worker", "notifier")

@@ -15,8 +15,12 @@ from disks import umount
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, list_jobs, locks, service, slots, startup
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import cancel_job, list_jobs
+from pytest_valor_schedule._util import locks
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.process import startup
+from pytest_valor_schedule.queue import slots
 
 pytest_plugins = ["pytester"]
 

@@ -13,8 +13,9 @@ from typing import Any
 import warm
 from waiting import DEADLINE_SECONDS
 
-from pytest_valor_schedule import cli, get_job_results, get_job_status, list_jobs, wait_for_job
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
+from pytest_valor_schedule.cli import cli
+from pytest_valor_schedule.config.home import Home
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 QUICK = ("-p", "no:cacheprovider")

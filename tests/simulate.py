@@ -20,10 +20,10 @@ from typing import Any
 
 from jobs import a_job
 
-from pytest_valor_schedule import policy
-from pytest_valor_schedule.job import Job, Priority
-from pytest_valor_schedule.pace import Work
-from pytest_valor_schedule.policy import Running, Start
+from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.queue import policy
+from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.policy import Running, Start
 
 LOAD = 0.85  # of the slots, on average
 TESTS = 1000  # of a job

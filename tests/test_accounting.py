@@ -25,11 +25,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.accounting import Account, unite
-from pytest_valor_schedule.handshake import collection_digest
-from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
-from pytest_valor_schedule.verdict import conclude
+from pytest_valor_schedule.daemon.verdict import conclude
+from pytest_valor_schedule.model.handshake import collection_digest
+from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
+from pytest_valor_schedule.record.accounting import Account, unite
 
 Journals = dict[str, list[Event]]
 

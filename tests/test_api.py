@@ -24,20 +24,20 @@ from scheduled import (
 from waiting import wait_until
 
 from pytest_valor_schedule import (
-    api,
     cancel_job,
     get_job_results,
     get_job_status,
     list_jobs,
-    outlook,
     rerun_job,
     schedule_tests,
-    service,
     wait_for_job,
 )
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import JobStatus
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.client import api
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.queue import outlook
+from pytest_valor_schedule.queue.store import JobStore
 
 ONE_TEST = "def test_one(): pass"
 SLOW = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"

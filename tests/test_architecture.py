@@ -91,7 +91,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
     ("module", "absent"),
     [
         (PACKAGE, {"pytest", "sqlite3", "filelock", "xdist"}),
-        (f"{PACKAGE}.plugin", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.api"}),
+        (f"{PACKAGE}.plugin.plugin", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.client.api"}),
     ],
 )
 def test_an_import_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:

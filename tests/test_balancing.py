@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pytest_valor_schedule import units
-from pytest_valor_schedule.balancing import Balancing
-from pytest_valor_schedule.handshake import collection_digest
-from pytest_valor_schedule.units import Known, Order, Unit
+from pytest_valor_schedule.in_job.balancing import Balancing
+from pytest_valor_schedule.model import units
+from pytest_valor_schedule.model.handshake import collection_digest
+from pytest_valor_schedule.model.units import Known, Order, Unit
 
 
 class MockNode:

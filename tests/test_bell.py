@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from pytest_valor_schedule.bell import Bell, ring
+from pytest_valor_schedule.queue.bell import Bell, ring
 
 FOR_EVER = 60.0
 

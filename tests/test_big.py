@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import get_job_results
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 MOST_TO_LOOK = 60  # MB
 COMPLETE = """
 import os, re, sys
 from pathlib import Path
 from jobs import a_job
-from pytest_valor_schedule import completion, journal
-from pytest_valor_schedule.completion import Ending
-from pytest_valor_schedule.job import JobStatus
-from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.daemon import completion
+from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.queue.store import JobStore
 
 count, text = int(sys.argv[1]), "y" * int(sys.argv[2])
 tests = [f"tests/test_module.py::test_it[{number}]" for number in range(count)]
@@ -51,7 +52,7 @@ print(job.job_id, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
 COMMAND = """
 import re, sys
 from pathlib import Path
-from pytest_valor_schedule.cli import main
+from pytest_valor_schedule.cli.cli import main
 
 assert main() == 0
 status = Path("/proc/self/status").read_text()

@@ -12,7 +12,7 @@ from scheduled import is_running, run_pytest, run_tool, scheduled_id
 from waiting import wait_until
 
 from pytest_valor_schedule import wait_for_job
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2"
 SLOW = "import time\ndef test_slow(): time.sleep(60)"

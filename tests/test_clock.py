@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import moments, steady
 
-from pytest_valor_schedule import clock
+from pytest_valor_schedule._util import clock
 
 
 @steady

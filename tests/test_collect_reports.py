@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scheduled import results_of, run_pytest, run_tool, scheduled_id
 
-from pytest_valor_schedule.accounting import unite
-from pytest_valor_schedule.collect_reports import CollectReports
+from pytest_valor_schedule.in_job.collect_reports import CollectReports
+from pytest_valor_schedule.record.accounting import unite
 
 WHY = """
 import pytest

@@ -23,18 +23,13 @@ import pytest
 from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import DEADLINE_SECONDS, wait_until
 
-from pytest_valor_schedule import (
-    api,
-    cli,
-    colour,
-    get_job_status,
-    list_jobs,
-    live,
-    parser,
-    service,
-)
-from pytest_valor_schedule.commands import COMMANDS
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import get_job_status, list_jobs
+from pytest_valor_schedule.cli import cli, parser
+from pytest_valor_schedule.cli.commands import COMMANDS
+from pytest_valor_schedule.client import api
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.text import colour, live
 
 ROOT = Path(__file__).parent.parent
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"

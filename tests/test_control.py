@@ -16,10 +16,10 @@ from pytest_valor_schedule import (
     pause_queue,
     release_job,
     resume_queue,
-    service,
     set_priority,
 )
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
 
 ONE_TEST = "def test_one(): pass"
 

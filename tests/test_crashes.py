@@ -10,9 +10,9 @@ import pytest
 from scheduled import results_of, run_pytest, run_tool, schedule, scheduled_id
 from waiting import wait_until
 
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.project import project_of
+from pytest_valor_schedule.queue.store import JobStore
 
 pytestmark = pytest.mark.home_in_use
 

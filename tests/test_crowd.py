@@ -15,13 +15,16 @@ import pytest
 from jobs import a_job
 from waiting import DEADLINE_SECONDS
 
-from pytest_valor_schedule import completion, control, live, outlook, policy
-from pytest_valor_schedule.completion import Ending
-from pytest_valor_schedule.entry import Entry, insert
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.client import control
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import completion
+from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue import outlook, policy
+from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.text import live
 
 NOW = 1_700_000_000.0
 JOB_ID = a_job().job_id

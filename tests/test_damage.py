@@ -20,10 +20,10 @@ from pytest_valor_schedule import (
     schedule_tests,
     wait_for_job,
 )
+from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.replacement import is_whole
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.queue.replacement import is_whole
+from pytest_valor_schedule.queue.store import JobStore
 
 SUITE = """
 import os

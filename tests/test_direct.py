@@ -21,9 +21,10 @@ from scheduled import (
 )
 from waiting import wait_until
 
-from pytest_valor_schedule import get_job_status, slots
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.slots import Holder
+from pytest_valor_schedule import get_job_status
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.queue import slots
+from pytest_valor_schedule.queue.slots import Holder
 
 SLOTS = """
 import pathlib, pytest

@@ -29,21 +29,16 @@ from scheduled import (
 )
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import (
-    get_job_results,
-    get_job_status,
-    journal,
-    list_jobs,
-    schedule_tests,
-    service,
-)
+from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.daemon.progress import Progress, overdue, stalled
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.pace import Work
-from pytest_valor_schedule.progress import Progress, overdue, stalled
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.record.journal import Journal
 
 
 @pytest.fixture
@@ -327,12 +322,12 @@ def test_a_run_goes_on_while_the_queue_is_locked(project: Path, home: Home) -> N
 
 AT_ONCE = """
 import os, sys
-from pytest_valor_schedule import submission
-from pytest_valor_schedule.collection import Collection
-from pytest_valor_schedule.order import order_of
-from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.client import submission
+from pytest_valor_schedule.client.collection import Collection
+from pytest_valor_schedule.model.order import order_of
+from pytest_valor_schedule.model.request import Request
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.config.home import Home
 
 home = Home.find(os.environ)
 order = order_of("pytest", None)
@@ -387,7 +382,7 @@ def test_of_twenty_dispatchers_one_serves(project: Path, home: Home) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(service, "call", lambda *_: None)
         job_id = schedule_tests("pytest")["job_id"]
-    command = [sys.executable, "-m", "pytest_valor_schedule.watcher", str(home.root), "0"]
+    command = [sys.executable, "-m", "pytest_valor_schedule.daemon.watcher", str(home.root), "0"]
     started = [subprocess.Popen(command) for _ in range(20)]
     assert [process.wait(60) for process in started] == [0] * 20
     assert set(outcomes_of(job_id).values()) == {"passed"}

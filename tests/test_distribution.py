@@ -14,7 +14,7 @@ from scheduled import (
     scheduled_id,
 )
 
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 LAST_IS_SLOW = """
 import time

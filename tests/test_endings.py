@@ -12,21 +12,15 @@ from jobs import a_job
 from scheduled import GATED, open_gate, outcomes_of, schedule
 from waiting import serving, wait_until
 
-from pytest_valor_schedule import (
-    completion,
-    estimation,
-    get_job_results,
-    get_job_status,
-    job_records,
-    record,
-    runner,
-    wait_for_job,
-)
-from pytest_valor_schedule.dispatcher import Dispatcher
-from pytest_valor_schedule.executor import RunnerState
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import get_job_results, get_job_status, wait_for_job
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import completion, runner
+from pytest_valor_schedule.daemon.dispatcher import Dispatcher
+from pytest_valor_schedule.daemon.executor import RunnerState
+from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.queue import estimation, job_records
+from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.record import record
 
 NOW = 1_700_000_100.0
 ODD, PLAIN = "20261122-203015-00000d", "20261122-203015-000001"

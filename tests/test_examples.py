@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from scheduled import outcomes_of, record_of, results_of, run_pytest, run_tool, scheduled_id
 
-from pytest_valor_schedule import upkeep
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.client import upkeep
+from pytest_valor_schedule.config.home import Home
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,11 +16,12 @@ import pytest
 from scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
 from waiting import processes_marked, serving, wait_until
 
-from pytest_valor_schedule import dispatcher, get_job_status, list_jobs, watcher
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import get_job_status, list_jobs
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import dispatcher, watcher
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue.store import JobStore
 
 pytestmark = pytest.mark.home_in_use
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import fields, journal, record
-from pytest_valor_schedule.accounting import unite
-from pytest_valor_schedule.pace import Work
-from pytest_valor_schedule.progress import Progress
-from pytest_valor_schedule.result import Summary
-from pytest_valor_schedule.verdict import conclude
+from pytest_valor_schedule.daemon.progress import Progress
+from pytest_valor_schedule.daemon.verdict import conclude
+from pytest_valor_schedule.model.result import Summary
+from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.record import fields, journal, record
+from pytest_valor_schedule.record.accounting import unite
 
 TESTS = ("a", "b")
 KINDS = (

@@ -11,18 +11,13 @@ import pytest
 from scheduled import GATED, is_running, open_gate, record_of, results_of, schedule
 from waiting import wait_until
 
-from pytest_valor_schedule import (
-    JobStatusResponse,
-    clock,
-    estimation,
-    get_job_status,
-    hold_job,
-    list_jobs,
-)
-from pytest_valor_schedule.history import History, Run
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import JobStatusResponse, get_job_status, hold_job, list_jobs
+from pytest_valor_schedule._util import clock
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.project import project_of
+from pytest_valor_schedule.queue import estimation
+from pytest_valor_schedule.queue.history import History, Run
+from pytest_valor_schedule.queue.store import JobStore
 
 SLOW = """
 import pytest, time

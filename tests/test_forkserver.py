@@ -9,9 +9,9 @@ import pytest
 from interpreter import IS_FORKED
 from scheduled import results_of, run_pytest, scheduled_id
 
-from pytest_valor_schedule.forks import forking
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.likeness import variables_at_start
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.process.forks import forking
+from pytest_valor_schedule.process.likeness import variables_at_start
 
 pytestmark = pytest.mark.home_in_use
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_valor_schedule.frames import from_test_on
+from pytest_valor_schedule.record.frames import from_test_on
 
 SITE = "/venv/lib/python3.11/site-packages"
 TEST = ["/project/helper.py", "/project/test_it.py"]
@@ -30,7 +30,7 @@ CURRENT, OTHER = "Current thread 0x7f [python] (most recent call first):", "Thre
             id="pytest called by a test",
         ),
         pytest.param(
-            _thread([f"{SITE}/pytest_valor_schedule/stacks.py", *TEST, *MACHINE]),
+            _thread([f"{SITE}/pytest_valor_schedule/process/stacks.py", *TEST, *MACHINE]),
             _thread(TEST),
             id="our own _exit",
         ),

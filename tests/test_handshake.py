@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import handshake
-from pytest_valor_schedule.handshake import CollectOrder, Handshake
+from pytest_valor_schedule.model import handshake
+from pytest_valor_schedule.model.handshake import CollectOrder, Handshake
 
 TOLD = Handshake(
     folder="/folder", prefix="1.2", workers=3, digest="abc", lifeline=5, only="/folder/only.json"

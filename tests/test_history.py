@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.database import Database
-from pytest_valor_schedule.guess import Spread
-from pytest_valor_schedule.history import History, Run, makespan
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.queue.database import Database
+from pytest_valor_schedule.queue.guess import Spread
+from pytest_valor_schedule.queue.history import History, Run, makespan
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from scheduled import record_of, results_of, run_pytest, scheduled_id
 
-from pytest_valor_schedule import api, list_jobs, schedule_tests
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import list_jobs, schedule_tests
+from pytest_valor_schedule.client import api
+from pytest_valor_schedule.config.home import Home
 
 TWO_TESTS = "def test_a(): pass\ndef test_b(): pass\n"
 

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import moments, steady
 
-from pytest_valor_schedule.job import SCHEMA_VERSION, Job, JobStatus, Outcome, Priority, job_record
-from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
+from pytest_valor_schedule.model.job import (
+    SCHEMA_VERSION,
+    Job,
+    JobStatus,
+    Outcome,
+    Priority,
+    job_record,
+)
+from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 
 SUMMARY = Summary.of([TestResult(nodeid="a", outcome=TestOutcome.PASSED)], 1.5)
 

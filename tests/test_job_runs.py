@@ -27,11 +27,13 @@ from scheduled import (
 )
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, get_job_status, service, upkeep
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import cancel_job, get_job_status
+from pytest_valor_schedule.client import upkeep
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue.store import JobStore
 
 pytestmark = pytest.mark.home_in_use
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import journal
-from pytest_valor_schedule.journal import Journal, JournalReader
+from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.record.journal import Journal, JournalReader
 
 FIRST, SECOND = {"kind": "first", "text": "é\n"}, {"kind": "second", "text": "x" * 100}
 
@@ -103,7 +103,7 @@ def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
 FORKING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule.journal import Journal
+from pytest_valor_schedule.record.journal import Journal
 
 written = Journal(Path(sys.argv[1]))
 written.write({"kind": "parent"})

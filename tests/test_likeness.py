@@ -17,8 +17,10 @@ from conftest import MARK, WITHOUT_HYPOTHESIS
 from scheduled import results_of
 from waiting import wait_until
 
-from pytest_valor_schedule import order, schedule_tests, service
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.model import order
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -95,7 +97,6 @@ def pytest_sessionfinish(session):
         threading.Thread(target=lambda: (time.sleep(0.3), say("thread"))).start()
         threading.Thread(target=lambda: (time.sleep(900), say("never")), daemon=True).start()
 """
-OUTPUT = "output.log"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +161,7 @@ MAY_DIFFER = {
     "words": COMMAND,
     "modules": Row("Our plugin and what it imports; of pytest's own also what is off.", _modules),
     "finds": Row("As the modules.", _files),
+    "path_importer_cache": Row("As the modules.", _adds("/pytest_valor_schedule/")),
     "frames": Row(
         "One call of ours stands below all others.",
         lambda started, forked: forked == [*started, "forkserver.py:<module>"],
@@ -215,16 +217,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iter
 def _run(name: str, *arguments: str) -> None:
     environment = {**order.current_environment(), "RUN": name}
     command = [sys.executable, "-m", "pytest", *arguments]
-    with Path(OUTPUT).open("ab") as output:
-        subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            check=True,
-        )
+    subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # as that of a job, which its runner reads
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        check=True,
+    )
 
 
 def _schedule() -> None:
@@ -235,14 +236,7 @@ def _schedule() -> None:
 def _facts(project: Path, run: str, worker: str, moment: str) -> dict[str, Any]:
     text = project.joinpath(f"{run}-{worker}-{moment}.json").read_text()
     found: dict[str, Any] = json.loads(text.replace(f"{project}/{run}-", f"{project}/RUN-"))
-    found["open"] = [_of_output(each) for each in found["open"]]
     return found
-
-
-def _of_output(line: str) -> str:
-    """Return a line about a descriptor with the one name of all that is printed into."""
-    number, name, *more = line.split()
-    return " ".join([number, OUTPUT if name.endswith(OUTPUT) else name, *more])
 
 
 def _differences(started: dict[str, Any], forked: dict[str, Any]) -> dict[str, Any]:

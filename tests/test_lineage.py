@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule import lineage
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.result import Summary
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.result import Summary
+from pytest_valor_schedule.queue import lineage
+from pytest_valor_schedule.queue.store import JobStore
 
 ALL = [f"test_a.py::test_{number}" for number in range(10)]
 

@@ -9,8 +9,10 @@ import pytest
 from disks import as_root
 from scheduled import results_of, run_pytest, run_tool, scheduled_id
 
-from pytest_valor_schedule import get_job_results, journal, list_jobs, schedule_tests, service
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import get_job_results, list_jobs, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.record import journal
 
 
 @pytest.fixture

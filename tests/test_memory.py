@@ -12,10 +12,11 @@ import pytest
 from scheduled import GATED, is_running, open_gate, record_of, results_of, run_pytest, scheduled_id
 from waiting import wait_until
 
-from pytest_valor_schedule import get_job_status, memory
-from pytest_valor_schedule.history import History, Run
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import get_job_status
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.process import memory
+from pytest_valor_schedule.queue.history import History, Run
+from pytest_valor_schedule.queue.store import JobStore
 
 MIB = 2**20
 

@@ -17,15 +17,18 @@ import pytest
 from scheduled import results_of, run_pytest, scheduled_id
 from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
-from pytest_valor_schedule import cancel_job, notify, processes, record, schedule_tests
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.notifying import (
+from pytest_valor_schedule import cancel_job, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import notify
+from pytest_valor_schedule.daemon.notifying import (
     ADDRESS_VARIABLE,
     NOTIFIER_VARIABLE,
     TOKEN_VARIABLE,
     shortened,
 )
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.process import processes
+from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.record import record
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2, 'because'\n"
 SECRET = "s3cretword"
@@ -201,7 +204,9 @@ def test_an_interrupt_keeps_nobody_from_being_told(ended: str, home: Home) -> No
         address = f"json://127.0.0.1:{server.getsockname()[1]}/"
         marks = {ADDRESS_VARIABLE: address, NOTIFIER_VARIABLE: ended}
         arguments, log = [str(home.root), ended], home.dispatcher_log
-        processes.start_detached("notify", arguments, home.root, log, {**os.environ, **marks})
+        processes.start_detached(
+            "daemon.notify", arguments, home.root, log, {**os.environ, **marks}
+        )
         server.settimeout(DEADLINE_SECONDS)
         connection, _ = server.accept()
         with connection:

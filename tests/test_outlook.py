@@ -8,11 +8,11 @@ import math
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule import outlook
-from pytest_valor_schedule.capacity import Capacity
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.policy import Running
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.queue import outlook
+from pytest_valor_schedule.queue.capacity import Capacity
+from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue.store import JobStore
 
 NOW = 1_700_000_000.0
 GIB = 2**30

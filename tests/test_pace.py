@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import clock, journal, policy
-from pytest_valor_schedule.job import Job
-from pytest_valor_schedule.journal import Journal
-from pytest_valor_schedule.pace import Standing, Work, lasting, seconds_left
-from pytest_valor_schedule.progress import Progress
+from pytest_valor_schedule._util import clock
+from pytest_valor_schedule.daemon.progress import Progress
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.queue import policy
+from pytest_valor_schedule.queue.pace import Standing, Work, lasting, seconds_left
+from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.record.journal import Journal
 
 NOW = 1_700_000_000.0
 LIMIT = 600.0

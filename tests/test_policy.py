@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import policy
-from pytest_valor_schedule.job import Job, Priority
-from pytest_valor_schedule.policy import Running
-from pytest_valor_schedule.settings import AGING_SECONDS
+from pytest_valor_schedule.config.settings import AGING_SECONDS
+from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.queue import policy
+from pytest_valor_schedule.queue.policy import Running
 
 NOW = 1_700_000_000.0
 

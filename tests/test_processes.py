@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
-from pytest_valor_schedule import descendants, processes
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.processes import Start
+from pytest_valor_schedule.process import descendants, processes
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.process.processes import Start
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="other kernels offer less")
 SLEEPER = "import time; time.sleep(600)"
@@ -175,7 +175,7 @@ def test_an_interrupt_reaches_the_whole_group(
 SUPERVISOR = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import descendants, processes, startup
+from pytest_valor_schedule.process import descendants, processes, startup
 from waiting import wait_until
 
 output, daemon = Path(sys.argv[1]), sys.argv[2]
@@ -232,7 +232,7 @@ def test_ending_a_tree_ends_daemons_too(habit: str, tmp_path: Path) -> None:
 KEEPING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import descendants, identity, processes
+from pytest_valor_schedule.process import descendants, identity, processes
 
 command = (sys.executable, "-c", "import time; time.sleep(600)")
 wanted = processes.Start(command=command, cwd="/", output=Path(sys.argv[1]), environment={})
@@ -268,7 +268,7 @@ def test_marked_processes_are_ended_wherever_they_are(
 FORKING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule import processes
+from pytest_valor_schedule.process import processes
 kept = open(__file__)
 def action():
     Path(sys.argv[1]).write_text(f"{os.getsid(0) == os.getpid()} {os.listdir('/proc/self/fd')}")

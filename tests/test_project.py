@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule.project import project_of
+from pytest_valor_schedule.config.project import project_of
 
 ADDRESS = "https://example.com/shop.git"
 

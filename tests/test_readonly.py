@@ -14,15 +14,15 @@ from scheduled import GATED, is_running, open_gate, run_pytest, run_tool, schedu
 from waiting import wait_until
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 WAITING = a_job().job_id
 SCHEDULE_AND_DIE = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from jobs import a_job
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.queue.store import JobStore
 JobStore(Home.find(os.environ)).add(a_job(), ["tests/test_a.py::test_one"], {})
 os._exit(0)
 """

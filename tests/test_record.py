@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import listing, record, recovery, rendering
-from pytest_valor_schedule.entry import job_in
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.job import JobStatus, Outcome, job_record
-from pytest_valor_schedule.result import Summary, TestOutcome, TestResult
+from pytest_valor_schedule.model.job import JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
+from pytest_valor_schedule.queue import recovery
+from pytest_valor_schedule.queue.entry import job_in
+from pytest_valor_schedule.record import record
+from pytest_valor_schedule.text import listing, rendering
 
 RESULTS = [
     TestResult(nodeid="a", outcome=TestOutcome.PASSED, duration_seconds=0.5, started_at=1e9),

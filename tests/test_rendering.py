@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule import listing, rendering
-from pytest_valor_schedule.guess import Spread
-from pytest_valor_schedule.history import Estimate
-from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.outlook import Place
-from pytest_valor_schedule.submission import Receipt
+from pytest_valor_schedule.client.submission import Receipt
+from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.queue.guess import Spread
+from pytest_valor_schedule.queue.history import Estimate
+from pytest_valor_schedule.queue.outlook import Place
+from pytest_valor_schedule.text import listing, rendering
 
 JOB_ID = "20261122-203015-4f9a2c"
 SUMMARY = {

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import request
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.job import JobStatus, Priority
-from pytest_valor_schedule.request import Request
+from pytest_valor_schedule.model import request
+from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.request import Request
 
 HUGE = 10**5000  # Python refuses to print it
 

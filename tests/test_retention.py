@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.retention import (
+from pytest_valor_schedule.model.retention import (
     Remains,
     Retention,
     logs_to_prune,

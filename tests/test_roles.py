@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule import roles
-from pytest_valor_schedule.handshake import AGAIN, CONFIRMING, FIRST, Handshake
-from pytest_valor_schedule.selection import Selection
+from pytest_valor_schedule.in_job import roles
+from pytest_valor_schedule.in_job.selection import Selection
+from pytest_valor_schedule.model.handshake import AGAIN, CONFIRMING, FIRST, Handshake
 
 
 @pytest.mark.parametrize("options", [["--lf"], ["--ff"], [], ["--lf", "--sw"], ["--sw-skip", "-x"]])

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from scheduled import results_of, schedule
 
-from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.execution import Exit
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.reason import reason
-from pytest_valor_schedule.result import TestOutcome, TestResult
-from pytest_valor_schedule.rounds import can_bring_more
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon.execution import Exit
+from pytest_valor_schedule.daemon.rounds import can_bring_more
+from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.result import TestOutcome, TestResult
+from pytest_valor_schedule.record.accounting import Account
+from pytest_valor_schedule.record.reason import reason
 
 NOT_RUN = TestResult(nodeid="b", outcome=TestOutcome.NOT_RUN)
 RAN = TestResult(nodeid="a", outcome=TestOutcome.PASSED)

@@ -20,11 +20,12 @@ from scheduled import (
     scheduled_id,
 )
 
-from pytest_valor_schedule import estimation, list_jobs
-from pytest_valor_schedule.history import History, Run
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.project import project_of
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.project import project_of
+from pytest_valor_schedule.queue import estimation
+from pytest_valor_schedule.queue.history import History, Run
+from pytest_valor_schedule.queue.store import JobStore
 
 TWO_TESTS = "def test_one(): pass\ndef test_two(): assert 0"
 

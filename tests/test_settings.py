@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from scheduled import run_pytest, run_tool
 
-from pytest_valor_schedule import list_jobs, settings
+from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule.config import settings
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.settings import Setting
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.settings import Setting
 
 SOURCES = {
     "option": "--max-workers",

@@ -23,15 +23,17 @@ from scheduled import (
 )
 from waiting import wait_until
 
-from pytest_valor_schedule import get_job_status, schedule_tests, slots, template
+from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon.executor import LOCAL, LocalExecutor, RunnerState
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.executor import LOCAL, LocalExecutor, RunnerState
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.job import JobStatus
-from pytest_valor_schedule.placement import worker_environment
-from pytest_valor_schedule.slots import Holder
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.in_job.placement import worker_environment
+from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.process import template
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue import slots
+from pytest_valor_schedule.queue.slots import Holder
+from pytest_valor_schedule.queue.store import JobStore
 
 ME = Holder(command="pytest", folder="/project", pid=7, since=1.0)
 
@@ -61,8 +63,9 @@ def test_slots_are_taken_once(made: Home) -> None:
 def test_a_slot_is_free_when_all_who_inherited_it_are_gone(made: Home) -> None:
     """The death of whoever took it is not enough while its children live, and then it is."""
     program = (
-        "import sys, subprocess; from pathlib import Path; from pytest_valor_schedule import slots;"
-        "from pytest_valor_schedule.home import Home;"
+        "import sys, subprocess; from pathlib import Path;"
+        "from pytest_valor_schedule.queue import slots;"
+        "from pytest_valor_schedule.config.home import Home;"
         "held = slots.take(Home(Path(sys.argv[1])), 1, 1, slots.Holder());"
         "child = subprocess.Popen(['sleep', '600'], pass_fds=held.handles);"
         "print(child.pid, flush=True)"

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule import shell, specification
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.specification import Specification
+from pytest_valor_schedule.model import shell, specification
+from pytest_valor_schedule.model.specification import Specification
 
 Words = tuple[str, ...]
 

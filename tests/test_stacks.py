@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from waiting import DEADLINE_SECONDS
 
-from pytest_valor_schedule import stacks
+from pytest_valor_schedule.process import stacks
 
 BUSY = """
 import faulthandler, sys
 from pathlib import Path
-from pytest_valor_schedule import stacks
+from pytest_valor_schedule.process import stacks
 
 def busy() -> None:
     print("up", flush=True)
@@ -29,7 +29,7 @@ busy()
 ASKING = """
 import sys
 from pathlib import Path
-from pytest_valor_schedule import stacks
+from pytest_valor_schedule.process import stacks
 
 print(repr(stacks.ask(0, Path(sys.argv[1]))))
 """
@@ -38,7 +38,7 @@ print(repr(stacks.ask(0, Path(sys.argv[1]))))
 LEAVING = """
 import faulthandler, os, sys, threading
 from pathlib import Path
-from pytest_valor_schedule import stacks
+from pytest_valor_schedule.process import stacks
 
 def ended_by_another() -> None:
     threading.Timer(0, os._exit, [7]).start()

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule import completion, environments
-from pytest_valor_schedule.completion import Ending
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import completion
+from pytest_valor_schedule.daemon.completion import Ending
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus, Priority
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.model.job import Job, JobStatus, Priority
+from pytest_valor_schedule.queue import environments
+from pytest_valor_schedule.queue.store import JobStore
 
 FIRST, SECOND, THIRD = (
     "20261122-203015-4f9a2c",

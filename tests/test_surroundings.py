@@ -13,9 +13,9 @@ import pytest
 from scheduled import GATED, JOB_ID, open_gate, outcomes_of, results_of, schedule
 from waiting import serving, wait_until
 
-from pytest_valor_schedule import dispatcher, runner, watcher
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.surroundings import own_environment
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import dispatcher, runner, watcher
+from pytest_valor_schedule.process.surroundings import own_environment
 
 MEASURING = """
 import os, pytest, sys

@@ -16,11 +16,12 @@ from interpreter import IS_FORKED
 from scheduled import GATED, open_gate, outcomes_of, results_of, schedule
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import get_job_status, likeness, schedule_tests
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.process import likeness
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue.store import JobStore
 
 pytestmark = [
     pytest.mark.home_in_use,
@@ -200,7 +201,7 @@ def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
 def test_a_command_and_an_environment_of_any_length_are_shown() -> None:
     """And what the process starts inherits that environment."""
     code = (
-        "import os; from pathlib import Path; from pytest_valor_schedule import title\n"
+        "import os; from pathlib import Path; from pytest_valor_schedule.process import title\n"
         "title.show_as(['run', 'x' * 10**5, 'y z'], {'NAME': 'value', 'B': 'y' * 10**5})\n"
         "command = Path('/proc/self/cmdline').read_bytes()\n"
         "assert command == b'run\\0' + b'x' * 10**5 + b'\\0y z\\0'\n"

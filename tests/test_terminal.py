@@ -19,9 +19,9 @@ from scheduled import GATED, QUICK, open_gate, results_of, run_pytest, run_tool,
 from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import list_jobs, pause_queue, resume_queue, schedule_tests
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.output import without_controls
-from pytest_valor_schedule.screen import shortened
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.record.output import without_controls
+from pytest_valor_schedule.text.screen import shortened
 
 COST = """
 import csv

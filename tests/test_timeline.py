@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from scheduled import run_tool
 
-from pytest_valor_schedule import api, timeline
+from pytest_valor_schedule.client import api
+from pytest_valor_schedule.text import timeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SWITCHES = (

@@ -15,10 +15,10 @@ import pytest
 from scheduled import GATED, open_gate, results_of
 
 import pytest_valor_schedule
-from pytest_valor_schedule import responses
-from pytest_valor_schedule.job import JobStatus, Outcome, Priority
-from pytest_valor_schedule.responses import JobStatusResponse, ResultFields
-from pytest_valor_schedule.result import TestOutcome, TestResult
+from pytest_valor_schedule.client import responses
+from pytest_valor_schedule.client.responses import JobStatusResponse, ResultFields
+from pytest_valor_schedule.model.job import JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.result import TestOutcome, TestResult
 
 HIDDEN = {"launcher", "arguments"}
 PROGRAM = """

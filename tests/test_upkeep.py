@@ -13,10 +13,12 @@ from disks import as_root, fill, make_room
 from scheduled import GATED, is_running, open_gate, results_of, run_pytest, run_tool, scheduled_id
 from waiting import processes_marked, wait_until
 
-from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, service, upkeep
-from pytest_valor_schedule.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule import get_job_results, get_job_status, list_jobs
+from pytest_valor_schedule.client import upkeep
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.queue.store import JobStore
 
 ENDED_FIELDS = ("results", "summary", "outcome", "started_at", "completed_at", "exit_code")
 

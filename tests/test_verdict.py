@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule.accounting import Account
-from pytest_valor_schedule.execution import Exit
-from pytest_valor_schedule.job import Outcome
-from pytest_valor_schedule.result import TestOutcome, TestResult
-from pytest_valor_schedule.verdict import conclude, left_over, runner_end, why_again, without_room
+from pytest_valor_schedule.daemon.execution import Exit
+from pytest_valor_schedule.daemon.verdict import (
+    conclude,
+    left_over,
+    runner_end,
+    why_again,
+    without_room,
+)
+from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.result import TestOutcome, TestResult
+from pytest_valor_schedule.record.accounting import Account
 
 
 def _account(outcomes: str, **more: Any) -> Account:

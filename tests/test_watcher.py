@@ -15,10 +15,10 @@ from disks import as_root, fill, make_room
 from scheduled import GATED, open_gate, schedule
 from waiting import processes_marked, serving, wait_until
 
-from pytest_valor_schedule import dispatcher, runner, service, watcher
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.identity import Identity
-from pytest_valor_schedule.watcher import pause_before_next
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import dispatcher, runner, service, watcher
+from pytest_valor_schedule.daemon.watcher import pause_before_next
+from pytest_valor_schedule.process.identity import Identity
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

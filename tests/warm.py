@@ -26,7 +26,8 @@ from _pytest.config import _prepareconfig
 
 _MODULES = (
     *("xdist.dsession", "xdist.looponfail"),
-    *(f"pytest_valor_schedule.{name}" for name in ("cli", "session", "awaiting", "upkeep")),
+    *("pytest_valor_schedule.cli.cli", "pytest_valor_schedule.client.upkeep"),
+    *("pytest_valor_schedule.plugin.session", "pytest_valor_schedule.plugin.awaiting"),
 )
 
 

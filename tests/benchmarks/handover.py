@@ -17,8 +17,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_valor_schedule import cancel_job, list_jobs, service
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import cancel_job, list_jobs
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
 
 COLLECT = ("--collect-only", "-q")
 SCHEDULE = ("--schedule",)

@@ -19,11 +19,11 @@ from pathlib import Path
 from measuring import HEAD, Row, home, numbers
 
 from pytest_valor_schedule import cancel_job, get_job_status, list_jobs
-from pytest_valor_schedule.entry import Entry, insert
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import Job, JobStatus, Outcome, Priority
-from pytest_valor_schedule.result import Summary
-from pytest_valor_schedule.store import JobStore
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.result import Summary
+from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue.store import JobStore
 
 _TIMES = 40
 _COUNTS = dict.fromkeys(

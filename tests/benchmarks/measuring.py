@@ -15,13 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule import (
-    descendants,
-    get_job_status,
-    schedule_tests,
-    startup,
-    wait_for_job,
-)
+from pytest_valor_schedule import get_job_status, schedule_tests, wait_for_job
+from pytest_valor_schedule.process import descendants, startup
 
 QUIET = ("-q", "-p", "no:cacheprovider")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from measuring import HEAD, QUIET, Row, home, in_turns, job, numbers, seconds_in_queue_and_run
 
-from pytest_valor_schedule import memory
+from pytest_valor_schedule.process import memory
 
 SUITE = """
 import pytest

@@ -23,7 +23,7 @@ import starting
 import suites
 from measuring import HEAD, Row, home
 
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 
 def _hand_over(project: Path) -> Row:

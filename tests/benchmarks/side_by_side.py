@@ -17,7 +17,8 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from pytest_valor_schedule import descendants, list_jobs, memory, startup
+from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule.process import descendants, memory, startup
 
 SUITE = """
 import pytest

@@ -31,21 +31,21 @@ from recording import SUITE
 
 from pytest_valor_schedule import (
     cancel_job,
-    control,
     get_job_status,
     list_jobs,
-    locks,
-    memory,
     schedule_tests,
     wait_for_job,
 )
-from pytest_valor_schedule.collection import Collection
-from pytest_valor_schedule.entry import Entry, insert
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.order import Order
-from pytest_valor_schedule.request import Request
-from pytest_valor_schedule.store import JobStore
-from pytest_valor_schedule.submission import submit
+from pytest_valor_schedule._util import locks
+from pytest_valor_schedule.client import control
+from pytest_valor_schedule.client.collection import Collection
+from pytest_valor_schedule.client.submission import submit
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.order import Order
+from pytest_valor_schedule.model.request import Request
+from pytest_valor_schedule.process import memory
+from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue.store import JobStore
 
 _JOBS = 3
 _PREPARE = """

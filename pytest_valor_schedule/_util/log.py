@@ -1,0 +1,68 @@
+"""Logs: what background processes say, and what a job's pytest prints, kept within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from pathlib import Path
+
+from pytest_valor_schedule._util import files
+from pytest_valor_schedule.errors import ScheduleError
+
+OUTPUT = "output.log"
+"""Name of the file in a job's folder with what its pytest prints."""
+
+
+def say(text: str) -> None:
+    """Write a line to the log that is this background process's standard error.
+
+    That the disk is full does not end what serves the queue.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+
+
+def fault_text(error: Exception) -> str:
+    """Return an error as a log has it: one made for users as it is, a fault of ours in full."""
+    if isinstance(error, ScheduleError):
+        return str(error)
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def append(path: Path, piece: bytes) -> None:
+    """Append to a log.
+
+    Raises:
+        OSError: if it cannot be opened, or the disk is full.
+    """
+    handle = files.open_to_append(path)
+    try:
+        os.write(handle, piece)
+    finally:
+        os.close(handle)
+
+
+def bound_log(path: Path, most_bytes: float | None) -> None:
+    """Cut out the middle of a log that has grown too large: head and tail are kept.
+
+    Args:
+        path: Of the log.
+        most_bytes: How large it may be; None for no limit.
+
+    The writers append to it all the while; what they print in that instant may be lost.
+    """
+    if most_bytes is not None:
+        with contextlib.suppress(OSError):  # it is not there, or the disk is full
+            if path.stat().st_size > most_bytes:
+                _cut(path, int(most_bytes // 4))
+
+
+def _cut(path: Path, part: int) -> None:
+    size = path.stat().st_size
+    with open(path, "r+b", opener=files.opener) as file:
+        file.seek(size - part)
+        tail = file.read(part)
+        file.truncate(part)
+    notice = f"\n[... {size - 2 * part} bytes of output cut out ...]\n".encode()
+    append(path, notice + tail)

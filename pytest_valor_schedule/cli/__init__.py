@@ -1,0 +1,1 @@
+"""Be the command `valor-schedule`: parse, call the client, print."""

@@ -1,0 +1,244 @@
+"""What each command of the command line does, over the functions for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pytest_valor_schedule.cli.console import Answer, Options, print_lines, show, write
+from pytest_valor_schedule.client import api
+from pytest_valor_schedule.text import colour, rendering
+
+_TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
+
+
+def _job(options: Options) -> str:
+    """Return the id that was given, or that of the newest job scheduled from this folder."""
+    job: str | None = options.job
+    return job if job is not None else api.newest_job_here()
+
+
+def _run(options: Options) -> int:
+    from pytest_valor_schedule.cli import scheduling
+
+    return _scheduled(options, scheduling.run(options.handed_on, vars(options)))
+
+
+def _rerun(options: Options) -> int:
+    from pytest_valor_schedule.client import reviewing
+
+    options.wait = False
+    return _scheduled(options, reviewing.rerun_job(_job(options), failed=options.failed))
+
+
+def _scheduled(options: Options, answer: Answer) -> int:
+    """Show a new job; with --wait what became of it."""
+    if "error" in answer or not options.wait:
+        shown = show(options, answer, rendering.scheduled_lines)
+        return int(answer.get("exit_code") or shown)
+    if not options.json:
+        print_lines(rendering.scheduled_lines(answer))
+        sys.stdout.flush()
+    ended = api.wait_for_job(answer["job_id"])
+    if options.json:
+        show(options, {**answer, **ended}, lambda _: [])
+    else:
+        print_lines(_listed({**answer, **ended}, {}))
+    return rendering.exit_code(ended)
+
+
+def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
+    """Return the results of a job as lines."""
+    from pytest_valor_schedule.client import reviewing
+    from pytest_valor_schedule.text import listing
+
+    if "error" in answer:
+        return [f"error: {answer['error']}"]
+    brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
+    counted = reviewing.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    return listing.lines(answer, counted, options)
+
+
+def _list(options: Options) -> int:
+    answer = api.list_jobs(options.status, options.limit)
+    return show(options, answer, lambda a: rendering.list_lines(a["jobs"], a["total"]))
+
+
+def _status(options: Options) -> int:
+    answer = api.get_job_status(_job(options), results=options.json)
+    return show(options, answer, rendering.status_lines)
+
+
+def _watch(options: Options) -> int:
+    from pytest_valor_schedule.cli import watching
+    from pytest_valor_schedule.client import upkeep
+
+    if options.json:
+        return show(options, {**api.list_jobs(limit=50), **upkeep.list_slots()}, lambda _: [])
+    watching.watch(once=options.once)
+    return 0
+
+
+def _wait(options: Options) -> int:
+    answer = api.wait_for_job(_job(options), options.timeout, results=options.json)
+    shown = show(options, answer, rendering.status_lines)
+    if shown or answer.get("outcome"):
+        return shown or rendering.exit_code(answer)
+    return _TRY_AGAIN
+
+
+def _follow(options: Options) -> int:
+    from pytest_valor_schedule.cli import watching
+    from pytest_valor_schedule.text.screen import Screen
+
+    screen = Screen(sys.stdout, columns=None)
+    answer = watching.follow(
+        _job(options), show=(lambda piece: None) if options.json else screen.show
+    )
+    show(options, answer, lambda a: ["", *rendering.status_lines(a)])
+    return rendering.exit_code(answer)
+
+
+def _logs(options: Options) -> int:
+    in_colours = not options.json and colour.wanted(sys.stdout)
+    answer = api.read_output(_job(options), as_printed=in_colours)
+    if not options.json and answer.get("output") == "":
+        print(f"There is no output of job {answer['job_id']}.", file=sys.stderr)
+    return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
+
+
+def _slots(options: Options) -> int:
+    from pytest_valor_schedule.client import upkeep
+
+    return show(options, upkeep.list_slots(), rendering.slot_lines)
+
+
+def _results(options: Options) -> int:
+    from pytest_valor_schedule.record import junit
+    from pytest_valor_schedule.text import listing
+
+    if options.failed or not (options.all or options.slowest or options.junit or options.json):
+        answer: Answer = api.get_some_results(_job(options), listing.needs_a_look)
+    else:
+        answer = api.get_job_results(_job(options))
+    if "error" in answer:
+        return show(options, answer, lambda _: [])
+    if options.junit is not None:
+        write(options.junit, junit.junit_xml(answer))
+        return 0
+    if options.json:
+        chosen = listing.chosen(answer["results"], options.failed, options.slowest)
+        return show(options, {**answer, "results": chosen}, lambda _: [])
+    print_lines(_listed(answer, vars(options)))
+    return 0
+
+
+def _diff(options: Options) -> int:
+    from pytest_valor_schedule.client import reviewing
+    from pytest_valor_schedule.text import listing
+
+    answer = reviewing.compare_jobs(_job(options), options.earlier)
+    return show(options, answer, listing.diff_lines) or int(
+        bool(answer["newly_failing"] or answer["not_run"])
+    )
+
+
+def _replay(options: Options) -> int:
+    from pytest_valor_schedule.cli import replaying
+
+    if options.handed_on or not api.read_output(options.job).get("output"):
+        return replaying.replay(options.job, options.handed_on)
+    record = api.get_record(options.job)
+    if "error" in record:
+        return show(options, record, lambda _: [])
+    in_colours = colour.wanted(sys.stdout)
+    print(api.read_output(options.job, as_printed=in_colours)["output"], end="")
+    print_lines([] if rendering.is_told(record) else rendering.status_lines(record))
+    return rendering.exit_code(record)
+
+
+def _timeline(options: Options) -> int:
+    from pytest_valor_schedule.text import timeline
+
+    record = api.get_record(_job(options))
+    if "error" in record:
+        return show(options, record, lambda _: [])
+    if options.json or (options.output is None and options.perfetto is None):
+        print(json.dumps(timeline.trace(record)))
+        return 0
+    if options.output is not None:
+        write(options.output, timeline.page(record))
+    if options.perfetto is not None:
+        write(options.perfetto, json.dumps(timeline.trace(record)))
+    return 0
+
+
+def _cancel(options: Options) -> int:
+    answer = api.cancel_job(options.job)
+    return show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+
+
+def _hold(options: Options) -> int:
+    from pytest_valor_schedule.client import steering
+
+    return show(options, steering.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
+
+
+def _release(options: Options) -> int:
+    from pytest_valor_schedule.client import steering
+
+    return show(options, steering.release_job(options.job), lambda a: [f"{a['job_id']} released"])
+
+
+def _priority(options: Options) -> int:
+    from pytest_valor_schedule.client import steering
+
+    answer = steering.set_priority(options.job, options.priority)
+    return show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
+
+
+def _pause(options: Options) -> int:
+    from pytest_valor_schedule.client import steering
+
+    line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
+    return show(options, steering.pause_queue(), lambda _: [line])
+
+
+def _resume(options: Options) -> int:
+    from pytest_valor_schedule.client import steering
+
+    return show(options, steering.resume_queue(), lambda _: ["jobs start again"])
+
+
+def _config(options: Options) -> int:
+    from pytest_valor_schedule.client import upkeep
+
+    return show(options, upkeep.list_settings(), rendering.config_lines)
+
+
+def _prune(options: Options) -> int:
+    from pytest_valor_schedule.client import upkeep
+
+    answer = upkeep.prune_jobs(options.keep_days, dry_run=options.dry_run)
+    return show(options, answer, lambda a: [rendering.prune_line(a)])
+
+
+def _doctor(options: Options) -> int:
+    from pytest_valor_schedule.client import upkeep
+
+    answer = upkeep.examine_home(repair=options.repair)
+    wrong = show(options, answer, rendering.doctor_lines)
+    return wrong or int(not all(each["repaired"] for each in answer["findings"]))
+
+
+COMMANDS: Mapping[str, Callable[[Options], int]] = {
+    function.__name__.removeprefix("_"): function
+    for function in (
+        *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _slots, _results, _diff),
+        *(_replay, _timeline, _cancel, _hold, _release, _priority, _pause, _resume, _config),
+        *(_prune, _doctor),
+    )
+}
+"""By name; each returns an exit code."""

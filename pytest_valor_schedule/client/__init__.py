@@ -1,0 +1,1 @@
+"""Answer programs: schedule, query, wait, control, compare, keep the home in order."""

@@ -1,0 +1,1 @@
+"""Touch the private parts of pytest-xdist and of other plugins, here alone."""

@@ -1,0 +1,1 @@
+"""Find the home, the settings and the project of a run."""

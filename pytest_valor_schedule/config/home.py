@@ -1,0 +1,215 @@
+"""The folder of one user's queue, and where the files lie in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule._util import log
+from pytest_valor_schedule.errors import InvalidRequestError, StoreError
+
+_LEAST_FREE_BYTES = 256 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Home:
+    """The folder that holds everything of one user's queue."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, environment: Mapping[str, str]) -> Home:
+        """Return the home that VALOR_HOME names, or ~/.valor; an empty text names none.
+
+        Raises:
+            InvalidRequestError: if it is a relative path, which is another one in every folder.
+        """
+        variable = "VALOR_HOME" if environment.get("VALOR_HOME") else "HOME"
+        named = environment.get(variable) or "~"
+        try:
+            folder = Path(named).expanduser()
+        except RuntimeError:
+            raise InvalidRequestError(
+                "The home folder of this user is not known; set VALOR_HOME to a folder for the "
+                "queue and its results."
+            ) from None
+        if not folder.is_absolute():
+            raise InvalidRequestError(
+                f"{variable} is {named!r}, a relative path, so that every folder would have a "
+                "queue of its own; set VALOR_HOME to an absolute path."
+            )
+        return cls(folder if variable == "VALOR_HOME" else folder / ".valor")
+
+    @property
+    def results(self) -> Path:
+        """The folder of the records."""
+        return self.root / "test_results"
+
+    @property
+    def schedule(self) -> Path:
+        """The folder of the queue."""
+        return self.root / "test_schedule"
+
+    @property
+    def jobs(self) -> Path:
+        """The folder of the folders of jobs."""
+        return self.schedule / "jobs"
+
+    @property
+    def environments(self) -> Path:
+        """The folder of the environments of jobs that have not ended."""
+        return self.schedule / "environments"
+
+    @property
+    def slots(self) -> Path:
+        """The folder of the locks of worker slots."""
+        return self.schedule / "slots"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file that decides."""
+        return self.schedule / "queue.db"
+
+    @property
+    def dispatcher_lock(self) -> Path:
+        """The lock that the one dispatcher holds."""
+        return self.schedule / "dispatcher.lock"
+
+    @property
+    def starting_lock(self) -> Path:
+        """The lock that a dispatcher has from its start until it has the other, or gives up."""
+        return self.schedule / "starting.lock"
+
+    @property
+    def dispatcher_log(self) -> Path:
+        """What the dispatcher and the runners say."""
+        return self.schedule / "dispatcher.log"
+
+    @property
+    def bell(self) -> Path:
+        """The named pipe that wakes the dispatcher."""
+        return self.schedule / "bell"
+
+    @property
+    def paused(self) -> Path:
+        """The file that is there while no job is to be started."""
+        return self.schedule / "paused"
+
+    @property
+    def config(self) -> Path:
+        """The machine-wide settings."""
+        return self.schedule / "config.toml"
+
+    def record(self, job_id: str) -> Path:
+        """Return the path of a job's public record."""
+        return self.results / f"{job_id}.json"
+
+    def job_folder(self, job_id: str) -> Path:
+        """Return the folder of a job's journals and log."""
+        return self.jobs / job_id
+
+    def output(self, job_id: str) -> Path:
+        """Return the path of the file with what a job's pytest printed."""
+        return self.job_folder(job_id) / log.OUTPUT
+
+    def cancelled(self, job_id: str) -> Path:
+        """Return the path of the empty file that ends a job where the queue has no room for it."""
+        return self.job_folder(job_id) / "cancelled"
+
+    def free_bytes(self) -> int:
+        """Return how much this user may still write to the disk of the home."""
+        return shutil.disk_usage(self.root).free
+
+    def is_full(self) -> bool:
+        """Return whether the disk has no room for the journals of a job."""
+        try:
+            return self.free_bytes() < _LEAST_FREE_BYTES
+        except OSError:
+            return False
+
+    def make(self) -> None:
+        """Create the folders that are missing, private to their user.
+
+        Raises:
+            StoreError: if they cannot be created, or are not this user's alone to write to.
+        """
+        folders = (self.results, self.schedule, self.jobs, self.environments, self.slots)
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_if_led_by_others(self.root)
+            for folder in folders:
+                _refuse_if_link(folder)
+                folder.mkdir(mode=0o700, exist_ok=True)
+            for folder in (self.root, *folders):
+                _refuse_if_shared(folder)
+            _refuse_if_link(self.database)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {self.root} cannot be used ({error.strerror}); "
+                "set VALOR_HOME to a folder that you can write to."
+            ) from error
+
+    def make_job_folder(self, job_id: str) -> None:
+        """Create the folder of a job.
+
+        Raises:
+            StoreError: if there is something else in its place.
+            OSError: if it cannot be created.
+        """
+        folder = self.job_folder(job_id)
+        _refuse_if_link(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what config.toml says, and nothing if there is none.
+
+        Raises:
+            InvalidRequestError: if the file cannot be read as TOML.
+        """
+        import tomllib
+
+        try:
+            return tomllib.loads(self.config.read_text("utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise StoreError(
+                f"{self.config} cannot be read ({error.strerror}); check whose the folder is, or "
+                "set VALOR_HOME."
+            ) from error
+        except ValueError as error:
+            raise InvalidRequestError(
+                f"{self.config} cannot be read ({error}); correct it or delete it."
+            ) from error
+
+
+def _refuse_if_link(path: Path) -> None:
+    """Raise StoreError for what would lead out of the home."""
+    if path.is_symlink():
+        raise StoreError(
+            f"{path} is a symbolic link, which is not followed; put the folder or file itself "
+            "there, or set VALOR_HOME to where it is."
+        )
+
+
+def _refuse_if_led_by_others(root: Path) -> None:
+    """Raise StoreError for a link to the home that somebody else could lead elsewhere."""
+    if root.is_symlink() and root.lstat().st_uid not in (os.geteuid(), 0):
+        raise StoreError(
+            f"{root} is a symbolic link of another user; set VALOR_HOME to the folder itself."
+        )
+
+
+def _refuse_if_shared(folder: Path) -> None:
+    """Raise StoreError for a folder into which somebody else could put jobs for us to run."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise StoreError(
+            f"The folder {folder} belongs to another user; set VALOR_HOME to one of your own."
+        )
+    if found.st_mode & 0o022:
+        raise StoreError(f"The folder {folder} can be written by others; run: chmod go-w {folder}")

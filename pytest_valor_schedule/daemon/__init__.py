@@ -1,0 +1,1 @@
+"""Run in the background: decide which job starts, run it, end it, tell of its end."""

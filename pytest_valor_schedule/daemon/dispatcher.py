@@ -1,0 +1,277 @@
+"""The one process per home that decides which job may start. It owns no job."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_valor_schedule._util.log import fault_text, say
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.settings import aging_seconds, idle_seconds
+from pytest_valor_schedule.daemon import completion, service, verdict
+from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.daemon.executor import (
+    LOCAL,
+    Executor,
+    LocalExecutor,
+    RunnerState,
+    reference,
+)
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.process import lifeline, startup
+from pytest_valor_schedule.queue import policy, pruning
+from pytest_valor_schedule.queue.bell import Bell
+from pytest_valor_schedule.queue.capacity import capacity
+from pytest_valor_schedule.queue.store import JobStore
+
+NAME = "valor-dispatch"
+_LOOK_SECONDS = 0.25  # at the latest, if nobody rings
+_QUIET_LOOK_SECONDS = 1.0
+_LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
+_PAUSE_AFTER_ERROR_SECONDS = 0.5
+_QUIET_SECONDS = 0.5
+_MOST_ATTEMPTS = 3
+_MOST_TROUBLE_SECONDS = 3600.0
+
+
+class Dispatcher:
+    """Looks at the queue and at the runners, one step at a time."""
+
+    def __init__(self, store: JobStore, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+        self._starting: dict[str, int] = {}  # job id -> attempt that has not claimed its job yet
+        self._fault: Exception | None = None
+
+    def step(self, now: float) -> bool:
+        """Do what is due.
+
+        Args:
+            now: Seconds since the epoch.
+
+        Returns:
+            Whether any job is running, or is queued and may start.
+
+        Raises:
+            Exception: the first fault that one of the jobs had, when all the others are served.
+        """
+        self._fault = None
+        self._end_what_lost_its_runner(now)
+        queued = self._store.queue()
+        self._watch_starts(queued, now)
+        self._start_what_fits(queued, now)
+        if self._fault is not None:
+            raise self._fault
+        running = bool(self._starting) or bool(self._store.jobs(JobStatus.RUNNING))
+        return running or self._store.anything_may_start(queued)
+
+    @contextlib.contextmanager
+    def _each_for_itself(self) -> Iterator[None]:
+        """Keep a fault that one job has from the others."""
+        try:
+            yield
+        except Exception as error:
+            self._fault = self._fault or error
+
+    def _end_what_lost_its_runner(self, now: float) -> None:
+        for job in self._store.jobs(JobStatus.RUNNING):
+            ref = reference(job, job.attempt)
+            with self._each_for_itself():
+                if self._executor.poll([ref])[ref] in (RunnerState.ENDED, RunnerState.LOST):
+                    self._end_orphan(job.job_id, ref, now)
+
+    def _end_orphan(self, job_id: str, ref: str, now: float) -> None:
+        job = self._store.get(job_id)  # once more: a runner ends its job before it ends itself
+        if job.status is JobStatus.RUNNING:
+            with self._each_for_itself():
+                self._executor.clean_up(ref)
+            cause = verdict.runner_end(self._executor.exit_code(ref))
+            ending = Ending(completed_at=now, junit_path=job.junit_path, cause=cause)
+            completion.complete(self._store, job, ending)
+
+    def _watch_starts(self, queued: list[Job], now: float) -> None:
+        """Notice runners that claimed their job, and those that ended without."""
+        waiting = {job.job_id: job for job in queued}
+        for job_id, attempt in list(self._starting.items()):
+            job = waiting.get(job_id)
+            if job is None:
+                del self._starting[job_id]
+            elif self._ended(job, attempt):
+                del self._starting[job_id]
+                with self._each_for_itself():
+                    self._give_up_on(job_id, now)
+
+    def _ended(self, job: Job, attempt: int) -> bool:
+        ref = reference(job, attempt)
+        return self._executor.poll([ref])[ref] is not RunnerState.RUNNING
+
+    def _give_up_on(self, job_id: str, now: float) -> None:
+        job = self._store.get(job_id)
+        if job.status is JobStatus.SCHEDULED and job.attempt >= _MOST_ATTEMPTS:
+            text = f"The runner could not start; {self._store.home.dispatcher_log} tells why."
+            ending = Ending(completed_at=now, outcome=Outcome.ERROR, explanation=text)
+            completion.complete(self._store, job, ending)
+
+    def _start_what_fits(self, queued: list[Job], now: float) -> None:
+        if self._store.home.paused.exists() or self._store.home.is_full():
+            return  # on a full disk its results could not be kept
+        for job, workers in self._chosen(queued, now):
+            # The attempt, and with it the runner's reference, is kept before the start.
+            attempt = job.attempt + 1
+            if self._store.change(
+                job.job_id, JobStatus.SCHEDULED, attempt=attempt, workers=workers
+            ):
+                self._starting[job.job_id] = attempt
+                try:
+                    self._executor.start(job, attempt, LOCAL)
+                except OSError as error:  # counts as an attempt that ended
+                    say(f"{job.job_id}: The runner could not be started: {error}")
+
+    def _chosen(self, queued: list[Job], now: float) -> list[policy.Start]:
+        """Return the jobs that the policy starts now."""
+        idle = [job for job in queued if job.job_id not in self._starting and not job.held]
+        if not idle:
+            return []
+        starting = [job for job in queued if job.job_id in self._starting]
+        active = [*self._store.jobs(JobStatus.RUNNING), *starting]
+        left = capacity(self._store, self._executor.hosts()[LOCAL], active, now)
+        aging = aging_seconds(self._store.home)
+        return policy.to_start(idle, left.running, left.total, now, aging, left.memory)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trouble:
+    """A fault of the queue that lasts."""
+
+    text: str = ""
+    since: float = 0.0
+    bearable: bool = True
+
+    def goes_on(self, text: str, now: float) -> Trouble:
+        """Return the trouble with another error in it, and say what is new about it."""
+        if text != self.text:
+            say(f"dispatcher: {text}")
+        since = self.since if self.text else now
+        return Trouble(text, since, bearable=now - since < _MOST_TROUBLE_SECONDS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watcher:
+    """The parent of a dispatcher.
+
+    Attributes:
+        pid: Its process.
+        lifeline: A descriptor that reaches its end when it dies.
+    """
+
+    pid: int
+    lifeline: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether nobody would notice if this process died."""
+        return lifeline.has_ended(self.lifeline)
+
+
+def _serve(home: Home, watcher: Watcher) -> None:
+    """Look after the queue until there has been nothing to do for a while, or nobody watches."""
+    with JobStore(home) as store, contextlib.closing(Bell(home.bell)) as bell:
+        with contextlib.suppress(ScheduleError):
+            store.drop_environments(time.time())
+        executor = LocalExecutor(home, store, watcher.pid)
+        dispatcher = Dispatcher(store, executor)
+        patience = idle_seconds(home)
+        idle_since = time.monotonic()
+        trouble = Trouble()
+        held = _lock_file(home)
+        while held and _lock_file(home) == held:  # else the home was thrown away
+            try:
+                busy = dispatcher.step(time.time())
+                trouble = Trouble()
+            except Exception as error:  # a full disk, say: it may pass, and others may help
+                trouble = trouble.goes_on(fault_text(error), time.monotonic())
+                busy = trouble.bearable
+                time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
+            if busy:
+                idle_since = time.monotonic()
+            idle = time.monotonic() - idle_since
+            if watcher.dead or (not busy and idle >= patience):
+                break
+            quiet = idle >= _QUIET_SECONDS
+            if quiet:
+                executor.get_ready()
+            seconds = min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience)
+            bell.wait(seconds, [watcher.lifeline])
+        executor.close()
+        if held and _lock_file(home) == held and not watcher.dead:
+            pruning.prune_quietly(store, time.time())
+
+
+def _lock_file(home: Home) -> int | None:
+    """Return what tells the file of the dispatcher's lock from a later one of its name."""
+    try:
+        return home.dispatcher_lock.stat().st_ino
+    except OSError:
+        return None
+
+
+def _anything_to_do(home: Home) -> bool:
+    if not home.schedule.is_dir():
+        return False
+    with JobStore(home) as store:
+        return store.anything_to_do()
+
+
+def main(root: str, starting: list[int], watcher: Watcher) -> bool:
+    """Serve a home until there is nothing to do.
+
+    Args:
+        root: The folder of the home.
+        starting: The descriptor of the lock that keeps others from starting one too, if any.
+        watcher: The parent of this process.
+
+    Returns:
+        Whether it has died, and so nobody would notice if this process did.
+    """
+    startup.set_name(NAME)
+    startup.ignore_interrupts()
+    startup.become_subreaper()
+    try:
+        _serve_alone(Home(Path(root)), starting, watcher)
+    except ScheduleError as error:  # the queue cannot be opened; it is tried again a few times
+        say(f"dispatcher: {error}")
+        if not watcher.dead:
+            sys.exit(1)
+    return watcher.dead
+
+
+def _serve_alone(home: Home, starting: list[int], watcher: Watcher) -> None:
+    from filelock import FileLock, Timeout  # here, because it takes long and submitters come by
+
+    lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
+    while home.schedule.is_dir():  # else the lock would make it anew
+        try:
+            lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
+        except Timeout:  # another one serves, or did until now
+            _close(starting)
+            if service.is_running(home) or not _anything_to_do(home):
+                return
+            continue
+        _close(starting)
+        try:
+            _serve(home, watcher)
+        finally:
+            lock.release()
+        if watcher.dead or not _anything_to_do(home):
+            return
+
+
+def _close(handles: list[int]) -> None:
+    while handles:
+        os.close(handles.pop())

@@ -1,0 +1,181 @@
+"""Where runners run. The dispatcher knows them only by this protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import runner
+from pytest_valor_schedule.daemon.notifying import NOTIFIER_VARIABLE
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.process import descendants, likeness, processes, template
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.process.surroundings import own_environment
+from pytest_valor_schedule.queue import environments, slots
+from pytest_valor_schedule.queue.store import JobStore
+
+LOCAL = "local"
+
+
+class RunnerState(StrEnum):
+    """What is known of a runner."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    ENDED = "ended"
+    LOST = "lost"
+
+
+class Executor(Protocol):
+    """Starts runners somewhere and says what became of them."""
+
+    def hosts(self) -> dict[str, int]:
+        """Return the hosts and how many worker slots each has."""
+
+    def start(self, job: Job, attempt: int, host: str) -> str:
+        """Start the runner of a job's attempt and return its reference; twice is once."""
+
+    def get_ready(self) -> None:
+        """Do in a quiet moment what every later start would have to do."""
+
+    def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
+        """Return the state of each reference; raise if it cannot be known."""
+
+    def exit_code(self, ref: str) -> int | None:
+        """Return that of a runner that has ended, negative for a signal; None if nobody knows."""
+
+    def cancel(self, ref: str) -> None:
+        """End a runner and its job; a second time does nothing."""
+
+    def clean_up(self, ref: str) -> None:
+        """End what a dead runner left behind."""
+
+    def close(self) -> None:
+        """Let go of all runners, which go on."""
+
+
+def reference(job: Job, attempt: int) -> str:
+    """Return the reference of a job's attempt, known before its start."""
+    return f"{job.job_id}:{attempt}"
+
+
+class LocalExecutor:
+    """Runners that are processes of this machine.
+
+    Args:
+        home: The one that they work for.
+        store: Its queue.
+        watcher: The parent of this process, which has the runners that another dispatcher left.
+    """
+
+    def __init__(self, home: Home, store: JobStore, watcher: int) -> None:
+        self._watcher = watcher
+        self._home = home
+        self._store = store
+        self._runners: dict[str, processes.Process] = {}
+        self._born = time.time()
+        self._installed = template.changed_at()
+        self._warm: template.WarmInterpreter | None = None
+        self._environment: dict[str, str] = {}
+
+    def hosts(self) -> dict[str, int]:
+        """Return this machine."""
+        return {LOCAL: slots.total_or_cpus(self._home)}
+
+    def start(self, job: Job, attempt: int, host: str) -> str:
+        """Start a runner process; see `Executor`."""
+        ref = reference(job, attempt)
+        if ref not in self._runners:
+            self._runners[ref] = self._start(job, attempt)
+        return ref
+
+    def _start(self, job: Job, attempt: int) -> processes.Process:
+        # The job's own interpreter has the very version of us that records in the job; where it
+        # cannot import us by itself, ours may do.
+        interpreter = job.interpreter if attempt == 1 else sys.executable
+        arguments = [str(self._home.root), job.job_id, str(attempt)]
+        if interpreter == sys.executable and self._is_up_to_date():
+            self._environment = self._environment_of_runner(job.job_id)
+            self._store.close()  # the connection comes back with its next use
+            with contextlib.suppress(OSError):
+                self.get_ready()
+                if self._warm is not None:
+                    return self._warm.run(runner.__name__, arguments)
+            return processes.fork_supervised(
+                functools.partial(runner.serve, self._home, job.job_id, attempt)
+            )
+        return processes.start_supervised(
+            "runner",
+            arguments,
+            self._home.schedule,
+            self._home.dispatcher_log,
+            interpreter,
+            self._environment_of_runner(job.job_id),
+        )
+
+    def _environment_of_runner(self, job_id: str) -> dict[str, str]:
+        """Return what its interpreter needs, which may be another than that of this process."""
+        try:
+            theirs: Mapping[str, str] = environments.read(self._home, job_id)
+        except ScheduleError:  # which the runner will tell
+            theirs = os.environ
+        return own_environment(self._home, theirs)
+
+    def get_ready(self) -> None:
+        """Do in a quiet moment what every later start would have to do."""
+        if self._runners and self._warm is None and self._is_up_to_date():  # one more may come
+            self._warm = template.WarmInterpreter(self._environment)
+
+    def _is_up_to_date(self) -> bool:
+        edited = likeness.is_edited(list(sys.modules), self._born)
+        return self._installed == template.changed_at() and not edited
+
+    def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
+        """Return the states of runners, also of those that another dispatcher started."""
+        for process in self._runners.values():
+            process.poll()  # so that none that has ended stays as a zombie
+        return {ref: self._state(ref) for ref in refs}
+
+    def _state(self, ref: str) -> RunnerState:
+        process = self._runners.get(ref)
+        if process is not None:
+            return RunnerState.RUNNING if process.poll() is None else RunnerState.ENDED
+        runner = Identity.alive_in(self._store.claim(ref.partition(":")[0]))
+        return RunnerState.LOST if runner is None else RunnerState.RUNNING
+
+    def exit_code(self, ref: str) -> int | None:
+        """Return how a runner ended that was started here; see `Executor`."""
+        process = self._runners.get(ref)
+        return None if process is None else process.returncode
+
+    def cancel(self, ref: str) -> None:
+        """Ask the runner to end its job."""
+        self._store.request_cancel(ref.partition(":")[0])
+
+    def clean_up(self, ref: str) -> None:
+        """End the processes of a job whose runner is dead.
+
+        Its orphans are children of this process or of its watcher, or carry the mark of the job.
+        """
+        others = {pid for pid, _ in descendants.marked(NOTIFIER_VARIABLE)}
+        others |= {each.pid for each in self._runners.values()}
+        others |= set() if self._warm is None else {self._warm.pid}
+        descendants.end_children(keep=others)
+        inherited = set(descendants.named(runner.PROCESS_NAME))
+        descendants.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
+        descendants.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
+
+    def close(self) -> None:
+        """Forget the runners; they own their jobs and need nobody."""
+        self._runners.clear()
+        if self._warm is not None:
+            self._warm.close()

@@ -1,0 +1,95 @@
+"""What this plugin does in a pytest that belongs to a job: in its controller, in its workers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_valor_schedule.compat import other_plugins
+from pytest_valor_schedule.model.handshake import Handshake
+
+
+def prepare_controller(config: pytest.Config, told: Handshake) -> None:
+    """Set what xdist and others read before the session of a controller begins."""
+    if told.is_further:
+        config.option.xmlpath = None  # the record is written there at the end
+        other_plugins.leave_streams(config)
+    if told.is_repetition:
+        _never_stop(config)
+    config.option.numprocesses = told.workers
+    config.option.maxprocesses = None
+
+
+def prepare_worker(config: pytest.Config, told: Handshake) -> None:
+    """Set what others read before the session of a worker begins."""
+    if told.is_further:
+        other_plugins.leave_streams(config)
+    if told.only is not None:  # what was chosen by the cache then it may not choose now
+        config.option.lf = config.option.failedfirst = False
+    if told.is_repetition:
+        _never_stop(config)
+
+
+def _never_stop(config: pytest.Config) -> None:
+    """Let no failure stop the run: those that are only repeated are all to be repeated."""
+    option = config.option
+    option.maxfail = 0
+    # The second and the third would switch the first on.
+    option.stepwise = option.stepwise_skip = option.stepwise_reset = False
+
+
+def controller(
+    config: pytest.Config, told: Handshake, server: str | None, environment: Mapping[str, str]
+) -> object:
+    """Register what a job's controller needs, and return the plugin object for its session.
+
+    Args:
+        config: The controller's.
+        told: What the runner told it.
+        server: What forks workers, see `Forks`; None to start them.
+        environment: The one that this pytest was started with.
+    """
+    from pytest_valor_schedule.in_job.balancer import Balancer
+    from pytest_valor_schedule.in_job.collect_reports import CollectReports
+    from pytest_valor_schedule.in_job.guard import Guard
+    from pytest_valor_schedule.in_job.overseer import Overseer
+    from pytest_valor_schedule.in_job.placement import Placement
+
+    register = config.pluginmanager.register
+    register(Guard(), "valor_schedule_guard")
+    register(Placement(told.slots, told.threads), "valor_schedule_placement")
+    register(Balancer(told), "valor_schedule_balancer")
+    if not told.shows_workers:
+        from pytest_valor_schedule.in_job.plain_terminal import PlainTerminal
+
+        register(PlainTerminal(config, told), "valor_schedule_terminal")
+    register(CollectReports(), "valor_schedule_collect_reports")
+    if told.is_repetition:
+        other_plugins.unregister_cache(
+            config
+        )  # what is only run again is not to tell --lf it passed
+    if server is not None:
+        from pytest_valor_schedule.in_job.forked import Forks
+
+        with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
+            register(Forks(server, environment), "valor_schedule_forks")
+    return Overseer(config, told)
+
+
+def worker(config: pytest.Config, told: Handshake) -> object:
+    """Register what a job's worker needs, and return the plugin object for its session.
+
+    Args:
+        config: The worker's.
+        told: What its controller told it.
+    """
+    from pytest_valor_schedule.in_job.recorder import WorkerRecorder
+
+    if told.only is not None:
+        from pytest_valor_schedule.in_job.selection import Selection
+
+        config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
+    return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""Say what jobs, results, requests and commands are: frozen data, without effects."""

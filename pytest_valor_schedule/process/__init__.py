@@ -1,0 +1,1 @@
+"""Start, fork, watch and end processes."""

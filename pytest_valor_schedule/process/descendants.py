@@ -1,0 +1,130 @@
+"""Finding and ending processes and all that they have started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from pytest_valor_schedule.process.processes import Process
+
+_EMPTY_LOOKS = 30
+
+
+def interrupt(process: Process) -> None:
+    """Send SIGINT to a job's whole process group."""
+    _signal_group(process.pid, signal.SIGINT)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def end_group(process: Process) -> None:
+    """Kill a process that was started here, and its process group."""
+    _signal_group(process.pid, signal.SIGKILL)
+    if process.poll() is None:  # a fork that has no group of its own yet
+        _kill([process.pid])
+    process.wait()
+
+
+def end_tree(process: Process) -> None:
+    """Kill a job's process group, and then every child that this process has."""
+    end_group(process)
+    end_children()
+
+
+def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | None = None) -> None:
+    """Kill and reap the children of a process until none is left.
+
+    That of a subreaper thereby ends a tree whatever its members did to get away.
+
+    Args:
+        keep: The children that live on.
+        patience: Seconds after which one that cannot be killed is left to the kernel.
+        of: The process, which reaps its children itself; None for this one.
+    """
+    deadline = time.monotonic() + patience
+    while (doomed := _children(of) - set(keep)) and time.monotonic() < deadline:
+        _kill(doomed)
+        for pid in doomed:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.002)
+
+
+def end_marked(name: str, value: str, patience: float = 10.0) -> None:
+    """Kill every process that was started with NAME=value in its environment (Linux).
+
+    This is for a job whose runner is dead, when nobody is left who has the job as its child.
+    """
+    deadline = time.monotonic() + patience
+    mark = f"{name}={value}".encode()
+    empty = 0
+    # One that forks itself anew all the time is easily missed by a single look.
+    while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
+        empty = 0 if _kill_marked(mark) else empty + 1
+        time.sleep(0.005)
+
+
+def marked(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the pid of each process that has NAME in its first environment, and the value."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # of another user, or gone by now
+            for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                if variable.startswith(f"{name}=".encode()):
+                    yield pid, variable.partition(b"=")[2].decode(errors="replace")
+
+
+def named(name: str) -> Iterator[int]:
+    """Yield the pid of each process that `ps` calls by a name (Linux)."""
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                yield pid
+
+
+def signal_member(pid: int, number: int, session: int) -> None:
+    """Send a signal to a process if it belongs to a session, so that nobody else's is hit."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if pid > 0 and os.getsid(pid) == session:
+            os.kill(pid, number)
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pids() -> list[int]:
+    """Return all processes, the newest first (Linux)."""
+    if not Path("/proc/self").exists():
+        return []
+    names = os.listdir("/proc")  # noqa: PTH208
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def _kill_marked(mark: bytes) -> bool:
+    """Kill what carries a mark, the newest first and each at once: it may be about to fork."""
+    found = False
+    for pid in _pids():
+        with contextlib.suppress(OSError):  # of another user, or gone by now
+            marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if marked and pid != os.getpid():
+                found = True
+                _kill([pid])
+    return found
+
+
+def _children(of: int | None) -> set[int]:
+    """Return the processes whose parent is this one, or another; only Linux hands us orphans."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{'self' if of is None else of}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(map(int, task.read_text().split()))
+    return found

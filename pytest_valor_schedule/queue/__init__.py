@@ -1,0 +1,1 @@
+"""Keep the queue: jobs, slots, who starts next, and how long everything takes."""

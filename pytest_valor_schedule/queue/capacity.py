@@ -1,0 +1,85 @@
+"""What of the machine is taken, and what is left for jobs that wait."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pytest_valor_schedule.config import settings
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.process import memory
+from pytest_valor_schedule.queue import policy, slots
+from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue.slots import Holder
+from pytest_valor_schedule.queue.store import JobStore
+
+_SHORTEST_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """The machine as the policy sees it.
+
+    Attributes:
+        total: How many worker slots there are.
+        running: Who has some of them.
+        memory: Bytes that further jobs may take.
+    """
+
+    total: int
+    running: tuple[Running, ...]
+    memory: float
+
+
+def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> Capacity:
+    """Return what is taken and what is left.
+
+    Args:
+        store: The queue.
+        total: How many slots there are.
+        active: The jobs that run, or are being started.
+        now: Seconds since the epoch.
+    """
+    progress = {job.job_id: _progress(store, job.job_id) for job in active}
+    expected = policy.occupied(active, now, progress)
+    used = {job_id: _used(said) for job_id, said in progress.items()}
+    # What a job uses is believed, where that is more than was expected.
+    jobs = [
+        dataclasses.replace(each, memory=max(each.memory, used[each.job_id])) for each in expected
+    ]
+    others = [who for who in slots.holders(store.home, total).values() if who.job_id not in used]
+    growth = sum(each.memory - used[each.job_id] for each in jobs)
+    reserve = settings.memory_reserve_bytes(store.home)
+    left = memory.available() - reserve - growth
+    return Capacity(total, (*jobs, *_others(others, now)), left)
+
+
+def _progress(store: JobStore, job_id: str) -> Mapping[str, Any]:
+    """Return how far a running job is, as its runner last said; nothing if that cannot be read."""
+    try:
+        return store.progress(job_id) or {}
+    except (ScheduleError, TypeError, ValueError):
+        return {}
+
+
+def _used(progress: Mapping[str, Any]) -> float:
+    """Return the bytes that a running job uses."""
+    try:
+        return float(progress.get("memory_mb", 0)) * 2**20
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _others(holders: Iterable[Holder], now: float) -> Iterator[Running]:
+    """Return who else has slots: runs by hand, and jobs that have ended a moment ago.
+
+    A run by hand is expected to last as long again as it has already.
+    """
+    for who, count in Counter(holders).items():
+        seconds = max(_SHORTEST_SECONDS, now - who.since) if who.pid else _SHORTEST_SECONDS
+        name = f"a direct run in {who.folder}" if who.pid else "somebody else"
+        named = "" if who.job_id else name
+        yield Running(who.job_id, count, now + seconds, name=named, known=not named)

@@ -1,0 +1,55 @@
+"""How a runner becomes the one that runs a job: with its slots, and by a claim in the queue."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue import slots
+from pytest_valor_schedule.queue.slots import Held, Holder
+from pytest_valor_schedule.queue.store import JobStore
+
+_SLOT_POLL_SECONDS = 0.02
+_ALL_SLOTS_SECONDS = 2.0
+
+
+def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
+    """Wait for the slots that the dispatcher granted; None if the job is no longer to be run.
+
+    They can still be held by processes that are about to end.
+    """
+    give_in_at = time.monotonic() + _ALL_SLOTS_SECONDS
+    while True:
+        job = store.get(job_id)
+        if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
+            return None
+        wanted = job.workers or job.workers_wanted
+        # What was free may have gone to somebody who started pytest by hand.
+        least = wanted if time.monotonic() < give_in_at else 1
+        count = max(wanted, slots.total_or_cpus(store.home))
+        held = slots.take(store.home, wanted, count, Holder(job_id=job_id), least)
+        if held is not None:
+            return held
+        time.sleep(_SLOT_POLL_SECONDS)
+
+
+def own_claim() -> str | None:
+    """Return the text by which others know that this process runs a job, and whether it lives."""
+    identity = Identity.of(os.getpid())
+    return identity.to_text() if identity else None
+
+
+def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
+    """Make this process the one that runs a job; None if the job is no longer to be run by it."""
+    return store.change(
+        job_id,
+        JobStatus.SCHEDULED,
+        if_attempt=attempt,
+        claim=own_claim(),
+        status=JobStatus.RUNNING,
+        started_at=time.time(),
+        workers=len(held.numbers),
+        slots=held.numbers,
+    )

@@ -1,0 +1,244 @@
+"""The SQLite file: opening it, and its transactions.
+
+Every connection holds a shared lock beside the file while it is open. Whoever finds the file
+damaged or gone marks it so, and has it replaced once all have let go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_valor_schedule._util import locks
+from pytest_valor_schedule.errors import QueueRebuiltError, StoreError
+from pytest_valor_schedule.queue import readonly
+from pytest_valor_schedule.queue.replacement import (
+    PATIENCE_SECONDS,
+    VERSION,
+    Refill,
+    empty,
+    in_place,
+    is_busy,
+    is_damage,
+    is_lack_of_room,
+    lock_path,
+    mark_path,
+    reason,
+    replace,
+)
+
+_LOOK_SECONDS = 2.0  # of waiting to write, until we see whether the others get on
+
+
+class Database:
+    """One connection. Never carried across a fork; closed by its owner."""
+
+    def __init__(self, path: Path, refill: Refill = empty) -> None:
+        self.path = path
+        self._refill = refill
+        self._connection: sqlite3.Connection | None = None
+        self._lock: int | None = None
+        self._refusal: sqlite3.Error | None = None
+        self._stays_current = True
+        with self._explained():
+            self._open()
+
+    def _open(self) -> None:
+        try:
+            self._open_or_replace()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_or_replace(self) -> None:
+        self._refusal, self._stays_current = None, True
+        if not readonly.can_write(self.path):
+            self._connect_to_read()
+            return
+        while True:
+            self._lock = locks.take_shared(lock_path(self.path), PATIENCE_SECONDS)
+            if in_place(self.path) and self._connect_undamaged():
+                return
+            self.close()
+            replace(self.path, self._refill)
+
+    def _connect_undamaged(self) -> bool:
+        self._file = self.path.stat().st_ino
+        try:
+            version = self._take(
+                sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None)
+            )
+        except sqlite3.Error as error:
+            if is_lack_of_room(error):  # even readers need some, for the log that writers share
+                self._refusal = error.with_traceback(None)  # whose frames would keep files open
+                self._connect_to_read()
+                return True
+            if not is_damage(error):
+                raise
+            version = 0
+        if version < VERSION:  # no database, not one of ours, or one that has other columns
+            mark_path(self.path).touch(mode=0o600)
+        return version >= VERSION
+
+    def _connect_to_read(self) -> None:
+        self._file = self.path.stat().st_ino
+        connection, self._stays_current = readonly.connect(self.path, PATIENCE_SECONDS)
+        self._take(connection)
+
+    def _take(self, connection: sqlite3.Connection) -> int:
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            self._refuse_newer(version)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return version
+
+    def _refuse_newer(self, version: int) -> None:
+        if version > VERSION:
+            raise StoreError(
+                f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
+                "than this one; upgrade it here: pip install -U pytest-valor-schedule"
+            )
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed: no permission, or no room."""
+        return self._lock is None or self._refusal is not None
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextlib.contextmanager
+    def transaction(
+        self, patience: float = PATIENCE_SECONDS, at_most: float = math.inf
+    ) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside one write transaction, rolled back at any exception.
+
+        Args:
+            patience: Seconds to wait for others who write without getting anything done.
+            at_most: Seconds to wait for others in any case.
+        """
+        with self._explained():
+            connection = self._current()
+            if self._refusal is not None:
+                raise self._refusal.with_traceback(None)
+            _begin(connection, patience, at_most)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for queries."""
+        with self._explained():
+            yield self._current()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Have all that is read inside be of one moment, whatever others change meanwhile."""
+        with self._explained():
+            connection = self._current()
+            connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # it was closed, because of damage
+                connection.execute("ROLLBACK")
+
+    def _current(self) -> sqlite3.Connection:
+        """Return the connection to the file that is in place by now."""
+        connection = self._connection
+        if connection is None or (not connection.in_transaction and self._outdated()):
+            self.close()
+            self._open()
+        assert self._connection is not None
+        return self._connection
+
+    def _outdated(self) -> bool:
+        try:
+            return (
+                self._refusal is not None
+                or not self._stays_current
+                or mark_path(self.path).exists()
+                or self.path.stat().st_ino != self._file
+            )
+        except FileNotFoundError:
+            return True
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.Error, OSError) as error:
+            if is_damage(error) and readonly.can_write(self.path):
+                self._recover()
+            why = reason(error) if self.path.parent.is_dir() else "its folder is gone"
+            raise StoreError(f"The queue {self.path} cannot be used: {why}.") from error
+
+    def _recover(self) -> None:
+        """Replace the damaged file.
+
+        Raises:
+            QueueRebuiltError: once it is done.
+        """
+        self.close()
+        mark_path(self.path).touch(mode=0o600)
+        replace(self.path, self._refill)
+        raise QueueRebuiltError(f"The queue {self.path} was damaged and is rebuilt; ask again.")
+
+
+def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> None:
+    """Begin a write transaction as soon as those who write let us.
+
+    In a crowd somebody may wait for long: SQLite serves whom it pleases. Nobody gives up while the
+    others get on.
+    """
+    begin = moved_at = time.monotonic()
+    version = _version(connection)
+    while True:
+        end = min(moved_at + patience, begin + at_most)
+        left = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * left:.0f}")
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.Error as error:
+            if not is_busy(error):
+                raise
+            before, version = version, _version(connection)
+            now = time.monotonic()
+            if version != before:  # somebody has written
+                moved_at = now
+            if now >= min(moved_at + patience, begin + at_most):
+                raise
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {1000 * PATIENCE_SECONDS:.0f}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return a number that changes when somebody else has written."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])

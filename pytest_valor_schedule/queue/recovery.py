@@ -1,0 +1,125 @@
+"""A new database after the old one was damaged or deleted: from the records and the journals.
+
+What of the damaged file can still be read of the history of tests and runs is taken over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue import environments
+from pytest_valor_schedule.queue.entry import Entry, insert, job_in
+from pytest_valor_schedule.record import journal, record
+
+_LOST = (
+    "The database of the queue was damaged before this job could start, and the environment that "
+    "it was to run in is lost too; schedule it again."
+)
+
+
+def refill(home: Home, connection: sqlite3.Connection, damaged: Path | None) -> str:
+    """Fill a new database, inside a transaction.
+
+    Args:
+        home: The one whose records are taken.
+        connection: To the new database.
+        damaged: The old one, if it is there.
+
+    Returns:
+        What to tell about it; "" if there was nothing to rebuild.
+    """
+    for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
+        rows = _salvaged(damaged, f"SELECT * FROM {table}", by="project")
+        connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
+    lost, count = 0, 0
+    for entry in _entries(home):
+        insert(connection, entry)
+        count += 1
+        lost += entry.job.explanation == _LOST
+    return _notice(count, lost) if count or damaged else ""
+
+
+def _notice(count: int, lost: int) -> str:
+    text = f"The queue was rebuilt from {count} {'record' if count == 1 else 'records'}."
+    return text + (f" {lost} of the jobs lost their environment and will not run." if lost else "")
+
+
+def _entries(home: Home) -> Iterator[Entry]:
+    """Yield the jobs that the records tell of, the oldest first."""
+    for path in sorted(home.results.glob("*.json")):
+        found = read_record(path)
+        if found is None:
+            continue
+        yield entry_of(home, *found)
+
+
+def entry_of(home: Home, job: Job, tests: Sequence[str]) -> Entry:
+    """Return a job of a record as the queue keeps it.
+
+    One that has not started and whose environment is lost is ended, with a record that says so.
+    """
+    if job.status is JobStatus.SCHEDULED and not environments.is_there(home, job.job_id):
+        job = _give_up(home, job, tests)
+    return Entry(
+        job=job,
+        tests=tests,
+        claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
+    )
+
+
+def read_record(path: Path) -> tuple[Job, list[str]] | None:
+    """Return the job and the node ids that a record tells of; None if it cannot be read."""
+    document = record.read(path)
+    job = None if document is None else job_in(document)
+    if job is None or job.job_id != path.stem:
+        return None
+    tests = (document or {}).get("tests_to_run")
+    return (job, [str(nodeid) for nodeid in tests]) if isinstance(tests, list) else None
+
+
+def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
+    """End a job that cannot run any more, with a record that says so."""
+    results = [TestResult(nodeid=nodeid, outcome=TestOutcome.NOT_RUN) for nodeid in tests]
+    ended = dataclasses.replace(
+        job,
+        status=JobStatus.COMPLETED,
+        outcome=Outcome.ERROR,
+        explanation=_LOST,
+        completed_at=time.time(),
+        summary=Summary.of(results, 0.0),
+    )
+    texts = (result.to_json() for result in results)
+    record.write(home.record(job.job_id), job_record(ended, tests), texts)
+    return ended
+
+
+def _claim(home: Home, job: Job) -> str | None:
+    """Return the claim that the runner of a job wrote down when it began."""
+    claim = None
+    for reader in journal.journals(home.job_folder(job.job_id), f"{job.attempt}.0"):
+        for event in reader.read():
+            text = event.get("claim") if event["kind"] == "claim" else None
+            with contextlib.suppress(ValueError, TypeError):  # a test may have written it
+                claim = Identity.from_text(text).to_text() if text else claim
+    return claim
+
+
+def _salvaged(damaged: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that can be read from both ends of a table towards its damage."""
+    if damaged is None:
+        return
+    for order in ("ASC", "DESC"):
+        with contextlib.suppress(sqlite3.Error):
+            name = f"{damaged.as_uri()}?mode=ro"
+            with contextlib.closing(sqlite3.connect(name, uri=True)) as connection:
+                yield from connection.execute(f"{query} ORDER BY {by} {order}")

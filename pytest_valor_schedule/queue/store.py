@@ -1,0 +1,307 @@
+"""The queue and the index of all jobs: the database decides, the record publishes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import re
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.errors import RecordError, UnknownJobError
+from pytest_valor_schedule.model.job import Job, JobStatus, job_record
+from pytest_valor_schedule.queue import environments, recovery
+from pytest_valor_schedule.queue.database import Database
+from pytest_valor_schedule.queue.entry import Entry, document_of, insert, job_of, storable, unpacked
+from pytest_valor_schedule.record import record
+
+_MOST_ROWS = 2**63 - 1
+_SHORT_PATIENCE_SECONDS = 0.1
+_MOST_HISTORY = 500_000  # rows of a table
+_SHORTEN = """
+DELETE FROM {0} WHERE seen_at < (SELECT seen_at FROM {0} ORDER BY seen_at DESC LIMIT 1 OFFSET ?)
+"""
+_ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
+
+
+class JobStore:
+    """All jobs of one home. Open it for a short while, or one per process."""
+
+    def __init__(self, home: Home) -> None:
+        home.make()
+        self.home = home
+        self.database = Database(home.database, functools.partial(recovery.refill, home))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def add(self, job: Job, tests: Sequence[str], environment: Mapping[str, str]) -> bool:
+        """Put a new job into the queue and publish its record.
+
+        Returns:
+            False if the job's id is taken; nothing was changed then.
+        """
+        try:
+            # The record is written before the others have to wait for us, and put in place inside
+            # the transaction: a job is acknowledged with it or not at all.
+            with (
+                environments.kept(self.home, job.job_id, environment),
+                record.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
+                self.database.transaction() as connection,
+            ):
+                insert(connection, Entry(job=job, tests=tests))
+                put()
+        except (sqlite3.IntegrityError, FileExistsError):
+            return False
+        return True
+
+    def publish(self, job: Job, tests: Sequence[str]) -> None:
+        """Write the record of a job that has not ended by itself."""
+        record.write(self.home.record(job.job_id), job_record(job, tests))
+
+    def publish_if_scheduled(self, job_id: str) -> None:
+        """Write the record of a job that still waits; nobody can start it at the same time."""
+        with self.database.transaction():
+            job = self.get(job_id)
+            if job.status is JobStatus.SCHEDULED:
+                self.publish(job, self.tests(job_id))
+
+    def find(self, text: object) -> Job:
+        """Return the job that a full id, its last part, or an unambiguous prefix names.
+
+        Raises:
+            UnknownJobError: if there is none, or more than one.
+        """
+        wanted = text.strip().lower() if isinstance(text, str) else ""
+        ids = self._matching(wanted) if _ID_TEXT.fullmatch(wanted) else []
+        if not ids:
+            raise UnknownJobError(
+                f"There is no job {text!r}; `valor-schedule list` shows the jobs there are."
+            )
+        if len(ids) > 1:
+            raise UnknownJobError(
+                f"{text!r} fits more than one job ({', '.join(ids[:3])}); give more of the id."
+            )
+        return self.get(ids[0])
+
+    def newest_from(self, folder: str) -> str:
+        """Return the id of the newest job whose working directory is folder.
+
+        Raises:
+            UnknownJobError: if there is none.
+        """
+        query = "SELECT id FROM jobs WHERE folder = ? ORDER BY seq DESC LIMIT 1"
+        with self.database.reading() as connection:
+            row = connection.execute(query, (storable(folder),)).fetchone()
+        if row is None:
+            raise UnknownJobError(
+                f"No job was scheduled from {folder}; name one that `valor-schedule list` shows."
+            )
+        return str(row["id"])
+
+    def _matching(self, wanted: str) -> list[str]:
+        above = wanted[:-1] + chr(ord(wanted[-1]) + 1)  # the first text past all with this prefix
+        queries = (
+            ("id = ?", (wanted,)),
+            ("tail = ?", (wanted,)),
+            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (wanted, above) * 2),
+        )
+        with self.database.reading() as connection:
+            for condition, values in queries:
+                query = f"SELECT id FROM jobs WHERE {condition} ORDER BY seq DESC LIMIT 4"
+                if ids := [row["id"] for row in connection.execute(query, values)]:
+                    return ids
+        return []
+
+    def get(self, job_id: str) -> Job:
+        """Return the job of a full id."""
+        return self._job(job_id, self._value(job_id, "document"))
+
+    def _value(self, job_id: str, column: str) -> Any:
+        with self.database.reading() as connection:
+            query = f"SELECT {column} FROM jobs WHERE id = ?"
+            row = connection.execute(query, (job_id,)).fetchone()
+        if row is None:
+            raise UnknownJobError(f"There is no job {job_id!r}.")
+        return row[0]
+
+    def _job(self, job_id: str, document: str) -> Job:
+        job = self._readable(job_id, document)
+        if job is None:
+            raise RecordError(
+                f"Neither the queue's entry nor the record of job {job_id} can be read; "
+                "its journals are still in the folder that `valor-schedule doctor` names."
+            )
+        return job
+
+    def _readable(self, job_id: str, document: str) -> Job | None:
+        """Return the job of a row, or else that of its record: one bad row must not stop all."""
+        job = job_of(document)
+        if job is None and (found := recovery.read_record(self.home.record(job_id))):
+            job = found[0]
+        return job
+
+    def tests(self, job_id: str) -> list[str]:
+        """Return the node ids of a job's tests."""
+        packed = self._value(job_id, "tests")
+        try:
+            return unpacked(packed)
+        except (ValueError, TypeError, zlib.error):
+            if found := recovery.read_record(self.home.record(job_id)):
+                return found[1]
+        raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
+
+    def drop_environments(self, now: float) -> None:
+        """Erase environments that nobody needs; see `environments`."""
+        query = "SELECT status FROM jobs WHERE id = ?"
+
+        def is_needed(job_id: str) -> bool | None:
+            row = connection.execute(query, (job_id,)).fetchone()
+            return None if row is None else not JobStatus(row[0]).ended
+
+        with self.database.reading() as connection:
+            environments.erase_others(self.home, is_needed, now)
+
+    def claim(self, job_id: str) -> str | None:
+        """Return the text that names the process which runs a job."""
+        claim: str | None = self._value(job_id, "claim")
+        return claim
+
+    def progress(self, job_id: str) -> dict[str, Any] | None:
+        """Return how far a running job is, as its runner last said."""
+        text = self._value(job_id, "progress")
+        return None if text is None else dict(json.loads(text))
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """Return whether somebody asked to end the job."""
+        return bool(self._value(job_id, "cancel_requested"))
+
+    def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
+        """Return the newest jobs first, all or those of a status; limit -1 means no limit."""
+        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
+        query = f"SELECT id, document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
+        with self.database.reading() as connection:
+            rows = connection.execute(query, (*values, min(limit, _MOST_ROWS))).fetchall()
+        return [job for row in rows if (job := self._readable(*row)) is not None]
+
+    def count(self, status: JobStatus | None = None) -> int:
+        """Return how many jobs there are, or are of a status."""
+        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
+        with self.database.reading() as connection:
+            query = f"SELECT coalesce(sum(jobs), 0) FROM totals {where}"
+            return int(connection.execute(query, values).fetchone()[0])
+
+    def _any_active(self) -> bool:
+        """Return whether any job is queued or running."""
+        query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status IN (?, ?))"
+        with self.database.reading() as connection:
+            values = (JobStatus.SCHEDULED, JobStatus.RUNNING)
+            return bool(connection.execute(query, values).fetchone()[0])
+
+    def anything_to_do(self) -> bool:
+        """Return whether any job runs, or is queued and may start."""
+        if not self._any_active():  # as almost always; this takes the same with very many jobs
+            return False
+        return bool(self.jobs(JobStatus.RUNNING)) or self.anything_may_start(self.queue())
+
+    def anything_may_start(self, queued: Iterable[Job]) -> bool:
+        """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
+        return not self.home.paused.exists() and any(not job.held for job in queued)
+
+    def queue(self) -> list[Job]:
+        """Return the scheduled jobs, oldest first."""
+        return self.jobs(JobStatus.SCHEDULED)[::-1]
+
+    def change(
+        self,
+        job_id: str,
+        expected: JobStatus,
+        if_attempt: int | None = None,
+        claim: str | None = None,
+        **changes: Any,
+    ) -> Job | None:
+        """Change a job that is still in the expected status.
+
+        Args:
+            job_id: A full id.
+            expected: The status that the job must have.
+            if_attempt: The attempt that must still be the current one, if it matters.
+            claim: The process that runs it from now on.
+            changes: New values of the job's fields.
+
+        Returns:
+            The changed job, or None if it stood otherwise, in which case nothing was changed.
+        """
+        with self.database.transaction() as connection:
+            query = "SELECT document FROM jobs WHERE id = ? AND status = ?"
+            row = connection.execute(query, (job_id, expected)).fetchone()
+            before = self._job(job_id, row[0]) if row else None
+            if before is None or if_attempt not in (None, before.attempt):
+                return None
+            job = dataclasses.replace(before, **changes)
+            connection.execute(
+                "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim) WHERE id = ?",
+                (job.status, document_of(job, row[0]), claim, job_id),
+            )
+        if job.status.ended:
+            environments.erase(self.home, job_id)
+        return job
+
+    def set_progress(self, job_id: str, progress: Mapping[str, Any]) -> None:
+        """Keep how far a running job is; not at the price of waiting for others who write."""
+        with self.database.transaction(at_most=_SHORT_PATIENCE_SECONDS) as connection:
+            values = (json.dumps(dict(progress)), job_id)
+            connection.execute("UPDATE jobs SET progress = ? WHERE id = ?", values)
+
+    def request_cancel(self, job_id: str) -> None:
+        """Ask the runner of a job to end it."""
+        with self.database.transaction() as connection:
+            connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
+
+    def adopt(self, entry: Entry) -> None:
+        """Take a job whose record was found into the index, unless it is there."""
+        with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
+            insert(connection, entry)
+
+    def count_outdated(self, history_before: float) -> int:
+        """Return of how many tests `forget` would forget the durations."""
+        query = "SELECT max(total(seen_at < ?), count(*) - ?) FROM durations"
+        values = (history_before, _MOST_HISTORY)
+        with self.database.reading() as connection:
+            return int(connection.execute(query, values).fetchone()[0])
+
+    def forget(self, job_ids: Iterable[str], history_before: float) -> None:
+        """Take jobs that have ended out of the index.
+
+        Args:
+            job_ids: Full ids.
+            history_before: Seconds since the epoch; tests and runs that were not seen since then
+                are forgotten too.
+        """
+        ended = [str(status) for status in JobStatus if status.ended]
+        with self.database.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",
+                [(job_id, *ended) for job_id in job_ids],
+            )
+            for table in ("durations", "runs"):
+                connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (history_before,))
+                connection.execute(_SHORTEN.format(table), (_MOST_HISTORY,))

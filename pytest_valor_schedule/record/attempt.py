@@ -1,0 +1,150 @@
+"""One time that a worker ran a test, and what came of it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_valor_schedule.model.result import TestOutcome, TestResult
+
+Event = Mapping[str, Any]
+Source = tuple[str, str]
+"""Whose journal it is: the round, such as "1.2", and the writer, such as "gw0"."""
+
+_PLAIN_PASS: Event = {"outcome": "passed"}
+_AROUND = ("setup", "teardown")
+_ALL_PLAIN = dict.fromkeys(("setup", "call", "teardown"), _PLAIN_PASS)
+"""The phases of nearly every test, which are kept once for all of them."""
+
+
+@dataclasses.dataclass(slots=True)
+class Attempt:
+    """One time that a worker ran a test."""
+
+    nodeid: str
+    source: Source
+    started_at: float | None = None
+    moment: float = 0.0
+    phases: Mapping[str, Event] = dataclasses.field(default_factory=dict)  # is never changed
+    reruns: int = 0
+    duration: float = 0.0
+    subtests: list[Event] | None = None
+    extra: dict[str, Any] | None = None
+    at_end: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it was reported what came of the test itself; its teardown may be missing."""
+        skipped = self.phases.get("setup", _PLAIN_PASS) != _PLAIN_PASS
+        return skipped or any(phase not in _AROUND for phase in self.phases)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all phases were reported, or the worker went on without them."""
+        return self.is_decided and (self.at_end or "teardown" in self.phases)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any phase failed, and is not to be tried again."""
+        return any(report.get("outcome") == "failed" for report in self.phases.values())
+
+    @property
+    def to_rerun(self) -> bool:
+        """Whether it failed and is to be tried again, as pytest-rerunfailures reports it."""
+        return any(report.get("outcome") == "rerun" for report in self.phases.values())
+
+    @property
+    def phase(self) -> str:
+        """The phase that the test was in when it was cut off."""
+        last = next(reversed(list(self.phases)), "teardown")
+        if last == "setup":
+            return "call" if self.phases[last] == _PLAIN_PASS else "teardown"
+        return "setup" if last == "teardown" else "teardown"
+
+    def take(self, report: Event) -> None:
+        """Take in one report of this attempt, or the notice that there are no more."""
+        if report["kind"] == "finish":
+            self.at_end = True
+            seconds = (report.get("moment") or 0.0) - self.moment if self.moment else 0.0
+            self.duration = max(self.duration, seconds)
+            return
+        if isinstance(report.get("extra"), dict):
+            self.extra = (self.extra or {}) | report["extra"]
+        if report.get("subtest") is not None:
+            self.subtests = [*(self.subtests or ()), report]
+            return
+        phase = str(report.get("phase"))
+        if phase == "setup" and self.phases:  # once more, within the same start
+            self.reruns += self.to_rerun
+            self.phases, self.subtests, self.duration = {}, None, 0.0
+        plain = report.get("outcome") == "passed" and not report.get("xfail")
+        if phase not in (*_AROUND, "call"):  # of a plugin; pytest counts it as it counts a call
+            report = {**report, "phase": "call"}
+        phases = {**self.phases, phase: _PLAIN_PASS if plain else report}
+        self.phases = _ALL_PLAIN if phases == _ALL_PLAIN else phases
+        self.duration += report.get("duration") or 0.0
+
+
+def finished_result(attempt: Attempt) -> TestResult:
+    """Return what became of a test by the phases that were reported."""
+    outcome, decisive = _decide(attempt)
+    longreprs = [str(report["longrepr"]) for report in decisive if report.get("longrepr")]
+    first = decisive[0] if decisive else {}
+    return TestResult(
+        nodeid=attempt.nodeid,
+        outcome=outcome,
+        duration_seconds=attempt.duration,
+        started_at=attempt.started_at,
+        worker=attempt.source[1],
+        phase=first.get("phase"),
+        message=first.get("message"),
+        longrepr="\n\n".join(longreprs) or None,
+        sections=sections_of((decisive or [{}])[-1]),
+        location=first.get("location"),
+        subtests=tuple(_subtest(report) for report in attempt.subtests or ()),
+        extra=attempt.extra or None,
+    )
+
+
+def sections_of(event: Event) -> tuple[tuple[str, str], ...]:
+    """Return what an event has of captured output, as name and text."""
+    return tuple((name, text) for name, text in event.get("sections") or ())
+
+
+def _decide(attempt: Attempt) -> tuple[TestOutcome, list[Event]]:
+    """Return a finished test's outcome and the reports that made it so; none for a pass."""
+    failed = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
+    # A failure in the call comes before an error around it.
+    failed.sort(key=lambda report: report.get("phase") != "call")
+    if failed and failed[0].get("phase") == "call":
+        return TestOutcome.FAILED, failed
+    if failures := [each for each in attempt.subtests or () if each.get("outcome") == "failed"]:
+        return TestOutcome.FAILED, [*_with_count(failures), *failed]
+    if failed:
+        return TestOutcome.ERROR, failed
+    calls = [report for phase, report in attempt.phases.items() if phase not in _AROUND]
+    return _without_failure((calls or [attempt.phases.get("setup") or {}])[-1])
+
+
+def _with_count(failures: list[Event]) -> list[Event]:
+    """Return the failed subtests' reports, the first one's message saying how many there are."""
+    count = len(failures)
+    first = f"{failures[0].get('subtest')} {failures[0].get('message')}"
+    message = f"contains {count} failed subtest{'s' if count > 1 else ''}: {first}"
+    return [{**failures[0], "message": message}, *failures[1:]]
+
+
+def _without_failure(report: Event) -> tuple[TestOutcome, list[Event]]:
+    said, expected_to_fail = report.get("outcome"), bool(report.get("xfail"))
+    if said == "passed":
+        return (TestOutcome.XPASSED, [report]) if expected_to_fail else (TestOutcome.PASSED, [])
+    if said == "skipped":
+        return (TestOutcome.XFAILED if expected_to_fail else TestOutcome.SKIPPED), [report]
+    return TestOutcome.NOT_RUN, [report]
+
+
+def _subtest(report: Event) -> dict[str, Any]:
+    names = ("subtest", "outcome", "duration", "message", "longrepr", "location")
+    renamed = {"subtest": "description", "duration": "duration_seconds"}
+    return {renamed.get(name, name): report[name] for name in names if report.get(name) is not None}

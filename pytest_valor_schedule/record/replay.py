@@ -1,0 +1,178 @@
+"""A job's reports as pytest's own hooks would have brought them.
+
+A test is shown when all its phases are there, as one that ran here would be. What no journal
+tells of, because its worker died or the journals were thrown away, comes from the job's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule.model.handshake import CONFIRMING
+from pytest_valor_schedule.record import journal, reports
+
+Event = Mapping[str, Any]
+
+
+class Replay:
+    """Shows the tests of one job, each once.
+
+    Args:
+        session: That of the pytest which is to show them.
+        folder: Where the journals of the job are.
+    """
+
+    def __init__(self, session: pytest.Session, folder: Path) -> None:
+        self._session = session
+        self._config = session.config
+        self._folder = folder
+        self._pending: dict[tuple[str, str], list[Event]] = {}
+        self._shown: set[str] = set()
+        self._known: set[str] = set()  # the tests of the record
+
+    def _show_journals(self) -> None:
+        for reader in journal.journals(self._folder):
+            if CONFIRMING not in reader.writer:  # whatever that says, the test has its result
+                for event in reader.read():
+                    self._take(reader.writer, event)
+
+    def _take(self, writer: str, event: Event) -> None:
+        kind, nodeid = event["kind"], str(event.get("id"))
+        if kind == "start":
+            self._pending.setdefault((writer, nodeid), [])  # or another try of the same
+        elif kind == "report":
+            pending = self._pending.setdefault((writer, nodeid), [])
+            pending.append(event)
+            if event.get("phase") == "teardown" and not _to_rerun(pending):
+                self._show(nodeid, self._pending.pop((writer, nodeid)))
+        elif kind == "warning":
+            self._show_warning(event, nodeid)
+        elif kind == "collection_error":
+            self._show_collection_error(nodeid, str(event.get("text")))
+
+    def _show(self, nodeid: str, events: Sequence[Event]) -> None:
+        if nodeid in self._shown or nodeid not in self._known:
+            return
+        self._shown.add(nodeid)
+        hook = self._config.hook
+        every = [reports.report_of(self._config, event, events[0]) for event in events]
+        location = every[0].location
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        for report in every:
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+        if self._session.shouldfail:
+            raise self._session.Failed(self._session.shouldfail)
+
+    def _show_warning(self, event: Event, nodeid: str) -> None:
+        location = event.get("location")
+        self._config.hook.pytest_warning_recorded.call_historic(
+            kwargs={
+                "warning_message": reports.warning_of(event),
+                "when": "runtest",
+                "nodeid": nodeid,
+                "location": tuple(location) if location else None,
+            }
+        )
+
+    def _show_collection_error(self, nodeid: str, text: str) -> None:
+        if nodeid not in self._shown:
+            self._shown.add(nodeid)
+            report = pytest.CollectReport(nodeid, "failed", text, [])
+            self._config.hook.pytest_collectreport(report=report)
+
+    def show(self, record: Event) -> None:
+        """Show what the journals tell, and then what only the record of the ended job does.
+
+        Raises:
+            pytest.Session.Failed: when -x or --maxfail says that it is enough.
+        """
+        self._known = {result["nodeid"] for result in record.get("results", ())}
+        self._show_journals()
+        for error in record.get("collection_errors", ()):
+            self._show_collection_error(error["nodeid"], error["longrepr"])
+        for result in record.get("results", ()):
+            if result["outcome"] != "not_run":
+                self._show(result["nodeid"], list(events_of(result)))
+        self._sort([result["nodeid"] for result in record.get("results", ())])
+
+    def _sort(self, nodeids: Iterable[str]) -> None:
+        """Have the summary of the terminal in the order of collection, as a direct run has it."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        place = {nodeid: number for number, nodeid in enumerate(nodeids)}
+        for entries in getattr(reporter, "stats", {}).values():
+            entries.sort(key=lambda entry: place.get(getattr(entry, "nodeid", None) or "", -1))
+
+
+def _to_rerun(events: Iterable[Event]) -> bool:
+    return any(event.get("outcome") == "rerun" for event in events) and not _tried_again(events)
+
+
+def _tried_again(events: Iterable[Event]) -> bool:
+    """Whether the last try of a test was not one that is followed by another."""
+    last = "passed"
+    for event in events:
+        last = "passed" if event.get("phase") == "setup" else last
+        last = "rerun" if event.get("outcome") == "rerun" else last
+    return last != "rerun"
+
+
+def events_of(result: Event) -> Iterator[dict[str, Any]]:
+    """Yield the reports of one result of a record, as far as it tells them."""
+    nodeid, outcome = result["nodeid"], result["outcome"]
+    base = {"kind": "report", "id": nodeid}
+    if outcome == "crashed":
+        yield {**base, **_bad(result, "???"), "phase": "???"}
+        return
+    phase = result.get("phase") or "call"
+    decisive = {**base, "phase": phase, "duration": result.get("duration_seconds") or 0.0}
+    plain = {**base, "outcome": "passed", "duration": 0.0}
+    for each in ("setup", "call", "teardown"):
+        if each == phase:
+            yield {**decisive, **_decisive(result)}
+        elif not (each == "call" and phase == "setup"):
+            yield {**plain, "phase": each}
+
+
+def _decisive(result: Event) -> Event:
+    outcome, message = result["outcome"], result.get("message") or ""
+    if outcome in ("failed", "error"):
+        return _bad(result, str(result.get("phase")))
+    if outcome == "skipped":
+        path, line = _place(result)
+        return {"outcome": "skipped", "longrepr": (path, line, f"Skipped: {message}")}
+    if outcome in ("xfailed", "xpassed"):
+        said = "skipped" if outcome == "xfailed" else "passed"
+        return {"outcome": said, "xfail": True, "message": message}
+    return {"outcome": "passed"}
+
+
+def _bad(result: Event, phase: str) -> dict[str, Any]:
+    """Return a failure of which only the text is left, as pytest would send it."""
+    path, line = _place(result)
+    message, nodeid = result.get("message") or "", result["nodeid"]
+    serial = {
+        "$report_type": "TestReport",
+        "nodeid": nodeid,
+        "location": reports.location_of(nodeid),
+        "keywords": {},
+        "outcome": "failed",
+        "longrepr": reports.with_crash(result.get("longrepr") or message, message, path, line),
+        "when": phase,
+        "user_properties": [],
+        "sections": result.get("sections") or [],
+        "duration": result.get("duration_seconds") or 0.0,
+    }
+    return {"outcome": "failed", "serial": serial}
+
+
+def _place(result: Event) -> tuple[str, int]:
+    """Return the path and line of a result."""
+    path, _, line = str(result.get("location") or "").rpartition(":")
+    if not line.isdigit():
+        path, line = str(result["nodeid"]).partition("::")[0], "1"
+    return path, int(line)

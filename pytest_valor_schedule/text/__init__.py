@@ -1,0 +1,1 @@
+"""Make answers into lines for people."""
