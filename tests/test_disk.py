@@ -181,8 +181,15 @@ def test_one(number):
         file.write(f"{number} ")
     while not pathlib.Path("gate").exists():
         time.sleep(0.02)
-    print("much to say " * 1000)
     assert number % 10
+"""
+
+
+NOISY_CONTROLLER = """
+import os
+def pytest_runtest_logreport(report):
+    if report.when == "call" and "PYTEST_XDIST_WORKER" not in os.environ:
+        print("much to say " * 1000)
 """
 
 
@@ -193,6 +200,7 @@ def test_output_that_finds_no_room_ends_no_run(
 ) -> None:
     """What a job prints is what is lost first: no body runs twice, and every result is there."""
     Path("test_it.py").write_text(NOISY)
+    Path("conftest.py").write_text(NOISY_CONTROLLER)
     job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "2", "-s"))
     wait_until(lambda: len(_bodies()) == 2, "both workers are in a test")
     fill(small_disk)
