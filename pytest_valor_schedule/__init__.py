@@ -18,6 +18,14 @@ if TYPE_CHECKING:
         schedule_tests,
         wait_for_job,
     )
+    from pytest_valor_schedule.client.queue_control import (
+        hold_job,
+        pause_queue,
+        release_job,
+        resume_queue,
+        set_priority,
+    )
+    from pytest_valor_schedule.client.reruns import compare_jobs, rerun_job
     from pytest_valor_schedule.client.responses import (
         ComparisonResponse,
         ErrorResponse,
@@ -30,14 +38,6 @@ if TYPE_CHECKING:
         ResultFields,
         ScheduleResponse,
         SummaryFields,
-    )
-    from pytest_valor_schedule.client.reviewing import compare_jobs, rerun_job
-    from pytest_valor_schedule.client.steering import (
-        hold_job,
-        pause_queue,
-        release_job,
-        resume_queue,
-        set_priority,
     )
 
 __all__ = [
@@ -72,9 +72,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule.client import api, responses, reviewing, steering
+    from pytest_valor_schedule.client import api, queue_control, reruns, responses
 
-    homes = (api, steering, reviewing, responses)
+    homes = (api, queue_control, reruns, responses)
     return next(getattr(each, name) for each in homes if hasattr(each, name))
 
 

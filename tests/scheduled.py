@@ -14,7 +14,7 @@ import warm
 from waiting import DEADLINE_SECONDS
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
-from pytest_valor_schedule.cli import cli
+from pytest_valor_schedule.cli import main
 from pytest_valor_schedule.config.home import Home
 
 JOB_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
@@ -47,7 +47,7 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
-            code = cli.main(arguments)
+            code = main.main(arguments)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
     return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())

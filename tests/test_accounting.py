@@ -25,11 +25,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.daemon.verdict import conclude
-from pytest_valor_schedule.model.handshake import collection_digest
+from pytest_valor_schedule.daemon.outcomes import decide_outcome
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
-from pytest_valor_schedule.record.accounting import Account, unite
+from pytest_valor_schedule.model.run_config import collection_digest
+from pytest_valor_schedule.record.aggregate import RunSummary, aggregate
 
 Journals = dict[str, list[Event]]
 
@@ -51,10 +51,10 @@ LIVES = {
 }
 
 
-def _united(tests: list[str], journals: Journals, stopped_at: float | None = None) -> Account:
+def _united(tests: list[str], journals: Journals, stopped_at: float | None = None) -> RunSummary:
     """Unite journals of writers such as "gw0", all of one round, or "1.2-gw0"."""
     rounds = {name if "-" in name else f"1.1-{name}": events for name, events in journals.items()}
-    return unite(tests, rounds.items(), stopped_at)
+    return aggregate(tests, rounds.items(), stopped_at)
 
 
 def _only(journals: Journals, stopped_at: float | None = None) -> TestResult:
@@ -243,7 +243,7 @@ def test_a_pass_without_a_teardown_is_no_silent_one() -> None:
     account = _united(
         ["t", "u", "v"], {"gw0": ran("t", ".."), "gw1": ran("u", ".."), "gw2": ran("v")}
     )
-    outcome, text = conclude(account, 0)
+    outcome, text = decide_outcome(account, 0)
     assert outcome is Outcome.PASSED
     assert text == "Every teardown ended but those of 2 tests, in which the run did."
 
@@ -670,7 +670,7 @@ def test_whatever_is_lost_every_test_is_accounted_for_once(
     assert counts.pop("duration_seconds") == 1.0
     assert counts.pop("total") == len(nodeids) == sum(counts.values())
     assert json.dumps([result.to_json() for result in account.results])
-    outcome, _ = conclude(account, exit_code)
+    outcome, _ = decide_outcome(account, exit_code)
     if outcome is Outcome.PASSED:
         assert not counts["not_run"]
         assert not any(result.outcome.bad for result in account.results)
@@ -710,6 +710,6 @@ def test_what_a_plugin_found_counts_if_it_was_found_at_last(round_: str, counts:
     found = [{"kind": "failed_otherwise"}, internal_error("ValueError")]
     rounds = ("1.1", "1.2", "1.confirm1")
     journals = [(f"{each}-controller", found if each == round_ else []) for each in rounds]
-    account = unite(["a"], journals)
+    account = aggregate(["a"], journals)
     assert account.failed_otherwise is counts
     assert account.internal_error == ("ValueError" if counts else None)

@@ -36,7 +36,7 @@ from pytest_valor_schedule.client import api
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.job import JobStatus
-from pytest_valor_schedule.queue import outlook
+from pytest_valor_schedule.queue import forecast
 from pytest_valor_schedule.queue.store import JobStore
 
 ONE_TEST = "def test_one(): pass"
@@ -314,11 +314,11 @@ def test_a_chat_id_is_kept(project: Path, home: Home) -> None:
 def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes while it is made is not half in it: no job twice, none without its place."""
     ids = ["20261122-203015-000001", "20261122-203015-000002"]
-    places = outlook.places
+    places = forecast.places
 
     def start_one_and_add_one(
         store: JobStore, now: float, wanted: Iterable[str] | None = None
-    ) -> dict[str, outlook.Place]:
+    ) -> dict[str, forecast.QueuePosition]:
         with JobStore(home) as other:
             waiting = other.queue()[0].job_id
             other.change(waiting, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
@@ -330,7 +330,7 @@ def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch)
         for job_id in ids:
             store.add(a_job(job_id=job_id), ["a"], {})
     with monkeypatch.context() as patch:
-        patch.setattr(outlook, "places", start_one_and_add_one)
+        patch.setattr(forecast, "places", start_one_and_add_one)
         one, listed, queue = get_job_status(ids[0]), list_jobs(), api.list_queue(3)
     assert (one["status"], one["queue_position"]) == ("scheduled", 1)
     assert listed["total"] == len(listed["jobs"]) == 3

@@ -46,6 +46,59 @@ def _own_modules(name: str) -> set[str]:
     return {each if each in TREES else each.rpartition(".")[0] for each in own}
 
 
+LAYERS = (
+    {"cli", "plugin"},
+    {"client"},
+    {"daemon"},
+    {"in_job", "text"},
+    {"queue"},
+    {"record"},
+    {"process", "compat"},
+    {"config", "model"},
+    {"_util"},
+    {"errors", "env", "hookspecs", "version"},
+)
+"""The packages; each may import from those in the lines below it."""
+HEIGHTS = {name: -number for number, names in enumerate(LAYERS) for name in names}
+ENTRIES = {PACKAGE, f"{PACKAGE}.__main__", f"{PACKAGE}.runner"}
+"""The names by which others start or import us; nobody of us imports them."""
+
+
+def _room(name: str) -> str:
+    """Return the package of a module, or the module itself where it lies in none."""
+    return name.split(".")[1]
+
+
+def test_the_packages_are_those_of_the_layers() -> None:
+    """A new room needs a place in the order of the house, and a charter."""
+    rooms = {_room(name) for name in TREES.keys() - ENTRIES}
+    assert rooms == HEIGHTS.keys()
+    packages = [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    for name in packages:
+        tree = TREES[f"{PACKAGE}.{name}"]
+        assert ast.get_docstring(tree)
+        assert len(tree.body) == 1, "A package gives nothing out but its modules."
+
+
+@pytest.mark.parametrize("name", sorted(TREES.keys() - ENTRIES))
+def test_imports_point_down(name: str) -> None:
+    """A module imports from its own package and from those in the lines below it."""
+    room = _room(name)
+    wrong = {
+        other
+        for other in _own_modules(name)
+        if _room(other) != room and HEIGHTS[_room(other)] >= HEIGHTS[room]
+    }
+    assert not wrong
+
+
+def test_what_forks_by_its_path_imports_nothing_of_ours() -> None:
+    """The interpreter that it becomes is to have no module of ours."""
+    forks = f"{PACKAGE}.process.fork_server"
+    assert TREES[forks]
+    assert not _own_modules(forks)
+
+
 def test_every_module_was_looked_at() -> None:
     """What follows would pass on nothing."""
     assert len(TREES) == sum(1 for path in ROOT.rglob("*.py") if path.is_file()) > 100
@@ -63,7 +116,7 @@ def test_there_is_no_import_cycle() -> None:
 @pytest.mark.parametrize("name", TREES)
 def test_nobody_imports_the_package_root(name: str) -> None:
     """The public names are for users; a module takes what it needs from where it is."""
-    assert PACKAGE not in _own_modules(name)
+    assert not ENTRIES & _own_modules(name)
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -91,7 +144,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
     ("module", "absent"),
     [
         (PACKAGE, {"pytest", "sqlite3", "filelock", "xdist"}),
-        (f"{PACKAGE}.plugin.plugin", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.client.api"}),
+        (f"{PACKAGE}.plugin.hooks", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.client.api"}),
     ],
 )
 def test_an_import_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:

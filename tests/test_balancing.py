@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pytest_valor_schedule.in_job.balancing import Balancing
-from pytest_valor_schedule.model import units
-from pytest_valor_schedule.model.handshake import collection_digest
-from pytest_valor_schedule.model.units import Known, Order, Unit
+from pytest_valor_schedule.in_job.scheduler import Scheduler
+from pytest_valor_schedule.model import work_units
+from pytest_valor_schedule.model.run_config import collection_digest
+from pytest_valor_schedule.model.work_units import Known, TestOrder, WorkUnit
 
 
 class MockNode:
@@ -65,7 +65,7 @@ def play(
     workers: int,
     *,
     known: bool = True,
-    order: Order = Order.LONGEST,
+    order: TestOrder = TestOrder.LONGEST,
     ready: float = 0.0,
 ) -> tuple[float, list[list[int]]]:
     """Run tests of these lengths; each worker has collected so much later than the one before it.
@@ -77,7 +77,7 @@ def play(
     ids = [f"test_{n % 3}.py::test_{n}" for n in range(len(seconds))]
     history = {i: Known(s, failed=False) for i, s in zip(ids, seconds, strict=True)}
     nodes = [MockNode(f"gw{n}") for n in range(workers)]
-    scheduler = Balancing(
+    scheduler = Scheduler(
         workers=workers,
         known=history if known else {},
         order=order,
@@ -135,10 +135,10 @@ def test_few_tests_are_spread() -> None:
     assert play([1.0, 1.0, 1.0, 1.0], 4, ready=0.1)[0] == pytest.approx(1.3)
 
 
-def _begin(workers: int, tests: int) -> tuple[Balancing, list[MockNode]]:
+def _begin(workers: int, tests: int) -> tuple[Scheduler, list[MockNode]]:
     """Return the scheduler of a run whose first worker alone is ready and has collected."""
     nodes = [MockNode(f"gw{n}") for n in range(workers)]
-    scheduler = Balancing(workers=workers, starting=nodes)
+    scheduler = Scheduler(workers=workers, starting=nodes)
     scheduler.add_node(nodes[0])
     scheduler.add_node_collection(nodes[0], [f"a.py::{n}" for n in range(tests)])
     scheduler.schedule()
@@ -148,7 +148,7 @@ def _begin(workers: int, tests: int) -> tuple[Balancing, list[MockNode]]:
     return scheduler, nodes
 
 
-def _run_all(scheduler: Balancing, node: MockNode) -> int:
+def _run_all(scheduler: Scheduler, node: MockNode) -> int:
     """Let a worker run what it gets and return how many tests that were."""
     count = 0
     while (index := node.begin()) is not None:
@@ -195,7 +195,7 @@ def test_workers_that_do_not_start_are_not_waited_for_for_ever(tests: int) -> No
 def test_they_are_not_waited_for_to_agree_on_the_tests_either() -> None:
     """What those have collected counts that have started, if nobody has what was scheduled."""
     nodes = [MockNode(f"gw{n}") for n in range(3)]
-    scheduler = Balancing(workers=3, starting=nodes, digest=collection_digest(["gone"]))
+    scheduler = Scheduler(workers=3, starting=nodes, digest=collection_digest(["gone"]))
     for node in nodes[:2]:
         scheduler.add_node(node)
         scheduler.add_node_collection(node, ["a", "b", "c"])
@@ -206,7 +206,7 @@ def test_they_are_not_waited_for_to_agree_on_the_tests_either() -> None:
 
 def test_nobody_waits_where_nothing_is_to_be_run() -> None:
     """Also while workers start."""
-    scheduler = Balancing(workers=2, starting=[MockNode("gw0"), node := MockNode("gw1")])
+    scheduler = Scheduler(workers=2, starting=[MockNode("gw0"), node := MockNode("gw1")])
     scheduler.add_node(node)
     scheduler.add_node_collection(node, [])
     assert scheduler.tests_finished
@@ -225,7 +225,7 @@ def test_many_short_tests_take_few_messages(known: bool) -> None:
     clock = Clock()
     ids = [f"test_a.py::test_{n}" for n in range(3000)]
     history = {each: Known(0.0002, failed=False) for each in ids} if known else {}
-    scheduler = Balancing(workers=1, known=history, clock=clock)
+    scheduler = Scheduler(workers=1, known=history, clock=clock)
     node = MockNode("gw0")
     scheduler.add_node(node)
     scheduler.add_node_collection(node, ids)
@@ -247,7 +247,7 @@ def test_without_history_tests_go_as_collected(seconds: float) -> None:
 
 def test_tests_can_go_as_collected_though_more_is_known() -> None:
     """If the project says so."""
-    _, [ran] = play([float(n) for n in range(1, 9)], 1, order=Order.COLLECTED)
+    _, [ran] = play([float(n) for n in range(1, 9)], 1, order=TestOrder.COLLECTED)
     assert ran == list(range(8))
 
 
@@ -258,7 +258,7 @@ def test_each_worker_keeps_the_order_of_collection(
     seconds: list[float], workers: int, known: bool
 ) -> None:
     """If the project says so, no worker is ever given a test before one that comes before it."""
-    _, ran = play(seconds, workers, known=known, order=Order.COLLECTED)
+    _, ran = play(seconds, workers, known=known, order=TestOrder.COLLECTED)
     assert sorted(itertools.chain(*ran)) == list(range(len(seconds)))
     for each in ran:
         assert each == sorted(each)
@@ -266,10 +266,15 @@ def test_each_worker_keeps_the_order_of_collection(
 
 def test_what_failed_goes_first() -> None:
     """If the project says so, and else among tests of about its length."""
-    found = [Unit((0,), 8.0), Unit((1,), 1.0, True), Unit((2,), 1.1), Unit((3,), 0.1, True)]
-    by_failure = [unit.indices[0] for unit in units.ordered(found, Order.FAILED_FIRST)]
+    found = [
+        WorkUnit((0,), 8.0),
+        WorkUnit((1,), 1.0, True),
+        WorkUnit((2,), 1.1),
+        WorkUnit((3,), 0.1, True),
+    ]
+    by_failure = [unit.indices[0] for unit in work_units.ordered(found, TestOrder.FAILED_FIRST)]
     assert by_failure == [1, 3, 0, 2]
-    by_length = [unit.indices[0] for unit in units.ordered(found, Order.LONGEST)]
+    by_length = [unit.indices[0] for unit in work_units.ordered(found, TestOrder.LONGEST)]
     assert by_length == [0, 1, 2, 3]
 
 
@@ -288,7 +293,7 @@ def test_modes_of_xdist_keep_tests_together(
     """A file, a class or module, or a group, is one unit."""
     ids = ["a.py::t", "a.py::C::t@g", "b.py::t[x@y]", "a.py::C::u", "b.py::u@g"]
     history = {"b.py::t[x@y]": Known(1.0, failed=True)} if known else {}
-    found = units.cut(ids, history, dist, 2)
+    found = work_units.cut(ids, history, dist, 2)
     assert sorted(unit.indices for unit in found) == parts
     assert [unit.failed for unit in found].count(True) == known
 
@@ -297,16 +302,16 @@ def test_short_neighbours_stay_together() -> None:
     """So that the fixtures of their file are not made anew for each."""
     ids = [f"{name}.py::test_{n}" for name in "ab" for n in range(50)]
     history = dict.fromkeys(ids, Known(0.01, failed=False))
-    found = units.cut(ids, history, "load", 2)
+    found = work_units.cut(ids, history, "load", 2)
     assert all(len({ids[i][0] for i in unit.indices}) == 1 for unit in found)
     assert len(found) <= 20
 
 
 def test_an_unknown_test_counts_as_a_slow_one() -> None:
     """The 90th percentile of the known ones."""
-    assert units.filled([None, 1.0, 2.0], 7.0) == [1.0, 1.0, 2.0]
-    assert units.filled([None, *map(float, range(11))], 7.0)[0] == 9.0
-    assert units.filled([None], 7.0) == [7.0]
+    assert work_units.filled([None, 1.0, 2.0], 7.0) == [1.0, 1.0, 2.0]
+    assert work_units.filled([None, *map(float, range(11))], 7.0)[0] == 9.0
+    assert work_units.filled([None], 7.0) == [7.0]
 
 
 def _note(told: list[tuple[str, str]], node: MockNode, text: str) -> None:
@@ -318,7 +323,7 @@ def test_a_worker_with_another_collection_gets_no_work() -> None:
     ids = ["a.py::1", "a.py::2", "a.py::3"]
     for wrong in (0, 1):
         refused: list[tuple[str, str]] = []
-        scheduler = Balancing(
+        scheduler = Scheduler(
             workers=2,
             digest=collection_digest(ids),
             refuse=functools.partial(_note, refused),
@@ -338,7 +343,7 @@ def test_a_worker_with_another_collection_gets_no_work() -> None:
 
 def test_when_nobody_has_the_expected_collection_the_first_counts() -> None:
     """Files have changed since the run was scheduled; the runner will see what is missing."""
-    scheduler = Balancing(workers=2, digest=collection_digest(["gone"]))
+    scheduler = Scheduler(workers=2, digest=collection_digest(["gone"]))
     nodes = [MockNode("gw0"), MockNode("gw1")]
     for node in nodes:
         scheduler.add_node(node)
@@ -351,28 +356,28 @@ def test_when_nobody_has_the_expected_collection_the_first_counts() -> None:
 def test_groups_do_not_hide_what_is_known() -> None:
     """The ids to which xdist appends a group are still those of the run."""
     ids = ["a.py::one", "a.py::two"]
-    scheduler = Balancing(workers=2, dist="loadgroup", digest=collection_digest(ids))
+    scheduler = Scheduler(workers=2, dist="loadgroup", digest=collection_digest(ids))
     node = MockNode("gw0")
     scheduler.add_node(node)
     scheduler.add_node_collection(node, ["a.py::one@slow", "a.py::two"])
     assert scheduler.collection_is_completed
-    found = units.cut(["a.py::one@slow"], {ids[0]: Known(3.0, failed=True)}, "loadgroup", 2)
-    assert found == [Unit((0,), 3.0, failed=True)]
-    assert units.without_group("a.py::one@slow", "load") == "a.py::one@slow"
+    found = work_units.cut(["a.py::one@slow"], {ids[0]: Known(3.0, failed=True)}, "loadgroup", 2)
+    assert found == [WorkUnit((0,), 3.0, failed=True)]
+    assert work_units.without_group("a.py::one@slow", "load") == "a.py::one@slow"
 
 
 def test_a_fault_of_ours_falls_back_to_the_order_of_collection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An exception in a scheduler would be the end of the whole run."""
-    monkeypatch.setattr(units, "cut", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(work_units, "cut", lambda *arguments: 1 / 0)
     _, [ran] = play([float(n) for n in range(1, 9)], 1)
     assert ran == list(range(8))
 
 
 def test_what_nobody_can_take_ends_the_run() -> None:
     """If the only worker left has another collection, the runner sees to the rest."""
-    scheduler = Balancing(workers=1)
+    scheduler = Scheduler(workers=1)
     nodes = [MockNode("gw0"), MockNode("gw1")]
     scheduler.add_node(nodes[0])
     scheduler.add_node_collection(nodes[0], ["a", "b", "c"])
@@ -388,7 +393,7 @@ def test_what_nobody_can_take_ends_the_run() -> None:
 
 def test_an_empty_collection_is_finished() -> None:
     """Nothing to run is no reason to wait."""
-    scheduler = Balancing(workers=1)
+    scheduler = Scheduler(workers=1)
     node = MockNode("gw0")
     scheduler.add_node(node)
     scheduler.add_node_collection(node, [])
@@ -404,16 +409,16 @@ class Run(RuleBasedStateMachine):
         tests=st.integers(0, 25),
         workers=st.integers(1, 4),
         dist=st.sampled_from(["load", "loadfile", "loadscope", "loadgroup"]),
-        order=st.sampled_from(Order),
+        order=st.sampled_from(TestOrder),
         share=st.floats(0, 1),
     )
-    def start(self, tests: int, workers: int, dist: str, order: Order, share: float) -> None:
+    def start(self, tests: int, workers: int, dist: str, order: TestOrder, share: float) -> None:
         self.ids = [f"test_{n % 3}.py::C{n % 2}::t{n}" for n in range(tests)]
         known = self.ids[: int(tests * share)]
         self.clock = Clock()
         self.coming = [MockNode(f"gw{n}") for n in range(workers)]
         self.starting = list(self.coming)  # of those that are waited for
-        self.scheduler = Balancing(
+        self.scheduler = Scheduler(
             workers=workers,
             starting=self.starting,
             dist=dist,

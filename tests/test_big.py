@@ -20,9 +20,9 @@ from pathlib import Path
 from jobs import a_job
 from pytest_valor_schedule.daemon import completion
 from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.daemon.job_end import Ending
 from pytest_valor_schedule.model.job import JobStatus
-from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.record.event_log import Journal
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -52,7 +52,7 @@ print(job.job_id, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
 COMMAND = """
 import re, sys
 from pathlib import Path
-from pytest_valor_schedule.cli.cli import main
+from pytest_valor_schedule.cli.main import main
 
 assert main() == 0
 status = Path("/proc/self/status").read_text()

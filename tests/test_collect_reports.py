@@ -9,7 +9,7 @@ import pytest
 from scheduled import results_of, run_pytest, run_tool, scheduled_id
 
 from pytest_valor_schedule.in_job.collect_reports import CollectReports
-from pytest_valor_schedule.record.accounting import unite
+from pytest_valor_schedule.record.aggregate import aggregate
 
 WHY = """
 import pytest
@@ -78,4 +78,4 @@ def test_a_module_that_each_round_skips_counts_once() -> None:
     skips = [{"kind": "collection_skip", "id": name} for name in ("test_a.py", "test_b.py")]
     forged = [{"kind": "collection_skip", "id": "test_c.py"}]
     journals = [("1.1-controller", skips), ("1.1-gw0", forged), ("1.2-controller", skips)]
-    assert unite(["a"], journals).skipped_modules == 2
+    assert aggregate(["a"], journals).skipped_modules == 2

@@ -24,12 +24,12 @@ from scheduled import GATED, open_gate, results_of, run_pytest, run_tool, schedu
 from waiting import DEADLINE_SECONDS, wait_until
 
 from pytest_valor_schedule import get_job_status, list_jobs
-from pytest_valor_schedule.cli import cli, parser
+from pytest_valor_schedule.cli import main, parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import api
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.text import colour, live
+from pytest_valor_schedule.text import colour, queue_view
 
 ROOT = Path(__file__).parent.parent
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
@@ -49,7 +49,7 @@ FIXED = "def test_good(): assert 0\ndef test_bad(): pass\ndef test_new(): pass\n
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """It begins with how the command is used, and says what it does in a sentence."""
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: valor-schedule {command}")
@@ -59,7 +59,7 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
 def test_help_and_readme_name_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """None is hidden."""
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        main.main(["--help"])
     shown, readme = capsys.readouterr().out, (ROOT / "README.md").read_text()
     for command in COMMANDS:
         assert re.search(rf"^    {command}\b", shown, re.MULTILINE), command
@@ -431,7 +431,7 @@ def test_a_picture_of_the_queue() -> None:
     }
     slots = [{"held": True}, {"held": False}]
     now = 1795379430.0  # 2026-11-22T20:30:30+00:00
-    assert live.frame([waiting, RUNNING], slots, now, 80) == [
+    assert queue_view.frame([waiting, RUNNING], slots, now, 80) == [
         "slots [#.] 1 of 2 free",
         "",
         "4f9a2c [==========          ] 5/10 1 failed, 20s left  pytest tests",
@@ -439,17 +439,17 @@ def test_a_picture_of_the_queue() -> None:
         "aaaaaa 1st, low, 1 test, starts in 20s: waits",
     ]
     running = {name: value for name, value in RUNNING.items() if name != "estimated_end"}
-    assert "4f9a2c [==========          ] 5/10 1 failed  pytest tests" in live.frame(
+    assert "4f9a2c [==========          ] 5/10 1 failed  pytest tests" in queue_view.frame(
         [waiting, running], slots, now, 80
     )
-    assert live.frame([], slots, now, 80)[-1] == "nothing runs, nothing waits"
+    assert queue_view.frame([], slots, now, 80)[-1] == "nothing runs, nothing waits"
 
 
 @pytest.mark.parametrize(("hours", "since"), [(-1, "1s"), (1, "10m")])
 def test_a_picture_outlives_a_change_of_the_clock(hours: int, since: str) -> None:
     """No test has run for less than nothing, or for longer than its job may."""
     now = 1795379430.0 + 3600 * hours
-    assert live.frame([RUNNING], [{"held": True}], now, 80)[3] == f"       gw0 {since}  a::b"
+    assert queue_view.frame([RUNNING], [{"held": True}], now, 80)[3] == f"       gw0 {since}  a::b"
 
 
 @pytest.mark.parametrize(
@@ -458,7 +458,7 @@ def test_a_picture_outlives_a_change_of_the_clock(hours: int, since: str) -> Non
 )
 def test_lines_are_cut_by_columns(text: str, width: int, shown: str) -> None:
     """Wide characters count as two."""
-    assert live.clipped(text, width) == shown
+    assert queue_view.clipped(text, width) == shown
 
 
 def test_unknown_jobs_are_one_sentence(home: Any) -> None:

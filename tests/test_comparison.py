@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_valor_schedule.record.comparison import BAD, compare, streaks
+from pytest_valor_schedule.record.compare import BAD, compare, streaks
 
 OUTCOMES = ("passed", "failed", "error", "skipped", "xfailed", "xpassed", "crashed", "not_run")
 Run = dict[str, tuple[str, float]]

@@ -15,16 +15,16 @@ import pytest
 from jobs import a_job
 from waiting import DEADLINE_SECONDS
 
-from pytest_valor_schedule.client import control
+from pytest_valor_schedule.client import job_control
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import completion
-from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.daemon import job_end
+from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import outlook, policy
-from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue import forecast, policy
+from pytest_valor_schedule.queue.job_row import JobRow, insert
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.text import live
+from pytest_valor_schedule.text import queue_view
 
 NOW = 1_700_000_000.0
 JOB_ID = a_job().job_id
@@ -113,11 +113,11 @@ def test_a_place_far_back_is_told(store: JobStore) -> None:
     jobs = _queue(300)
     with store.database.transaction() as connection:
         for job in jobs:
-            insert(connection, Entry(job=job, tests=["a"]))
-    found = outlook.places(store, NOW, [jobs[5].job_id, jobs[-1].job_id])
+            insert(connection, JobRow(job=job, tests=["a"]))
+    found = forecast.places(store, NOW, [jobs[5].job_id, jobs[-1].job_id])
     assert found.keys() == {jobs[5].job_id, jobs[-1].job_id}
     assert found[jobs[5].job_id].starts_at is not None
-    last = outlook.place_of(store, jobs[-1], NOW)
+    last = forecast.place_of(store, jobs[-1], NOW)
     assert (last.position, last.starts_at) == (300, None)
     assert last.reason == "waits for 299 jobs ahead of it"
 
@@ -126,7 +126,7 @@ def test_a_picture_is_bounded() -> None:
     """However many wait, the first are shown and the others counted."""
     job = {"job_id": JOB_ID, "status": "scheduled", "priority": "normal", "test_count": 1}
     jobs = [{**job, "queue_position": number} for number in range(2000, 0, -1)]
-    lines = live.frame(jobs, [], NOW, 80)
+    lines = queue_view.frame(jobs, [], NOW, 80)
     assert len(lines) < 30
     assert any(" 1st, normal" in line for line in lines)
     assert lines[-1] == "and 1980 more that wait"
@@ -156,7 +156,7 @@ def test_who_waits_does_not_ask_the_queue_all_the_time(
     assert own is not None
     assert store.add(a_job(), ["a"], {})
     store.change(JOB_ID, JobStatus.SCHEDULED, status=status, claim=own.to_text())
-    assert control.wait(store, JOB_ID, 1.5).status is status
+    assert job_control.wait(store, JOB_ID, 1.5).status is status
     assert len(looks) <= 4
 
 
@@ -170,12 +170,12 @@ def test_who_waits_for_a_dead_runner_sees_the_end(store: JobStore) -> None:
 
         def wait() -> Job:
             with JobStore(store.home) as other:
-                return control.wait(other, JOB_ID, DEADLINE_SECONDS)
+                return job_control.wait(other, JOB_ID, DEADLINE_SECONDS)
 
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(wait)
             runner.communicate()
             assert not waiting.done()
-            ending = Ending(completed_at=NOW, outcome=Outcome.CANCELLED)
-            assert completion.complete(store, store.get(JOB_ID), ending)
+            ending = JobEnd(completed_at=NOW, outcome=Outcome.CANCELLED)
+            assert job_end.complete(store, store.get(JOB_ID), ending)
             assert waiting.result().status is JobStatus.CANCELLED

@@ -34,11 +34,11 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.daemon.progress import Progress, overdue, stalled
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.event_log import EventLog
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_on_a_full_disk_no_test_is_taken_to_hang(tmp_path: Path) -> None:
     progress.lose_sight(5.0)
     assert not stalled(progress.last_event, 500.0, 10.0)  # no test has begun at all
     for worker in ("gw0", "gw1"):
-        with contextlib.closing(Journal(journal.path(tmp_path, "1.1", worker))) as own:
+        with contextlib.closing(EventLog(event_log.path(tmp_path, "1.1", worker))) as own:
             own.write({"kind": "open", "pid": 1})
             own.write({"kind": "start", "id": worker, "at": 1.0})
     progress.look(10.0)
@@ -331,10 +331,10 @@ def test_a_run_goes_on_while_the_queue_is_locked(project: Path, home: Home) -> N
 AT_ONCE = """
 import os, sys
 from pytest_valor_schedule.client import submission
-from pytest_valor_schedule.client.collection import Collection
-from pytest_valor_schedule.model.order import order_of
-from pytest_valor_schedule.model.request import Request
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.client.collect import Collection
+from pytest_valor_schedule.model.run_request import order_of
+from pytest_valor_schedule.model.run_options import Request
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.config.home import Home
 
 home = Home.find(os.environ)

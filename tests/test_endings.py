@@ -14,13 +14,13 @@ from waiting import serving, wait_until
 
 from pytest_valor_schedule import get_job_results, get_job_status, wait_for_job
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import completion, runner
+from pytest_valor_schedule.daemon import job_end, runner
 from pytest_valor_schedule.daemon.dispatcher import Dispatcher
 from pytest_valor_schedule.daemon.executor import RunnerState
 from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.queue import estimation, job_records
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import record
+from pytest_valor_schedule.record import record_file
 
 NOW = 1_700_000_100.0
 ODD, PLAIN = "20261122-203015-00000d", "20261122-203015-000001"
@@ -91,7 +91,7 @@ def _claim_damaged(home: Home, patch: pytest.MonkeyPatch) -> None:
     [
         pytest.param(_bug_in(job_records, "account"), True, id="bug in the account"),
         pytest.param(_bug_in(job_records, "publish"), False, id="bug in the record"),
-        pytest.param(_bug_in(completion, "_report"), True, id="bug in the JUnit file"),
+        pytest.param(_bug_in(job_end, "_report"), True, id="bug in the JUnit file"),
         pytest.param(_bug_in(estimation, "learn_from"), True, id="bug in learning"),
         pytest.param(_folder_in_place_of_record, False, id="no place for the record"),
         pytest.param(_tests_damaged, False, id="no list of its tests"),
@@ -115,7 +115,7 @@ def test_an_end_that_fails_stops_no_other(
         assert not store.jobs(JobStatus.RUNNING)
         odd = store.get(ODD)
     assert get_job_status(PLAIN)["summary"]["not_run"] == 2
-    has_ended = (record.read(home.record(ODD)) or {}).get("status") == "completed"
+    has_ended = (record_file.read(home.record(ODD)) or {}).get("status") == "completed"
     assert has_ended == has_record
     assert odd.explanation
     if not has_record:
@@ -133,7 +133,7 @@ def test_a_job_that_cannot_end_at_all_stops_no_other(
             store.add(a_job(job_id=job_id), ["a"], {})
             store.change(job_id, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=NOW)
         with monkeypatch.context() as patch:
-            _bug_in(completion, "_end_in_queue")(home, patch)
+            _bug_in(job_end, "_end_in_queue")(home, patch)
             with pytest.raises(RuntimeError, match=ODD):
                 Dispatcher(store, NoRunners()).step(NOW)
         assert [job.job_id for job in store.jobs(JobStatus.RUNNING)] == [ODD]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from scheduled import outcomes_of, record_of, results_of, run_pytest, run_tool, scheduled_id
 
-from pytest_valor_schedule.client import upkeep
+from pytest_valor_schedule.client import maintenance
 from pytest_valor_schedule.config.home import Home
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +111,7 @@ def test_settings_of_the_readme_are_settings(home: Home) -> None:
     home.make()
     home.config.write_text("".join(blocks))
     assert len(blocks) == 2
-    assert upkeep.list_settings()["unknown"] == []
+    assert maintenance.list_settings()["unknown"] == []
 
 
 def _readme_block(word: str) -> str:

@@ -19,7 +19,7 @@ from waiting import processes_marked, serving, wait_until
 from pytest_valor_schedule import get_job_status, list_jobs
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, watcher
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
+from pytest_valor_schedule.daemon.outcomes import decide_outcome
 from pytest_valor_schedule.daemon.progress import Progress
-from pytest_valor_schedule.daemon.verdict import conclude
 from pytest_valor_schedule.model.result import Summary
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.record import fields, journal, record
-from pytest_valor_schedule.record.accounting import unite
+from pytest_valor_schedule.record import event_fields, event_log, record_file
+from pytest_valor_schedule.record.aggregate import aggregate
 
 TESTS = ("a", "b")
 KINDS = (
@@ -55,10 +55,10 @@ def test_no_event_is_more_than_a_lost_line(
 ) -> None:
     """Of arbitrary events comes an account of the tests, of no others, that adds up and is kept."""
     read = {
-        writer: [each for event in events if (each := journal.parsed(json.dumps(event).encode()))]
+        writer: [each for event in events if (each := event_log.parsed(json.dumps(event).encode()))]
         for writer, events in sorted(journals.items())
     }
-    account = unite(TESTS, read.items())
+    account = aggregate(TESTS, read.items())
     collected = {
         nodeid
         for events in read.values()
@@ -75,14 +75,14 @@ def test_no_event_is_more_than_a_lost_line(
     assert counts.pop("total") == sum(
         n for name, n in counts.items() if name not in ("flaky", "skipped_modules")
     )
-    conclude(account, 0)
+    decide_outcome(account, 0)
     path = tmp_path / "record.json"
     results = (result.to_json() for result in account.results)
     errors = [dict(error) for error in account.collection_errors]
-    record.write(path, {"summary": summary, "collection_errors": errors}, results)
-    written = record.read(path)
+    record_file.write(path, {"summary": summary, "collection_errors": errors}, results)
+    written = record_file.read(path)
     assert written is not None
-    assert record.is_whole(written)
+    assert record_file.is_whole(written)
     progress = Progress(tmp_path, "1.1", Work.of(TESTS, {}, 1.0))
     for writer, events in read.items():
         for event in events:
@@ -102,7 +102,10 @@ def test_no_event_is_more_than_a_lost_line(
 )
 def test_a_field_that_no_writer_writes_is_left_out(field: dict[str, object]) -> None:
     """The rest of the event counts."""
-    assert fields.checked({"kind": "report", "id": "t", **field}) == {"kind": "report", "id": "t"}
+    assert event_fields.checked({"kind": "report", "id": "t", **field}) == {
+        "kind": "report",
+        "id": "t",
+    }
 
 
 def test_what_nests_without_end_is_left_out() -> None:
@@ -110,7 +113,7 @@ def test_what_nests_without_end_is_left_out() -> None:
     deep: list[object] = []
     for _ in range(200):
         deep = [deep]
-    assert "extra" not in fields.checked({"kind": "report", "extra": {"deep": deep}})
+    assert "extra" not in event_fields.checked({"kind": "report", "extra": {"deep": deep}})
 
 
 def test_events_of_the_recorder_are_whole() -> None:
@@ -118,4 +121,4 @@ def test_events_of_the_recorder_are_whole() -> None:
     place = {"kind": "warning", "id": "t", "location": ["a.py", 1, "test"], "line": 3}
     more = {"extra": {"a": [1.5, None]}, "sections": [["out", "text"]], "serial": {"a": {}}}
     for event in [*ran("t", ".Fx"), place, {"kind": "report", **more, "code": None}]:
-        assert fields.checked(event) == event
+        assert event_fields.checked(event) == event

@@ -10,8 +10,8 @@ from interpreter import IS_FORKED
 from scheduled import results_of, run_pytest, scheduled_id
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.process.forks import forking
-from pytest_valor_schedule.process.likeness import variables_at_start
+from pytest_valor_schedule.process.fork_check import variables_at_start
+from pytest_valor_schedule.process.fork_client import forking
 
 pytestmark = pytest.mark.home_in_use
 
@@ -64,7 +64,7 @@ def test_a_plain_start_can_fork(command: tuple[str, ...]) -> None:
     """`python -m pytest` and `python SCRIPT` get our module between."""
     python, *rest = command
     assert forking(command, python)[2:] == tuple(rest)
-    assert forking(command, python)[1].endswith("forkserver.py")
+    assert forking(command, python)[1].endswith("fork_server.py")
 
 
 @pytest.mark.parametrize(

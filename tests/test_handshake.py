@@ -9,36 +9,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.model import handshake
-from pytest_valor_schedule.model.handshake import CollectOrder, Handshake
+from pytest_valor_schedule.model import run_config
+from pytest_valor_schedule.model.run_config import CollectOrder, RunConfig
 
-TOLD = Handshake(
+TOLD = RunConfig(
     folder="/folder", prefix="1.2", workers=3, digest="abc", lifeline=5, only="/folder/only.json"
 )
 
 
 def test_what_was_told_is_taken_once() -> None:
     """A pytest that the job starts in turn is told nothing."""
-    environment = {handshake.VARIABLE: TOLD.to_text(), "PATH": "/bin"}
-    assert handshake.take(environment) == TOLD
+    environment = {run_config.VARIABLE: TOLD.to_text(), "PATH": "/bin"}
+    assert run_config.take(environment) == TOLD
     assert environment == {"PATH": "/bin"}
-    assert handshake.take(environment) is None
+    assert run_config.take(environment) is None
 
 
 def test_an_order_to_collect_is_taken_once() -> None:
     """A pytest that a conftest.py starts while we collect runs as it is."""
     order = CollectOrder(target="/target", lifeline=None)
-    environment = {handshake.COLLECT_VARIABLE: order.to_text()}
-    assert handshake.take(environment) == order
+    environment = {run_config.COLLECT_VARIABLE: order.to_text()}
+    assert run_config.take(environment) == order
     assert environment == {}
 
 
 def test_what_a_newer_runner_tells_is_understood() -> None:
     """The job's interpreter may have an older version installed than the one that serves."""
     text = json.dumps({**TOLD.to_json(), "mood": "new"})
-    assert handshake.take({handshake.VARIABLE: text}) == TOLD
+    assert run_config.take({run_config.VARIABLE: text}) == TOLD
     text = json.dumps({"target": "/target", "lifeline": None, "mood": "new"})
-    taken = handshake.take({handshake.COLLECT_VARIABLE: text})
+    taken = run_config.take({run_config.COLLECT_VARIABLE: text})
     assert taken == CollectOrder(target="/target", lifeline=None)
 
 
@@ -46,7 +46,7 @@ def test_what_a_newer_runner_tells_is_understood() -> None:
 @given(st.lists(st.text(), unique=True), st.randoms())
 def test_equal_sets_of_tests_have_equal_digests(nodeids: list[str], random: Random) -> None:
     """The order of a collection does not matter, and a test more or less does."""
-    digest = handshake.collection_digest(nodeids)
+    digest = run_config.collection_digest(nodeids)
     shuffled = random.sample(nodeids, len(nodeids))
-    assert handshake.collection_digest(shuffled) == digest
-    assert handshake.collection_digest([*nodeids, "one more"]) != digest
+    assert run_config.collection_digest(shuffled) == digest
+    assert run_config.collection_digest([*nodeids, "one more"]) != digest

@@ -28,10 +28,10 @@ from scheduled import (
 from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, get_job_status
-from pytest_valor_schedule.client import upkeep
+from pytest_valor_schedule.client import maintenance
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -322,7 +322,7 @@ def test_a_secret_is_nowhere_when_its_jobs_have_ended(
     results_of(last)
     assert service.is_running(home)
     assert _files_with(b"s3cr3t-value", home) == []
-    upkeep.prune_jobs(0)
+    maintenance.prune_jobs(0)
     assert _files_with(b"s3cr3t-value", home) == []
 
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import steady
 
-from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.record.journal import Journal, JournalReader
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.event_log import EventLog, JournalReader
 
 FIRST, SECOND = {"kind": "first", "text": "é\n"}, {"kind": "second", "text": "x" * 100}
 
@@ -30,12 +30,12 @@ def _line(event: dict[str, Any]) -> bytes:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where a journal is, or will be."""
-    return journal.path(tmp_path, "1.1", "gw0")
+    return event_log.path(tmp_path, "1.1", "gw0")
 
 
 def test_what_is_written_is_read_in_order(path: Path) -> None:
     """Events come back as they were, and only the user can read the file."""
-    written = Journal(path)
+    written = EventLog(path)
     written.write(FIRST)
     written.write(SECOND)
     written.close()
@@ -45,7 +45,7 @@ def test_what_is_written_is_read_in_order(path: Path) -> None:
 
 def test_what_is_no_json_is_written_as_its_repr(path: Path) -> None:
     """An event with a foreign object in it is not lost."""
-    written = Journal(path)
+    written = EventLog(path)
     written.write({"kind": "odd", "value": {1, 2}})
     written.close()
     assert list(JournalReader(path).read()) == [{"kind": "odd", "value": "{1, 2}"}]
@@ -53,7 +53,7 @@ def test_what_is_no_json_is_written_as_its_repr(path: Path) -> None:
 
 def test_two_writers_of_one_file_lose_nothing(path: Path) -> None:
     """A second process that opens a journal appends to it."""
-    one, other = Journal(path), Journal(path)
+    one, other = EventLog(path), EventLog(path)
     one.write(FIRST)
     other.write(SECOND)
     one.write(FIRST)
@@ -75,7 +75,7 @@ def _disk_full_after(size: int) -> Iterator[None]:
 
 def test_what_a_full_disk_did_not_take_is_written_later(path: Path) -> None:
     """Lines for which there was no room are reported, kept, and follow once there is room."""
-    written = Journal(path)
+    written = EventLog(path)
     written.write(FIRST)
     with _disk_full_after(path.stat().st_size + 10):
         for _ in range(2):  # cut short, and then not written at all
@@ -89,7 +89,7 @@ def test_what_a_full_disk_did_not_take_is_written_later(path: Path) -> None:
 
 def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
     """Who settles waits for room alone, and not where the file may not grow any more."""
-    written = Journal(path)
+    written = EventLog(path)
     with _disk_full_after(10):
         with pytest.raises(OSError, match="could be written"):
             written.write(FIRST)
@@ -103,7 +103,7 @@ def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
 FORKING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.record.event_log import Journal
 
 written = Journal(Path(sys.argv[1]))
 written.write({"kind": "parent"})
@@ -191,13 +191,13 @@ def test_all_journals_of_a_job_are_found(tmp_path: Path) -> None:
     """Each process of each round has its own file, which names its writer."""
     written = [("1.1", "controller"), ("1.1", "gw0"), ("1.2", "gw10"), ("1.2", "runner")]
     for prefix, writer in written:
-        journal.path(tmp_path, prefix, writer).write_bytes(_line(FIRST))
-        journal.stacks_path(tmp_path, prefix, writer).write_text("no journal")
+        event_log.path(tmp_path, prefix, writer).write_bytes(_line(FIRST))
+        event_log.stacks_path(tmp_path, prefix, writer).write_text("no journal")
     (tmp_path / "output.log").write_text("no journal")
-    readers = journal.journals(tmp_path)
+    readers = event_log.journals(tmp_path)
     assert [reader.writer for reader in readers] == ["-".join(each) for each in written]
     assert all(list(reader.read()) == [FIRST] for reader in readers)
-    of_one_round = [reader.writer for reader in journal.journals(tmp_path, "1.2")]
+    of_one_round = [reader.writer for reader in event_log.journals(tmp_path, "1.2")]
     assert of_one_round == ["1.2-gw10", "1.2-runner"]
 
 
@@ -209,11 +209,11 @@ def test_what_is_no_journal_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "1.1-gw1.jsonl").mkdir()
     os.mkfifo(tmp_path / "1.1-gw2.jsonl")
     (tmp_path / "1.1-gw3.jsonl").symlink_to(tmp_path / "gw0.jsonl")
-    journal.path(tmp_path, "1.1", "gw4").write_bytes(_line(SECOND))
-    read = {reader.writer: list(reader.read()) for reader in journal.journals(tmp_path)}
+    event_log.path(tmp_path, "1.1", "gw4").write_bytes(_line(SECOND))
+    read = {reader.writer: list(reader.read()) for reader in event_log.journals(tmp_path)}
     assert read == {"1.1-gw1": [], "1.1-gw2": [], "1.1-gw3": [], "1.1-gw4": [SECOND]}
 
 
 def test_a_job_without_a_folder_has_no_journals(tmp_path: Path) -> None:
     """A job that never started has nothing to read."""
-    assert journal.journals(tmp_path / "nowhere") == []
+    assert event_log.journals(tmp_path / "nowhere") == []

@@ -20,7 +20,7 @@ from waiting import wait_until
 from pytest_valor_schedule import schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model import order
+from pytest_valor_schedule.model import run_request
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks")
 
@@ -164,7 +164,7 @@ MAY_DIFFER = {
     "path_importer_cache": Row("As the modules.", _adds("/pytest_valor_schedule/")),
     "frames": Row(
         "One call of ours stands below all others.",
-        lambda started, forked: forked == [*started, "forkserver.py:<module>"],
+        lambda started, forked: forked == [*started, "fork_server.py:<module>"],
     ),
     "hash of a text": Row("A seed is chosen at a start, and cannot be another one in a fork."),
     "random": Row("Each has its own.", lambda started, forked: started != forked),
@@ -215,7 +215,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iter
 
 
 def _run(name: str, *arguments: str) -> None:
-    environment = {**order.current_environment(), "RUN": name}
+    environment = {**run_request.current_environment(), "RUN": name}
     command = [sys.executable, "-m", "pytest", *arguments]
     subprocess.run(
         command,

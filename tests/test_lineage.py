@@ -12,7 +12,7 @@ from jobs import a_job
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary
-from pytest_valor_schedule.queue import lineage
+from pytest_valor_schedule.queue import previous_runs
 from pytest_valor_schedule.queue.store import JobStore
 
 ALL = [f"test_a.py::test_{number}" for number in range(10)]
@@ -46,7 +46,7 @@ class _Folder:
         return ended
 
     def before(self, job: Job) -> list[str]:
-        return [self._runs[each.job_id] for each in lineage.earlier_jobs(self._store, job)]
+        return [self._runs[each.job_id] for each in previous_runs.earlier_jobs(self._store, job)]
 
 
 @pytest.fixture

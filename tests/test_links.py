@@ -12,7 +12,7 @@ from scheduled import results_of, run_pytest, run_tool, scheduled_id
 from pytest_valor_schedule import get_job_results, list_jobs, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.record import event_log
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def test_a_linked_journal_is_neither_read_nor_written(home: Home, outside: Path)
     link = outside.parent / "1.1-gw0.jsonl"
     outside.joinpath("file").write_text('{"kind": "x"}\n')
     link.symlink_to(outside / "file")
-    assert list(journal.JournalReader(link).read()) == []
+    assert list(event_log.JournalReader(link).read()) == []
     with pytest.raises(OSError, match="symbolic"):
-        journal.Journal(link)
+        event_log.EventLog(link)
 
 
 def test_a_job_does_not_run_in_a_linked_folder(

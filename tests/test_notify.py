@@ -19,8 +19,8 @@ from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, schedule_tests
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import notify
-from pytest_valor_schedule.daemon.notifying import (
+from pytest_valor_schedule.daemon import notifier
+from pytest_valor_schedule.daemon.notification import (
     ADDRESS_VARIABLE,
     NOTIFIER_VARIABLE,
     TOKEN_VARIABLE,
@@ -28,7 +28,7 @@ from pytest_valor_schedule.daemon.notifying import (
 )
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import record
+from pytest_valor_schedule.record import record_file
 
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2, 'because'\n"
 SECRET = "s3cretword"
@@ -83,7 +83,8 @@ def server() -> Iterator[_Server]:
 def _told(home: Home, job_id: str) -> dict[str, Any]:
     """Wait for what a job's record says of its message."""
     told = wait_until(
-        lambda: (record.read(home.record(job_id)) or {}).get("notification"), "somebody was told"
+        lambda: (record_file.read(home.record(job_id)) or {}).get("notification"),
+        "somebody was told",
     )
     return dict(told or {})
 
@@ -129,7 +130,7 @@ def test_telegram_gets_what_its_protocol_asks_for(
     token = "123456789:abcdefghijklmnopqrstuvwxyzABCDEF012"
     with JobStore(home) as store:
         environment = {TOKEN_VARIABLE: token, "VALOR_SCHEDULE_NOTIFY": "-1001234"}
-        told = notify.tell(store, store.get(ended), environment)
+        told = notifier.tell(store, store.get(ended), environment)
     assert told["sent"] is True
     [(path, got)] = server.got
     assert path == f"/bot{token}/sendMessage"
@@ -142,7 +143,7 @@ def test_a_server_that_refuses_is_asked_four_times(ended: str, home: Home, serve
     server.code, pauses = 500, list[float]()
     address = f"json://me:{SECRET}@127.0.0.1:{server.port}"
     with JobStore(home) as store:
-        told = notify.tell(
+        told = notifier.tell(
             store, store.get(ended), {"VALOR_SCHEDULE_NOTIFY": address}, pauses.append
         )
     assert (told["sent"], told["attempts"], len(server.got)) == (False, 4, 4)
@@ -173,7 +174,9 @@ def test_an_address_that_cannot_work_is_warned_of(
 def test_an_address_that_cannot_work_is_not_tried(ended: str, home: Home) -> None:
     """The record says why at once."""
     with JobStore(home) as store:
-        told = notify.tell(store, store.get(ended), {"VALOR_SCHEDULE_NOTIFY": "nosuchservice://x"})
+        told = notifier.tell(
+            store, store.get(ended), {"VALOR_SCHEDULE_NOTIFY": "nosuchservice://x"}
+        )
     assert (told["sent"], told["attempts"]) == (False, 0)
     assert "Apprise cannot use the address" in told["reason"]
 
@@ -184,7 +187,7 @@ def test_without_the_extra_a_warning_says_what_to_install(
     """The library is an optional extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     home.make()
-    warning = notify.problem(home, "json://localhost", {})
+    warning = notifier.problem(home, "json://localhost", {})
     assert warning is not None
     assert "pip install 'pytest-valor-schedule[notify]'" in warning
 
@@ -205,7 +208,7 @@ def test_an_interrupt_keeps_nobody_from_being_told(ended: str, home: Home) -> No
         marks = {ADDRESS_VARIABLE: address, NOTIFIER_VARIABLE: ended}
         arguments, log = [str(home.root), ended], home.dispatcher_log
         processes.start_detached(
-            "daemon.notify", arguments, home.root, log, {**os.environ, **marks}
+            "daemon.notifier", arguments, home.root, log, {**os.environ, **marks}
         )
         server.settimeout(DEADLINE_SECONDS)
         connection, _ = server.accept()

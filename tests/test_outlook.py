@@ -9,9 +9,9 @@ import pytest
 from jobs import a_job
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.queue import outlook
-from pytest_valor_schedule.queue.capacity import Capacity
+from pytest_valor_schedule.queue import forecast
 from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue.resources import Capacity
 from pytest_valor_schedule.queue.store import JobStore
 
 NOW = 1_700_000_000.0
@@ -33,7 +33,7 @@ def test_a_reason_names_what_a_job_waits_for(
     """In words, with the job that ends next."""
     left = Capacity(4, (Running("r", slots, NOW + 40),), math.inf)
     job = a_job(job_id="a", max_workers=workers, test_count=100)
-    said = outlook.reason(job, ahead, left, NOW)
+    said = forecast.reason(job, ahead, left, NOW)
     assert said is None if text is None else (said or "").startswith(text)
 
 
@@ -42,15 +42,15 @@ def test_a_reason_names_the_memory_that_is_short() -> None:
     job = a_job(job_id="a", max_workers=1, test_count=9, estimated_memory_bytes=3 * GIB)
     left = Capacity(4, (Running("r", 1, NOW + 40),), 0.5 * GIB)
     said = "waits for 3.0 GiB of memory, 0.5 GiB free; r ends in about 40 s"
-    assert outlook.reason(job, 0, left, NOW) == said
-    assert outlook.reason(job, 0, Capacity(4, (), 0.5 * GIB), NOW) is None
+    assert forecast.reason(job, 0, left, NOW) == said
+    assert forecast.reason(job, 0, Capacity(4, (), 0.5 * GIB), NOW) is None
 
 
 def test_a_reason_promises_no_end_that_is_a_guess() -> None:
     """Of a job that runs for the first time nobody knows how long it takes."""
     left = Capacity(1, (Running("r", 1, NOW + 40, known=False),), math.inf)
     said = "waits for 1 worker slot, 0 of 1 free; r has some, and has not run before"
-    assert outlook.reason(a_job(job_id="a"), 0, left, NOW) == said
+    assert forecast.reason(a_job(job_id="a"), 0, left, NOW) == said
 
 
 def test_no_start_is_foretold_behind_a_guess(home: Home) -> None:
@@ -59,7 +59,7 @@ def test_no_start_is_foretold_behind_a_guess(home: Home) -> None:
         for n, runs in enumerate((3, 3, 0, 3)):
             job = a_job(job_id=f"20261122-203015-00000{n}", estimated_from_runs=runs)
             assert store.add(dataclasses.replace(job, max_workers=64), ["t"], {})
-        found = outlook.places(store, NOW).values()
+        found = forecast.places(store, NOW).values()
     assert [place.starts_at is not None for place in found] == [True, True, True, False]
 
 
@@ -67,4 +67,4 @@ def test_a_reason_names_a_run_by_hand() -> None:
     """Nobody knows when that will end."""
     left = Capacity(1, (Running("7", 1, NOW + 40, name="a direct run in /p"),), math.inf)
     said = "waits for 1 worker slot, 0 of 1 free; a direct run in /p has some"
-    assert outlook.reason(a_job(job_id="a"), 0, left, NOW) == said
+    assert forecast.reason(a_job(job_id="a"), 0, left, NOW) == said

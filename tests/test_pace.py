@@ -18,8 +18,8 @@ from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.queue import policy
 from pytest_valor_schedule.queue.pace import Standing, Work, lasting, seconds_left
-from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.event_log import EventLog
 
 NOW = 1_700_000_000.0
 LIMIT = 600.0
@@ -146,7 +146,9 @@ def test_the_pace_is_measured_from_test_to_test_of_each_worker(tmp_path: Path) -
     progress = Progress(tmp_path, "1.1", work)
     with contextlib.ExitStack() as stack:
         first, second = (
-            stack.enter_context(contextlib.closing(Journal(journal.path(tmp_path, "1.1", worker))))
+            stack.enter_context(
+                contextlib.closing(EventLog(event_log.path(tmp_path, "1.1", worker)))
+            )
             for worker in ("gw0", "gw1")
         )
         first.write({"kind": "start", "id": "t0", "at": NOW, "moment": 50.0})

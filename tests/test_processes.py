@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
-from pytest_valor_schedule.process import descendants, processes
+from pytest_valor_schedule.process import kill, processes
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.process.processes import Start
 
@@ -32,7 +32,7 @@ def _job(output: Path, code: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        descendants.end_group(process)
+        kill.end_group(process)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_ending_a_group_ends_all_of_it_and_no_other_child(
 ) -> None:
     """A job's children go with it, and the caller's other children stay."""
     process, child = family
-    descendants.end_group(process)
+    kill.end_group(process)
     assert process.returncode == -signal.SIGKILL
     wait_until(lambda: Identity.of(child) is None, "the job's child has ended")
     assert sleeper.poll() is None
@@ -157,8 +157,8 @@ def test_an_ended_group_can_be_ended_again(tmp_path: Path) -> None:
     """Ending what has ended does nothing."""
     with _job(tmp_path / "output.log", "") as process:
         assert process.wait(DEADLINE_SECONDS) == 0
-        descendants.interrupt(process)
-        descendants.end_group(process)
+        kill.interrupt(process)
+        kill.end_group(process)
     assert process.returncode == 0
 
 
@@ -167,7 +167,7 @@ def test_an_interrupt_reaches_the_whole_group(
 ) -> None:
     """A job and its children are interrupted as by Ctrl-C."""
     process, child = family
-    descendants.interrupt(process)
+    kill.interrupt(process)
     assert process.wait(DEADLINE_SECONDS) == 3
     wait_until(lambda: Identity.of(child) is None, "the child was interrupted")
 
@@ -259,7 +259,7 @@ def test_marked_processes_are_ended_wherever_they_are(
     output = tmp_path / "output.log"
     with _job(output, DAEMON + HABITS["sleeps"]) as process:
         wait_until(output.read_text, "the daemon is up")
-        descendants.end_marked("MARK_OF_A_JOB", tmp_path.name)
+        kill.end_marked("MARK_OF_A_JOB", tmp_path.name)
         assert process.wait(DEADLINE_SECONDS) == -signal.SIGKILL
     assert processes_marked(f"MARK_OF_A_JOB={tmp_path.name}") == []
     assert sleeper.poll() is None

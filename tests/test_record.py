@@ -17,9 +17,9 @@ from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.model.job import JobStatus, Outcome, job_record
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import recovery
-from pytest_valor_schedule.queue.entry import job_in
-from pytest_valor_schedule.record import record
-from pytest_valor_schedule.text import listing, rendering
+from pytest_valor_schedule.queue.job_row import job_in
+from pytest_valor_schedule.record import record_file
+from pytest_valor_schedule.text import render, result_list
 
 RESULTS = [
     TestResult(nodeid="a", outcome=TestOutcome.PASSED, duration_seconds=0.5, started_at=1e9),
@@ -40,7 +40,7 @@ ENDED = a_job(
 def _write(path: Path) -> dict[str, Any]:
     errors = [{"nodeid": "c", "longrepr": "e"}]
     document = job_record(ENDED, ["a", "b[\x1b]"], collection_errors=errors)
-    record.write(path, document, (result.to_json() for result in RESULTS))
+    record_file.write(path, document, (result.to_json() for result in RESULTS))
     whole: dict[str, Any] = json.loads(path.read_text())
     return whole
 
@@ -54,26 +54,26 @@ def path(tmp_path: Path) -> Path:
 def test_a_record_comes_back_whole(path: Path) -> None:
     """With results, which are one line each, and without."""
     whole = _write(path)
-    assert record.read(path) == whole
-    assert record.is_whole(whole)
+    assert record_file.read(path) == whole
+    assert record_file.is_whole(whole)
     assert whole["results"] == [result.to_json() for result in RESULTS]
     assert sum('"nodeid": "' in line for line in path.read_text().splitlines()) == 3
     assert recovery.read_record(path) == (ENDED, ["a", "b[\x1b]"])
-    record.write(path, job_record(ENDED, ["a"]))
-    assert "results" not in (record.read(path) or {})
-    record.write(path, job_record(ENDED, []), [])
-    assert (record.read(path) or {})["results"] == []
+    record_file.write(path, job_record(ENDED, ["a"]))
+    assert "results" not in (record_file.read(path) or {})
+    record_file.write(path, job_record(ENDED, []), [])
+    assert (record_file.read(path) or {})["results"] == []
 
 
 def test_some_results_of_a_record_can_be_read(path: Path) -> None:
     """As they are in the whole, of which the list of the tests is left out."""
     whole = _write(path)
     del whole["tests_to_run"]
-    assert record.read_some(path, lambda each: True) == whole
-    bad = record.read_some(path, lambda each: each["outcome"] == "failed")
+    assert record_file.read_some(path, lambda each: True) == whole
+    bad = record_file.read_some(path, lambda each: each["outcome"] == "failed")
     assert bad == {**whole, "results": whole["results"][1:]}
-    record.write(path, job_record(ENDED, []), [])
-    assert record.read_some(path, lambda each: True) is None  # it says that there are two
+    record_file.write(path, job_record(ENDED, []), [])
+    assert record_file.read_some(path, lambda each: True) is None  # it says that there are two
 
 
 def test_a_part_of_a_record_is_not_taken_for_the_whole(path: Path) -> None:
@@ -82,12 +82,12 @@ def test_a_part_of_a_record_is_not_taken_for_the_whole(path: Path) -> None:
     text = path.read_bytes()
     for length in range(len(text)):
         path.write_bytes(text[:length])
-        assert record.read_some(path, lambda each: False) is None
+        assert record_file.read_some(path, lambda each: False) is None
     for other in (b"[]", b'{\n "results": [\n  1\n ]\n}', text.replace(b'"nodeid"', b'"node"')):
         path.write_bytes(other)
-        assert record.read_some(path, lambda each: False) is None
+        assert record_file.read_some(path, lambda each: False) is None
     path.unlink()
-    assert record.read_some(path, lambda each: False) is None
+    assert record_file.read_some(path, lambda each: False) is None
 
 
 def test_a_record_that_cannot_be_written_leaves_the_old_one(path: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_record_that_cannot_be_written_leaves_the_old_one(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(StoreError, match="make room"):
-        record.write(path, {}, failing())
-    assert record.read(path) == before
+        record_file.write(path, {}, failing())
+    assert record_file.read(path) == before
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -112,7 +112,7 @@ def test_room_is_asked_for_only_where_it_helps(path: Path) -> None:
         raise OSError(30, "Read-only file system")
 
     with pytest.raises(StoreError, match=r"Read-only file system.*; check its permissions"):
-        record.write(path, {}, failing())
+        record_file.write(path, {}, failing())
 
 
 _values = st.recursive(
@@ -167,10 +167,10 @@ def test_noise_does_no_harm(
 def _look_at(path: Path) -> None:
     found = recovery.read_record(path)
     if found is not None:
-        rendering.job_line(found[0].to_json())
+        render.job_line(found[0].to_json())
         assert found[0].workers_wanted >= 1
-    document = record.read(path)
-    if document is not None and record.is_whole(document) and job_in(document) is not None:
-        lines = listing.lines(document, {}, {"all": True})
+    document = record_file.read(path)
+    if document is not None and record_file.is_whole(document) and job_in(document) is not None:
+        lines = result_list.lines(document, {}, {"all": True})
         assert all(line.isprintable() for line in lines)
-        rendering.exit_code(document)
+        render.exit_code(document)

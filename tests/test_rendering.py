@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from jobs import a_job
 from properties import steady
 
-from pytest_valor_schedule.client.submission import Receipt
+from pytest_valor_schedule.client.submit import Receipt
 from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.queue.forecast import QueuePosition
 from pytest_valor_schedule.queue.guess import Spread
 from pytest_valor_schedule.queue.history import Estimate
-from pytest_valor_schedule.queue.outlook import Place
-from pytest_valor_schedule.text import listing, rendering
+from pytest_valor_schedule.text import render, result_list
 
 JOB_ID = "20261122-203015-4f9a2c"
 SUMMARY = {
@@ -67,7 +67,7 @@ ENDED: dict[str, Any] = {
 )
 def test_an_exit_code_tells_the_outcome(answer: dict[str, Any], code: int) -> None:
     """Whoever waits gets pytest's exit code, or a code that is no success."""
-    assert rendering.exit_code(answer) == code
+    assert render.exit_code(answer) == code
 
 
 @steady
@@ -75,7 +75,7 @@ def test_an_exit_code_tells_the_outcome(answer: dict[str, Any], code: int) -> No
 @example(Outcome.ERROR, 5)
 def test_only_a_pass_is_a_success(outcome: Outcome, code: int | None) -> None:
     """No exit code of pytest makes another outcome look like a pass, or like a run of no tests."""
-    told = rendering.exit_code({"outcome": str(outcome), "exit_code": code})
+    told = render.exit_code({"outcome": str(outcome), "exit_code": code})
     assert (told == 0) == (outcome is Outcome.PASSED)
     assert (told == 5) == (outcome is Outcome.NO_TESTS)
     assert 0 <= told < 256
@@ -85,10 +85,10 @@ def test_only_a_pass_is_a_success(outcome: Outcome, code: int | None) -> None:
 @given(st.text())
 def test_plain_text_cannot_steer_a_terminal(text: str) -> None:
     """Only printable characters, line breaks and tabs are left, and these stay as they were."""
-    plain = rendering.plain(text)
+    plain = render.plain(text)
     assert all(char.isprintable() or char in "\n\t" for char in plain)
     assert text != plain or all(char.isprintable() or char in "\n\t" for char in text)
-    assert rendering.plain(plain) == plain
+    assert render.plain(plain) == plain
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_plain_text_cannot_steer_a_terminal(text: str) -> None:
 )
 def test_control_characters_are_escaped(text: str, plain: str) -> None:
     """What would steer a terminal is shown as Python would write it."""
-    assert rendering.plain(text) == plain
+    assert render.plain(text) == plain
 
 
 @pytest.mark.parametrize(
@@ -112,26 +112,26 @@ def test_control_characters_are_escaped(text: str, plain: str) -> None:
 )
 def test_an_ordinal_is_spoken_english(number: int, text: str) -> None:
     """The teens are all "th"."""
-    assert rendering.ordinal(number) == text
+    assert render.ordinal(number) == text
 
 
 def test_what_is_counted_has_its_plural() -> None:
     """One test is a test and all other numbers are tests."""
-    assert [rendering.counted(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
+    assert [render.counted(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
 
 
 def test_counts_are_shown_where_there_are_any() -> None:
     """The bad ones come first, and zeros are left out."""
-    assert rendering.counts_text(SUMMARY) == "2 failed, 409 passed, 1 skipped"
-    assert rendering.counts_text({**SUMMARY, "not_run": 3}).startswith("2 failed, 3 not run, ")
-    assert rendering.counts_text({}) == "no tests"
+    assert render.counts_text(SUMMARY) == "2 failed, 409 passed, 1 skipped"
+    assert render.counts_text({**SUMMARY, "not_run": 3}).startswith("2 failed, 3 not run, ")
+    assert render.counts_text({}) == "no tests"
 
 
 def _receipt(**changes: Any) -> Receipt:
     receipt = Receipt(
         job=a_job(),
         estimate=Estimate(70.0, 42),
-        place=Place(2, "waits for 1 job ahead of it", a_job().created_at + 25),
+        place=QueuePosition(2, "waits for 1 job ahead of it", a_job().created_at + 25),
         workers=4,
         warnings=(),
     )
@@ -139,7 +139,7 @@ def _receipt(**changes: Any) -> Receipt:
 
 
 def _lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
-    return rendering.scheduled_lines(receipt.shown_answer(), quiet=quiet)
+    return render.scheduled_lines(receipt.shown_answer(), quiet=quiet)
 
 
 FIRST_LINE = f"scheduled {JOB_ID}: 412 tests on 4 workers, about 1m 10s (from 42 runs)"
@@ -147,7 +147,7 @@ FIRST_LINE = f"scheduled {JOB_ID}: 412 tests on 4 workers, about 1m 10s (from 42
 
 def test_a_receipt_says_where_the_job_is_and_what_can_be_done() -> None:
     """A submitter reads the id, the place in the queue, and the commands for this job."""
-    command = rendering.command_name()
+    command = render.command_name()
     assert _lines(_receipt()) == [
         FIRST_LINE,
         "2nd in the queue, expected to start in 25s: waits for 1 job ahead of it",
@@ -177,7 +177,7 @@ def test_a_receipt_claims_to_know_no_more_than_is_known(estimate: Estimate, text
 
 def test_a_receipt_of_a_job_that_need_not_wait() -> None:
     """A job at the head of a free queue starts now."""
-    lines = _lines(_receipt(place=Place(1, None, None)))
+    lines = _lines(_receipt(place=QueuePosition(1, None, None)))
     assert lines[1] == "1st in the queue, starts now"
 
 
@@ -200,12 +200,12 @@ def test_the_command_is_one_that_this_terminal_has(
     """Where `valor-schedule` is not on the PATH, its own path or the interpreter starts it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     beside = Path(sys.executable).with_name("valor-schedule")
-    assert (Path.cwd() / rendering.command_name()).resolve() == beside.resolve()
+    assert (Path.cwd() / render.command_name()).resolve() == beside.resolve()
     monkeypatch.setattr(sys, "executable", "/opt/python")
-    assert rendering.command_name() == "/opt/python -m pytest_valor_schedule"
+    assert render.command_name() == "/opt/python -m pytest_valor_schedule"
     script = tmp_path / "valor-schedule"
     script.touch(mode=0o700)
-    assert rendering.command_name() == "valor-schedule"
+    assert render.command_name() == "valor-schedule"
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_the_command_is_one_that_this_terminal_has(
 )
 def test_a_job_is_one_line(answer: dict[str, Any], line: str) -> None:
     """The line tells how far the job is, or how it ended."""
-    assert rendering.job_line({"job_id": JOB_ID, "test_count": 412, **answer}) == line
+    assert render.job_line({"job_id": JOB_ID, "test_count": 412, **answer}) == line
 
 
 def test_results_name_each_bad_test_with_its_place_and_message() -> None:
@@ -240,7 +240,7 @@ def test_results_name_each_bad_test_with_its_place_and_message() -> None:
             *({"nodeid": "d", "outcome": good} for good in ("passed", "skipped", "not_run")),
         ],
     }
-    assert listing.lines(answer, {}, {})[:-1] == [
+    assert result_list.lines(answer, {}, {})[:-1] == [
         f"{JOB_ID} failed: 2 failed, 409 passed, 1 skipped in 57.30s",
         "pytest stopped early.",
         "COLLECTION ERROR test_c.py",
@@ -261,11 +261,11 @@ def test_results_name_what_ended_only_when_it_was_run_again() -> None:
         {"nodeid": "d", "outcome": "passed", "reruns": 1},
     ]
     answer = {**ENDED, "results": results}
-    assert listing.lines(answer, {}, {})[1:-1] == [
+    assert result_list.lines(answer, {}, {})[1:-1] == [
         "PASSED b  before: killed its worker gw1  [2 reruns]",
         "PASSED c  its teardown",
     ]
-    full = listing.lines(answer, {}, {"failed": True})
+    full = result_list.lines(answer, {}, {"failed": True})
     first, second = (f"----- before: killed its worker gw{number}" for number in range(2))
     assert full[1:3] == [f"{first} (SIGSEGV) -----", "File"]
     assert full[3:7] == [f"{second} -----", "killed its worker gw1", "----- out -----", "x"]
@@ -276,7 +276,7 @@ def test_results_name_what_ended_only_when_it_was_run_again() -> None:
 def test_a_bad_test_is_one_line_of_plain_text(nodeid: str, place: str, message: str) -> None:
     """Whatever a test says of itself, it cannot fake another line."""
     result = {"nodeid": nodeid, "outcome": "failed", "location": place, "message": message}
-    lines = listing.lines({**ENDED, "results": [result]}, {}, {})
+    lines = result_list.lines({**ENDED, "results": [result]}, {}, {})
     assert len(lines) == 3
     assert not set("\n\r\x1b").intersection(*lines[1:])
 
@@ -289,7 +289,7 @@ def _row(specification: str = "pytest tests", **fields: Any) -> dict[str, Any]:
 def test_jobs_are_listed_as_a_table() -> None:
     """Columns are aligned, and an ended job shows its counts."""
     rows = [_row(), _row("pytest -x", status="completed", outcome="failed", summary=SUMMARY)]
-    header, *lines = rendering.list_lines(rows, total=2)
+    header, *lines = render.list_lines(rows, total=2)
     assert header.split() == ["JOB", "STATUS", "OUTCOME", "PRIORITY", "TESTS", "WHAT"]
     assert lines[0].split() == [JOB_ID, "scheduled", "-", "normal", "12", "pytest", "tests"]
     assert "  2 failed, 409 passed, 1 skipped  pytest -x" in lines[1]
@@ -298,20 +298,20 @@ def test_jobs_are_listed_as_a_table() -> None:
 
 def test_jobs_that_are_not_shown_are_counted() -> None:
     """A list says how many older jobs there are."""
-    assert rendering.list_lines([_row()], total=1)[-1].endswith("pytest tests")
-    assert rendering.list_lines([_row()], total=2)[-1] == "and 1 older job"
-    assert rendering.list_lines([], total=3) == ["none shown of 3 jobs"]
-    assert rendering.list_lines([], total=0) == ["no jobs"]
+    assert render.list_lines([_row()], total=1)[-1].endswith("pytest tests")
+    assert render.list_lines([_row()], total=2)[-1] == "and 1 older job"
+    assert render.list_lines([], total=3) == ["none shown of 3 jobs"]
+    assert render.list_lines([], total=0) == ["no jobs"]
 
 
 @pytest.mark.parametrize("specification", ["pytest -k 'a\nb'", "pytest -k 'a\tb'", "a\x1b[2J"])
 def test_a_job_is_one_row_of_the_table(specification: str) -> None:
     """A specification is shown as one cell, whatever characters it has."""
-    lines = rendering.list_lines([_row(specification)], total=1)
+    lines = render.list_lines([_row(specification)], total=1)
     assert len(lines) == 2
     assert lines[1].isprintable()
 
 
 def test_a_long_specification_is_cut() -> None:
     """A row fits a terminal."""
-    assert rendering.list_lines([_row("x" * 500)], total=1)[1].count("x") == 60
+    assert render.list_lines([_row("x" * 500)], total=1)[1].count("x") == 60

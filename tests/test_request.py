@@ -12,32 +12,42 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model import request
+from pytest_valor_schedule.model import run_options
 from pytest_valor_schedule.model.job import JobStatus, Priority
-from pytest_valor_schedule.model.request import Request
+from pytest_valor_schedule.model.run_options import RunOptions
 
 HUGE = 10**5000  # Python refuses to print it
 
 Check = Callable[..., Any]
 
 BAD: dict[Check, list[Any]] = {
-    request.check_priority: ["urgent", "HIGH", "", None, 1, True, [], {}],
-    request.check_max_workers: [0, -1, 1.5, True, "2", None, math.nan, [], -HUGE],
-    request.check_timeout_minutes: [
+    run_options.check_priority: ["urgent", "HIGH", "", None, 1, True, [], {}],
+    run_options.check_max_workers: [0, -1, 1.5, True, "2", None, math.nan, [], -HUGE],
+    run_options.check_timeout_minutes: [
         *(0, -1, 0.0, -0.5, math.nan, math.inf, -math.inf, True, "5", None, [], 10**9, HUGE, -HUGE)
     ],
-    request.check_notification_chat_id: ["", "  ", 5, True, "a\nb", "a\0b", "\x1b[2J", b"chat", []],
-    request.check_limit: [-1, 1.5, True, "5", None, math.inf, -HUGE],
-    request.check_status_filter: ["done", "", "COMPLETED", 5, True, [], {}],
+    run_options.check_notification_chat_id: [
+        "",
+        "  ",
+        5,
+        True,
+        "a\nb",
+        "a\0b",
+        "\x1b[2J",
+        b"chat",
+        [],
+    ],
+    run_options.check_limit: [-1, 1.5, True, "5", None, math.inf, -HUGE],
+    run_options.check_status_filter: ["done", "", "COMPLETED", 5, True, [], {}],
 }
 
 GOOD: dict[Check, list[Any]] = {
-    request.check_priority: ["low", "normal", "high", Priority.HIGH],
-    request.check_max_workers: [1, 2, 64],
-    request.check_timeout_minutes: [1, 10, 0.5, 0.001, 366 * 24 * 60],
-    request.check_notification_chat_id: [None, "chat-1", "#tests and more", "グループ"],
-    request.check_limit: [0, 1, 10**6],
-    request.check_status_filter: [None, *JobStatus, "completed"],
+    run_options.check_priority: ["low", "normal", "high", Priority.HIGH],
+    run_options.check_max_workers: [1, 2, 64],
+    run_options.check_timeout_minutes: [1, 10, 0.5, 0.001, 366 * 24 * 60],
+    run_options.check_notification_chat_id: [None, "chat-1", "#tests and more", "グループ"],
+    run_options.check_limit: [0, 1, 10**6],
+    run_options.check_status_filter: [None, *JobStatus, "completed"],
 }
 
 
@@ -72,7 +82,7 @@ def test_a_good_value_is_returned(check: Check, value: Any) -> None:
 
 @steady
 @given(st.sampled_from(list(BAD)), ANYTHING)
-@example(request.check_max_workers, HUGE)
+@example(run_options.check_max_workers, HUGE)
 def test_any_value_is_printable_or_refused(check: Check, value: Any) -> None:
     """Whatever a program hands in, a check returns what JSON can hold, or refuses it."""
     try:
@@ -85,26 +95,26 @@ def test_any_value_is_printable_or_refused(check: Check, value: Any) -> None:
 @pytest.mark.parametrize("value", [None, 0, 0.0])
 def test_a_clock_can_be_switched_off(value: Any) -> None:
     """Nothing and zero both mean that there is no limit."""
-    assert request.check_optional_amount(value, "x") is None
+    assert run_options.check_optional_amount(value, "x") is None
 
 
 @pytest.mark.parametrize("value", [1, 0.5, 10**6])
 def test_a_clock_can_be_set(value: float) -> None:
     """A limit is any number above zero."""
-    assert request.check_optional_amount(value, "x") == value
+    assert run_options.check_optional_amount(value, "x") == value
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, True, "5", [], HUGE], ids=_name)
 def test_a_clock_that_makes_no_sense_is_refused(value: Any) -> None:
     """The refusal tells how to switch the limit off."""
     with pytest.raises(InvalidRequestError, match=r"^x is .+, or 0 to switch it off\.$"):
-        request.check_optional_amount(value, "x")
+        run_options.check_optional_amount(value, "x")
 
 
 def test_a_long_value_is_cut_in_a_refusal() -> None:
     """A refusal stays a sentence, however long the value is."""
     with pytest.raises(InvalidRequestError) as refused:
-        request.check_priority("urgent" * 1000)
+        run_options.check_priority("urgent" * 1000)
     assert str(refused.value).startswith("priority is 'urgenturgent")
     assert len(str(refused.value)) < 200
 
@@ -112,7 +122,7 @@ def test_a_long_value_is_cut_in_a_refusal() -> None:
 def test_a_refusal_names_the_source_of_the_value() -> None:
     """A value from a setting is blamed on the setting."""
     with pytest.raises(InvalidRequestError, match=r"^the environment variable X is 0, but"):
-        request.check_max_workers(0, "the environment variable X")
+        run_options.check_max_workers(0, "the environment variable X")
 
 
 @pytest.mark.parametrize(
@@ -124,8 +134,8 @@ def test_a_refusal_names_the_source_of_the_value() -> None:
 )
 def test_text_that_is_a_number_becomes_one(text: Any, value: Any) -> None:
     """A number from a command line is a number, and all else stays to be refused."""
-    assert request.number(text) == value
-    assert type(request.number(text)) is type(value)
+    assert run_options.number(text) == value
+    assert type(run_options.number(text)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +152,12 @@ def test_a_request_names_its_bad_value(position: int, bad: Any, name: str) -> No
     values: list[Any] = ["high", 4, 0.5, "chat"]
     values[position] = bad
     with pytest.raises(InvalidRequestError, match=f"^{name} is "):
-        Request.checked(*values)
+        RunOptions.checked(*values)
 
 
 def test_a_request_keeps_its_good_values() -> None:
     """Checked values arrive in their own fields."""
-    asked = Request.checked("high", 4, 0.5, "chat")
-    assert asked == Request(
+    asked = RunOptions.checked("high", 4, 0.5, "chat")
+    assert asked == RunOptions(
         priority=Priority.HIGH, max_workers=4, timeout_minutes=0.5, notification_chat_id="chat"
     )

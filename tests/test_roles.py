@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule.in_job import roles
-from pytest_valor_schedule.in_job.selection import Selection
-from pytest_valor_schedule.model.handshake import AGAIN, CONFIRMING, FIRST, Handshake
+from pytest_valor_schedule.in_job.selected_tests import Selection
+from pytest_valor_schedule.model.run_config import AGAIN, CONFIRMING, FIRST, RunConfig
 
 
 @pytest.mark.parametrize("options", [["--lf"], ["--ff"], [], ["--lf", "--sw"], ["--sw-skip", "-x"]])
@@ -21,7 +21,7 @@ def test_a_chosen_set_is_not_chosen_from(
     """Nor does it stop where nobody asked for it, nor anything that is only run again."""
     asked = pytester.parseconfigure(*options)
     config = pytester.parseconfig(*options)
-    told = Handshake(folder="", prefix=f"1.{name}", workers=2, digest="", only="only.json")
+    told = RunConfig(folder="", prefix=f"1.{name}", workers=2, digest="", only="only.json")
     roles.prepare_worker(config, told)
     config._do_configure()  # in which one option switches on another
     assert (config.option.lf, config.option.failedfirst) == (False, False)

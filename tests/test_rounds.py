@@ -9,12 +9,12 @@ import pytest
 from scheduled import results_of, schedule
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon.execution import Exit
 from pytest_valor_schedule.daemon.rounds import can_bring_more
+from pytest_valor_schedule.daemon.supervisor import ProcessExit
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.record.accounting import Account
-from pytest_valor_schedule.record.reason import reason
+from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record.error_line import reason
 
 NOT_RUN = TestResult(nodeid="b", outcome=TestOutcome.NOT_RUN)
 RAN = TestResult(nodeid="a", outcome=TestOutcome.PASSED)
@@ -45,8 +45,8 @@ def test_a_round_follows_where_it_can_bring_something(
     more: dict[str, Any], code: int | None, how: dict[str, Any], expected: bool
 ) -> None:
     """What was ended from outside, or had begun, is run once more; what pytest refused is not."""
-    account = Account(**{"results": (NOT_RUN,), "missing": ("b",), **more})
-    assert can_bring_more(account, Exit(code=code, **how)) is expected
+    account = RunSummary(**{"results": (NOT_RUN,), "missing": ("b",), **more})
+    assert can_bring_more(account, ProcessExit(code=code, **how)) is expected
 
 
 @pytest.mark.parametrize(

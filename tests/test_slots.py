@@ -27,9 +27,9 @@ from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon.executor import LOCAL, LocalExecutor, RunnerState
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.in_job.placement import worker_environment
+from pytest_valor_schedule.in_job.worker_env import worker_environment
 from pytest_valor_schedule.model.job import JobStatus
-from pytest_valor_schedule.process import template
+from pytest_valor_schedule.process import warm
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.slots import Holder
@@ -206,7 +206,7 @@ def test_after_an_upgrade_a_runner_is_started_anew(
     Path("test_gated.py").write_text(GATED)
     job_id = schedule_tests("pytest")["job_id"]
     with JobStore(home) as store, closing(LocalExecutor(home, store, watcher=0)) as runners:
-        monkeypatch.setattr(template, "changed_at", lambda: -1.0)
+        monkeypatch.setattr(warm, "changed_at", lambda: -1.0)
         job = store.change(job_id, JobStatus.SCHEDULED, attempt=1)
         assert job is not None
         ref = runners.start(job, 1, LOCAL)

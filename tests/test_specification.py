@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from properties import steady
 
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model import shell, specification
-from pytest_valor_schedule.model.specification import Specification
+from pytest_valor_schedule.model import command_line, shell
+from pytest_valor_schedule.model.command_line import Specification
 
 Words = tuple[str, ...]
 
 
 def _parse(text: str) -> Specification:
-    return specification.parse(text, {"tests", "src"}.__contains__)
+    return command_line.parse(text, {"tests", "src"}.__contains__)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     except InvalidRequestError:
         return
     assert parsed.launcher
-    assert specification.without_schedule_flags(parsed.arguments) == parsed.arguments
+    assert command_line.without_schedule_flags(parsed.arguments) == parsed.arguments
 
 
 def test_a_chain_of_launchers_may_be_long() -> None:
@@ -279,7 +279,7 @@ def test_what_makes_no_sense_in_the_background_is_refused(arguments: str) -> Non
     """An option that debugs or runs no test is named, with the way out."""
     option = arguments.split()[-1].split("=")[0]
     with pytest.raises(InvalidRequestError, match=rf"^{option} .*background; leave it out, or"):
-        specification.check_arguments(arguments.split())
+        command_line.check_arguments(arguments.split())
 
 
 @pytest.mark.parametrize("arguments", ["--priority high", "--max-workers=4", "--notify me"])
@@ -294,7 +294,7 @@ def test_options_of_scheduling_are_refused_in_a_specification(arguments: str) ->
 def test_a_needed_plugin_cannot_be_switched_off(option: str, plugin: str) -> None:
     """A run that could not be recorded is refused before it is scheduled."""
     with pytest.raises(InvalidRequestError, match=rf"^-p no:{plugin} "):
-        specification.check_arguments(option.format(plugin).split())
+        command_line.check_arguments(option.format(plugin).split())
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_needed_plugin_cannot_be_switched_off(option: str, plugin: str) -> Non
 )
 def test_other_arguments_are_accepted(arguments: str) -> None:
     """All else is pytest's own business."""
-    specification.check_arguments(arguments.split())
+    command_line.check_arguments(arguments.split())
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_other_arguments_are_accepted(arguments: str) -> None:
 )
 def test_flags_of_scheduling_are_left_out(arguments: str, kept: str) -> None:
     """A job's pytest does not get what only says that and how to schedule."""
-    assert specification.without_schedule_flags(arguments.split()) == tuple(kept.split())
+    assert command_line.without_schedule_flags(arguments.split()) == tuple(kept.split())
 
 
 @pytest.mark.parametrize(
@@ -348,5 +348,5 @@ def test_an_invocation_starts_the_same_pytest_again(
     argv: str, arguments: str, command: str
 ) -> None:
     """A command line is repeated without its arguments, and a program gets `python -m pytest`."""
-    started = specification.invocation("EXE", argv.split(), arguments.split())
+    started = command_line.invocation("EXE", argv.split(), arguments.split())
     assert started == tuple(command.split())

@@ -13,8 +13,8 @@ import pytest
 from jobs import a_job
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import completion
-from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.daemon import job_end
+from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
 from pytest_valor_schedule.model.job import Job, JobStatus, Priority
 from pytest_valor_schedule.queue import environments
@@ -317,7 +317,7 @@ def test_a_job_whose_runner_died_ran_no_longer_than_it_may(
     now = a_job().created_at
     job = store.change(FIRST, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
     assert job is not None
-    ended = completion.complete(store, job, Ending(completed_at=now + hours * 3600))
+    ended = job_end.complete(store, job, JobEnd(completed_at=now + hours * 3600))
     assert ended is not None
     assert ended.summary is not None
     assert ended.summary.duration_seconds == seconds

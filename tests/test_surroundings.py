@@ -15,7 +15,7 @@ from waiting import serving, wait_until
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, runner, watcher
-from pytest_valor_schedule.process.surroundings import own_environment
+from pytest_valor_schedule.process.background_env import own_environment
 
 MEASURING = """
 import os, pytest, sys

@@ -18,8 +18,8 @@ from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
-from pytest_valor_schedule.process import likeness
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.process import fork_check
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -158,7 +158,7 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
 def test_what_differs_is_seen(name: str, value: str, alike: bool, project: Path) -> None:
     """What an interpreter or a library reads at its start is compared."""
     environment = {**os.environ, JOB_ID_VARIABLE: "x", name: value}
-    assert likeness.is_like(WORDS, str(project), environment, MODULES) == alike
+    assert fork_check.is_like(WORDS, str(project), environment, MODULES) == alike
 
 
 def test_what_runs_at_every_start_is_seen(
@@ -167,10 +167,10 @@ def test_what_runs_at_every_start_is_seen(
     """A sitecustomize.py that came later would run in an interpreter that is started."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert likeness.is_like(WORDS, str(project), environment, MODULES)
+    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
     tmp_path.joinpath("site").mkdir()
     tmp_path.joinpath("site", "sitecustomize.py").touch()
-    assert not likeness.is_like(WORDS, str(project), environment, MODULES)
+    assert not fork_check.is_like(WORDS, str(project), environment, MODULES)
 
 
 def test_an_environment_inside_of_a_project_is_none_of_its_modules(
@@ -181,11 +181,11 @@ def test_an_environment_inside_of_a_project_is_none_of_its_modules(
     installed.__file__ = str(project / ".venv/lib/iniconfig/__init__.py")
     monkeypatch.setitem(sys.modules, "iniconfig", installed)
     environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert likeness.is_like(WORDS, str(project), environment, MODULES)
+    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
     Path("iniconfig").mkdir()
-    assert not likeness.is_like(WORDS, str(project), environment, MODULES)
+    assert not fork_check.is_like(WORDS, str(project), environment, MODULES)
     installed.__file__ = str(project / "iniconfig/__init__.py")
-    assert likeness.is_like(WORDS, str(project), environment, MODULES)
+    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
 
 
 def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
 def test_a_command_and_an_environment_of_any_length_are_shown() -> None:
     """And what the process starts inherits that environment."""
     code = (
-        "import os; from pathlib import Path; from pytest_valor_schedule.process import title\n"
+        "import os; from pathlib import Path; from pytest_valor_schedule.process import proctitle\n"
         "title.show_as(['run', 'x' * 10**5, 'y z'], {'NAME': 'value', 'B': 'y' * 10**5})\n"
         "command = Path('/proc/self/cmdline').read_bytes()\n"
         "assert command == b'run\\0' + b'x' * 10**5 + b'\\0y z\\0'\n"

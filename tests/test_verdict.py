@@ -8,25 +8,25 @@ from typing import Any
 import pytest
 from jobs import a_job
 
-from pytest_valor_schedule.daemon.execution import Exit
-from pytest_valor_schedule.daemon.verdict import (
-    conclude,
+from pytest_valor_schedule.daemon.outcomes import (
+    decide_outcome,
     left_over,
     runner_end,
     why_again,
     without_room,
 )
+from pytest_valor_schedule.daemon.supervisor import ProcessExit
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.record.accounting import Account
+from pytest_valor_schedule.record.aggregate import RunSummary
 
 
-def _account(outcomes: str, **more: Any) -> Account:
+def _account(outcomes: str, **more: Any) -> RunSummary:
     results = [
         TestResult(nodeid=str(number), outcome=TestOutcome(outcome))
         for number, outcome in enumerate(outcomes.split())
     ]
-    return Account(results=tuple(results), **more)
+    return RunSummary(results=tuple(results), **more)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_plain_end_needs_no_explanation(
     outcomes: str, exit_code: int | None, outcome: Outcome
 ) -> None:
     """Where every test has a result and pytest agrees, the outcome says it all."""
-    assert conclude(_account(outcomes), exit_code) == (outcome, None)
+    assert decide_outcome(_account(outcomes), exit_code) == (outcome, None)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_an_end_that_is_not_plain_is_explained(
     outcomes: str, exit_code: int | None, outcome: str, explanation: str
 ) -> None:
     """Tests without a result, and an exit code that does not fit, are told in one sentence."""
-    concluded, told = conclude(_account(outcomes), exit_code)
+    concluded, told = decide_outcome(_account(outcomes), exit_code)
     assert concluded == outcome
     assert str(told).startswith(explanation)
     assert str(told).endswith(".")
@@ -120,15 +120,17 @@ def test_an_end_that_is_not_plain_is_explained(
 )
 def test_the_cause_is_told_rather_than_the_exit_code(more: dict[str, Any], how: str) -> None:
     """An explanation says what is known to have gone wrong."""
-    assert conclude(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
+    assert decide_outcome(_account("not_run", **more), 3) == (Outcome.ERROR, f"No test ran: {how}.")
 
 
 def test_for_what_was_told_nobody_is_sent_to_the_log() -> None:
     """The log is named where nothing but an exit code is known."""
     errors = tuple({"nodeid": name, "longrepr": "E   OSError: x"} for name in ("a.py", "b.py"))
-    told = conclude(_account("passed passed", collection_errors=errors), 1)[1]
+    told = decide_outcome(_account("passed passed", collection_errors=errors), 1)[1]
     assert told == "No test failed, but a.py and 1 more could not be collected (OSError: x)."
-    assert "the log tells why" in str(conclude(_account("passed", failed_otherwise=True), 1)[1])
+    assert "the log tells why" in str(
+        decide_outcome(_account("passed", failed_otherwise=True), 1)[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,9 @@ def test_for_what_was_told_nobody_is_sent_to_the_log() -> None:
 def test_the_end_of_a_runner_comes_before_what_it_brought_about(code: int | None, how: str) -> None:
     """Who dies first is the cause; nothing is said of an exit code that nobody has seen."""
     account = _account("passed not_run", deaths=("gone",))
-    _, told = conclude(account, None, cause=runner_end(code))
+    _, told = decide_outcome(account, None, cause=runner_end(code))
     assert told == f"1 of 2 tests have no result: {how}."
-    assert conclude(_account("passed"), None, cause=runner_end(code)) == (
+    assert decide_outcome(_account("passed"), None, cause=runner_end(code)) == (
         Outcome.FAILED,
         f"No test failed, but {how}.",
     )
@@ -174,9 +176,9 @@ def test_what_became_of_tests_without_a_result_is_counted(
 
 def test_what_pytest_said_is_quoted_where_nothing_else_is_known() -> None:
     """A run that came to no session has only its output to tell why."""
-    _, told = conclude(_account("not_run"), 4, "ERROR: Pick one")
+    _, told = decide_outcome(_account("not_run"), 4, "ERROR: Pick one")
     assert told == "No test ran: pytest ended with exit code 4 (ERROR: Pick one)."
-    _, told = conclude(_account("not_run", changes="1 test is new"), 4, "ERROR: Pick one")
+    _, told = decide_outcome(_account("not_run", changes="1 test is new"), 4, "ERROR: Pick one")
     assert told == "No test ran: 1 test is new."
 
 
@@ -193,7 +195,7 @@ def test_why_there_was_a_second_round_is_told(how: dict[str, Any], cause: str) -
     """The sentence counts the tests and says how the first round ended."""
     account, job = _account("not_run not_run", missing=("0", "1")), a_job(stall_seconds=300.0)
     told = f"2 tests were run once more, because at first {cause}."
-    assert why_again(account, Exit(**how), job) == told
+    assert why_again(account, ProcessExit(**how), job) == told
 
 
 def test_a_full_disk_is_told_where_it_cost_a_result() -> None:
@@ -206,20 +208,20 @@ def test_an_internal_error_that_cost_no_test_is_told() -> None:
     """After its last test a worker's internal error leaves pytest's exit code 0, but a sentence."""
     account = _account("passed", internal_error="Traceback\nValueError: x")
     told = "Every test ran, but pytest had an internal error (ValueError: x)."
-    assert conclude(account, 0) == (Outcome.PASSED, told)
+    assert decide_outcome(account, 0) == (Outcome.PASSED, told)
 
 
 def test_a_run_that_stops_at_a_failure_has_failed() -> None:
     """With -x the tests behind the failure were not to run, so nothing is missing."""
     account = _account("failed not_run not_run", interruption="stopping after 1 failures")
-    outcome, explanation = conclude(account, 2)
+    outcome, explanation = decide_outcome(account, 2)
     assert outcome is Outcome.FAILED
     assert explanation == "2 tests did not run: pytest stopped (stopping after 1 failures)."
     account = _account("failed not_run", interruption="stopping after 1 failures")
-    assert str(conclude(account, 2)[1]).startswith("1 test did not run: ")
+    assert str(decide_outcome(account, 2)[1]).startswith("1 test did not run: ")
 
 
 def test_a_run_that_stops_without_a_failure_is_incomplete() -> None:
     """Whoever interrupts a good run has not finished it."""
     account = _account("passed not_run", interruption="Ctrl-C")
-    assert conclude(account, 2)[0] is Outcome.INCOMPLETE
+    assert decide_outcome(account, 2)[0] is Outcome.INCOMPLETE

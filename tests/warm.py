@@ -26,8 +26,8 @@ from _pytest.config import _prepareconfig
 
 _MODULES = (
     *("xdist.dsession", "xdist.looponfail"),
-    *("pytest_valor_schedule.cli.cli", "pytest_valor_schedule.client.upkeep"),
-    *("pytest_valor_schedule.plugin.session", "pytest_valor_schedule.plugin.awaiting"),
+    *("pytest_valor_schedule.cli.main", "pytest_valor_schedule.client.maintenance"),
+    *("pytest_valor_schedule.plugin.submit_role", "pytest_valor_schedule.plugin.show_run"),
 )
 
 

@@ -14,7 +14,7 @@ OUTPUT = "output.log"
 """Name of the file in a job's folder with what its pytest prints."""
 
 
-def say(text: str) -> None:
+def warning(text: str) -> None:
     """Write a line to the log that is this background process's standard error.
 
     That the disk is full does not end what serves the queue.

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule.cli.console import Answer, Options, print_lines, show, write
+from pytest_valor_schedule.cli.output import Answer, Options, print_lines, show, write
 from pytest_valor_schedule.client import api
-from pytest_valor_schedule.text import colour, rendering
+from pytest_valor_schedule.text import colour, render
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 
@@ -21,84 +21,84 @@ def _job(options: Options) -> str:
 
 
 def _run(options: Options) -> int:
-    from pytest_valor_schedule.cli import scheduling
+    from pytest_valor_schedule.cli import run_command
 
-    return _scheduled(options, scheduling.run(options.handed_on, vars(options)))
+    return _scheduled(options, run_command.run(options.handed_on, vars(options)))
 
 
 def _rerun(options: Options) -> int:
-    from pytest_valor_schedule.client import reviewing
+    from pytest_valor_schedule.client import reruns
 
     options.wait = False
-    return _scheduled(options, reviewing.rerun_job(_job(options), failed=options.failed))
+    return _scheduled(options, reruns.rerun_job(_job(options), failed=options.failed))
 
 
 def _scheduled(options: Options, answer: Answer) -> int:
     """Show a new job; with --wait what became of it."""
     if "error" in answer or not options.wait:
-        shown = show(options, answer, rendering.scheduled_lines)
+        shown = show(options, answer, render.scheduled_lines)
         return int(answer.get("exit_code") or shown)
     if not options.json:
-        print_lines(rendering.scheduled_lines(answer))
+        print_lines(render.scheduled_lines(answer))
         sys.stdout.flush()
     ended = api.wait_for_job(answer["job_id"])
     if options.json:
         show(options, {**answer, **ended}, lambda _: [])
     else:
         print_lines(_listed({**answer, **ended}, {}))
-    return rendering.exit_code(ended)
+    return render.exit_code(ended)
 
 
 def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
     """Return the results of a job as lines."""
-    from pytest_valor_schedule.client import reviewing
-    from pytest_valor_schedule.text import listing
+    from pytest_valor_schedule.client import reruns
+    from pytest_valor_schedule.text import result_list
 
     if "error" in answer:
         return [f"error: {answer['error']}"]
     brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
-    counted = reviewing.count_failures_in_a_row(answer["job_id"]) if brief else {}
-    return listing.lines(answer, counted, options)
+    counted = reruns.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    return result_list.lines(answer, counted, options)
 
 
 def _list(options: Options) -> int:
     answer = api.list_jobs(options.status, options.limit)
-    return show(options, answer, lambda a: rendering.list_lines(a["jobs"], a["total"]))
+    return show(options, answer, lambda a: render.list_lines(a["jobs"], a["total"]))
 
 
 def _status(options: Options) -> int:
     answer = api.get_job_status(_job(options), results=options.json)
-    return show(options, answer, rendering.status_lines)
+    return show(options, answer, render.status_lines)
 
 
 def _watch(options: Options) -> int:
-    from pytest_valor_schedule.cli import watching
-    from pytest_valor_schedule.client import upkeep
+    from pytest_valor_schedule.cli import refresh
+    from pytest_valor_schedule.client import maintenance
 
     if options.json:
-        return show(options, {**api.list_jobs(limit=50), **upkeep.list_slots()}, lambda _: [])
-    watching.watch(once=options.once)
+        return show(options, {**api.list_jobs(limit=50), **maintenance.list_slots()}, lambda _: [])
+    refresh.watch(once=options.once)
     return 0
 
 
 def _wait(options: Options) -> int:
     answer = api.wait_for_job(_job(options), options.timeout, results=options.json)
-    shown = show(options, answer, rendering.status_lines)
+    shown = show(options, answer, render.status_lines)
     if shown or answer.get("outcome"):
-        return shown or rendering.exit_code(answer)
+        return shown or render.exit_code(answer)
     return _TRY_AGAIN
 
 
 def _follow(options: Options) -> int:
-    from pytest_valor_schedule.cli import watching
+    from pytest_valor_schedule.cli import refresh
     from pytest_valor_schedule.text.screen import Screen
 
     screen = Screen(sys.stdout, columns=None)
-    answer = watching.follow(
+    answer = refresh.follow(
         _job(options), show=(lambda piece: None) if options.json else screen.show
     )
-    show(options, answer, lambda a: ["", *rendering.status_lines(a)])
-    return rendering.exit_code(answer)
+    show(options, answer, lambda a: ["", *render.status_lines(a)])
+    return render.exit_code(answer)
 
 
 def _logs(options: Options) -> int:
@@ -110,17 +110,17 @@ def _logs(options: Options) -> int:
 
 
 def _slots(options: Options) -> int:
-    from pytest_valor_schedule.client import upkeep
+    from pytest_valor_schedule.client import maintenance
 
-    return show(options, upkeep.list_slots(), rendering.slot_lines)
+    return show(options, maintenance.list_slots(), render.slot_lines)
 
 
 def _results(options: Options) -> int:
     from pytest_valor_schedule.record import junit
-    from pytest_valor_schedule.text import listing
+    from pytest_valor_schedule.text import result_list
 
     if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer: Answer = api.get_some_results(_job(options), listing.needs_a_look)
+        answer: Answer = api.get_some_results(_job(options), result_list.needs_a_look)
     else:
         answer = api.get_job_results(_job(options))
     if "error" in answer:
@@ -129,34 +129,34 @@ def _results(options: Options) -> int:
         write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:
-        chosen = listing.chosen(answer["results"], options.failed, options.slowest)
+        chosen = result_list.chosen(answer["results"], options.failed, options.slowest)
         return show(options, {**answer, "results": chosen}, lambda _: [])
     print_lines(_listed(answer, vars(options)))
     return 0
 
 
 def _diff(options: Options) -> int:
-    from pytest_valor_schedule.client import reviewing
-    from pytest_valor_schedule.text import listing
+    from pytest_valor_schedule.client import reruns
+    from pytest_valor_schedule.text import result_list
 
-    answer = reviewing.compare_jobs(_job(options), options.earlier)
-    return show(options, answer, listing.diff_lines) or int(
+    answer = reruns.compare_jobs(_job(options), options.earlier)
+    return show(options, answer, result_list.diff_lines) or int(
         bool(answer["newly_failing"] or answer["not_run"])
     )
 
 
 def _replay(options: Options) -> int:
-    from pytest_valor_schedule.cli import replaying
+    from pytest_valor_schedule.cli import replay_command
 
     if options.handed_on or not api.read_output(options.job).get("output"):
-        return replaying.replay(options.job, options.handed_on)
+        return replay_command.replay(options.job, options.handed_on)
     record = api.get_record(options.job)
     if "error" in record:
         return show(options, record, lambda _: [])
     in_colours = colour.wanted(sys.stdout)
     print(api.read_output(options.job, as_printed=in_colours)["output"], end="")
-    print_lines([] if rendering.is_told(record) else rendering.status_lines(record))
-    return rendering.exit_code(record)
+    print_lines([] if render.is_told(record) else render.status_lines(record))
+    return render.exit_code(record)
 
 
 def _timeline(options: Options) -> int:
@@ -181,55 +181,57 @@ def _cancel(options: Options) -> int:
 
 
 def _hold(options: Options) -> int:
-    from pytest_valor_schedule.client import steering
+    from pytest_valor_schedule.client import queue_control
 
-    return show(options, steering.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
+    return show(options, queue_control.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
 
 
 def _release(options: Options) -> int:
-    from pytest_valor_schedule.client import steering
+    from pytest_valor_schedule.client import queue_control
 
-    return show(options, steering.release_job(options.job), lambda a: [f"{a['job_id']} released"])
+    return show(
+        options, queue_control.release_job(options.job), lambda a: [f"{a['job_id']} released"]
+    )
 
 
 def _priority(options: Options) -> int:
-    from pytest_valor_schedule.client import steering
+    from pytest_valor_schedule.client import queue_control
 
-    answer = steering.set_priority(options.job, options.priority)
+    answer = queue_control.set_priority(options.job, options.priority)
     return show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
 
 
 def _pause(options: Options) -> int:
-    from pytest_valor_schedule.client import steering
+    from pytest_valor_schedule.client import queue_control
 
     line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
-    return show(options, steering.pause_queue(), lambda _: [line])
+    return show(options, queue_control.pause_queue(), lambda _: [line])
 
 
 def _resume(options: Options) -> int:
-    from pytest_valor_schedule.client import steering
+    from pytest_valor_schedule.client import queue_control
 
-    return show(options, steering.resume_queue(), lambda _: ["jobs start again"])
+    return show(options, queue_control.resume_queue(), lambda _: ["jobs start again"])
 
 
 def _config(options: Options) -> int:
-    from pytest_valor_schedule.client import upkeep
+    from pytest_valor_schedule.client import maintenance
 
-    return show(options, upkeep.list_settings(), rendering.config_lines)
+    return show(options, maintenance.list_settings(), render.config_lines)
 
 
 def _prune(options: Options) -> int:
-    from pytest_valor_schedule.client import upkeep
+    from pytest_valor_schedule.client import maintenance
 
-    answer = upkeep.prune_jobs(options.keep_days, dry_run=options.dry_run)
-    return show(options, answer, lambda a: [rendering.prune_line(a)])
+    answer = maintenance.prune_jobs(options.keep_days, dry_run=options.dry_run)
+    return show(options, answer, lambda a: [render.prune_line(a)])
 
 
 def _doctor(options: Options) -> int:
-    from pytest_valor_schedule.client import upkeep
+    from pytest_valor_schedule.client import maintenance
 
-    answer = upkeep.examine_home(repair=options.repair)
-    wrong = show(options, answer, rendering.doctor_lines)
+    answer = maintenance.examine_home(repair=options.repair)
+    wrong = show(options, answer, render.doctor_lines)
     return wrong or int(not all(each["repaired"] for each in answer["findings"]))
 
 

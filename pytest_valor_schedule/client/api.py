@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from pytest_valor_schedule._util import clock, files
-from pytest_valor_schedule.client import control
-from pytest_valor_schedule.client.answers import Answer, errors_as_answers
+from pytest_valor_schedule.client import job_control
+from pytest_valor_schedule.client.error_response import Response, errors_as_answers
 from pytest_valor_schedule.client.responses import (
     JobChangeResponse,
     JobListResponse,
@@ -26,16 +26,16 @@ from pytest_valor_schedule.client.responses import (
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import again_if_rebuilt
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.model.request import (
-    Request,
+from pytest_valor_schedule.model.run_options import (
+    RunOptions,
     changed,
     check_amount,
     check_confirm_failures,
     check_limit,
     check_status_filter,
 )
-from pytest_valor_schedule.queue import outlook, policy
-from pytest_valor_schedule.queue.outlook import Place
+from pytest_valor_schedule.queue import forecast, policy
+from pytest_valor_schedule.queue.forecast import QueuePosition
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.queue.store import JobStore
@@ -72,11 +72,11 @@ def schedule_tests(
         `error`, and with it `exit_code` and `output` where pytest could not collect.
     """
     # Here, because a look at the list needs none of it.
-    from pytest_valor_schedule.client.collection import collect
-    from pytest_valor_schedule.client.submission import submit
-    from pytest_valor_schedule.model.order import order_of
+    from pytest_valor_schedule.client.collect import collect
+    from pytest_valor_schedule.client.submit import submit
+    from pytest_valor_schedule.model.run_request import order_of
 
-    request = Request.checked(priority, max_workers, timeout_minutes, notification_chat_id)
+    request = RunOptions.checked(priority, max_workers, timeout_minutes, notification_chat_id)
     order = order_of(test_specification, cwd)
     found = collect(
         order.launcher,
@@ -93,7 +93,9 @@ def schedule_tests(
     return receipt.answer(found.nodeids)
 
 
-def _published(store: JobStore, job: Job, wanted: Callable[[Answer], bool] | None = None) -> Answer:
+def _published(
+    store: JobStore, job: Job, wanted: Callable[[Response], bool] | None = None
+) -> Response:
     """Return the record of a job that has ended."""
     from pytest_valor_schedule.queue import job_records
 
@@ -116,7 +118,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
         `estimated_end`, `queue_position` (from 1), `reason` (why it waits), `estimated_start`
         (both if they are known), and when it has ended `results` and `summary`; or `error`.
     """
-    with control.open_queue() as store:
+    with job_control.open_queue() as store:
         with store.database.snapshot():
             job = store.find(job_id)
             (answer,) = _rows(store, [job])
@@ -125,7 +127,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
     return cast(JobStatusResponse, answer)
 
 
-def _waiting(place: Place | None) -> Answer:
+def _waiting(place: QueuePosition | None) -> Response:
     if place is None:
         return {}
     fields = {
@@ -136,7 +138,7 @@ def _waiting(place: Place | None) -> Answer:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _public(job: Job) -> Answer:
+def _public(job: Job) -> Response:
     hidden = ("launcher", "arguments")
     return {name: value for name, value in job.to_json().items() if name not in hidden}
 
@@ -154,14 +156,14 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> JobListRespo
         jobs match) and `filtered_by`; or `error`.
     """
     status, most = check_status_filter(status_filter), check_limit(limit)
-    with control.open_queue() as store, store.database.snapshot():
+    with job_control.open_queue() as store, store.database.snapshot():
         rows, total = _rows(store, store.jobs(status, most)), store.count(status)
     answer = {"jobs": rows, "total": total, "filtered_by": status_filter}
     return cast(JobListResponse, answer)
 
 
 @errors_as_answers
-def list_queue(most: int) -> Answer:
+def list_queue(most: int) -> Response:
     """Return all that runs or waits, however many there are, and the newest that have ended.
 
     Args:
@@ -171,27 +173,27 @@ def list_queue(most: int) -> Answer:
         `active` and `ended`, each job as `list_jobs` returns it: all of one moment, so that no
         job is there twice, and none is left out; or `error`.
     """
-    with control.open_queue() as store, store.database.snapshot():
+    with job_control.open_queue() as store, store.database.snapshot():
         active = [*store.jobs(JobStatus.SCHEDULED), *store.jobs(JobStatus.RUNNING)]
         ended = [*store.jobs(JobStatus.COMPLETED, most), *store.jobs(JobStatus.CANCELLED, most)]
         return {"active": _rows(store, active), "ended": list(map(_public, ended))}
 
 
-def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Answer]:
+def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
     """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
     now = time.time()
     waiting = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
-    places = outlook.places(store, now, waiting) if waiting else {}
+    places = forecast.places(store, now, waiting) if waiting else {}
     return [
         _public(job) | _waiting(places.get(job.job_id)) | _running(store, job, now) for job in jobs
     ]
 
 
-def _running(store: JobStore, job: Job, now: float) -> Answer:
+def _running(store: JobStore, job: Job, now: float) -> Response:
     if job.status is not JobStatus.RUNNING:
         return {}
     progress = store.progress(job.job_id)
-    answer: Answer = {"progress": progress} if progress else {}
+    answer: Response = {"progress": progress} if progress else {}
     if policy.knows_end(job, progress):
         answer["estimated_end"] = clock.to_text(policy.expected_end(job, now, progress))
     return answer
@@ -208,8 +210,8 @@ def cancel_job(job_id: str) -> JobChangeResponse:
         `job_id` and `status` ("cancelled") once no process of the job is left; or `error`, with
         `status` where the job has ended already.
     """
-    with control.open_queue() as store:
-        job = control.cancel(store, store.find(job_id))
+    with job_control.open_queue() as store:
+        job = job_control.cancel(store, store.find(job_id))
     return cast(JobChangeResponse, {"job_id": job.job_id, "status": str(job.status)})
 
 
@@ -231,14 +233,14 @@ def get_job_results(job_id: str) -> JobResultsResponse:
 
 
 @errors_as_answers
-def get_some_results(job_id: str, wanted: Callable[[Answer], bool]) -> Answer:
+def get_some_results(job_id: str, wanted: Callable[[Response], bool]) -> Response:
     """Return what `get_job_results` returns, with only those results that are wanted."""
     return _results(job_id, wanted)
 
 
-def _results(job_id: str, wanted: Callable[[Answer], bool] | None) -> Answer:
-    with control.open_queue() as store:
-        document = _published(store, control.ended(store.find(job_id)), wanted)
+def _results(job_id: str, wanted: Callable[[Response], bool] | None) -> Response:
+    with job_control.open_queue() as store:
+        document = _published(store, job_control.ended(store.find(job_id)), wanted)
     names = ("exit_code", "explanation", "collection_errors")
     return {
         "job_id": document.get("job_id"),
@@ -252,7 +254,7 @@ def _results(job_id: str, wanted: Callable[[Answer], bool] | None) -> Answer:
 
 
 @errors_as_answers
-def get_record(job_id: str) -> Answer:
+def get_record(job_id: str) -> Response:
     """Return the whole record of a job that has ended: what its file holds.
 
     Args:
@@ -261,8 +263,8 @@ def get_record(job_id: str) -> Answer:
     Returns:
         The record, see `get_job_status`; or `error`, with `status` where the job has not ended.
     """
-    with control.open_queue() as store:
-        return dict(_published(store, control.ended(store.find(job_id))))
+    with job_control.open_queue() as store:
+        return dict(_published(store, job_control.ended(store.find(job_id))))
 
 
 @errors_as_answers
@@ -282,14 +284,14 @@ def wait_for_job(
     seconds = math.inf
     if timeout_seconds is not None:
         seconds = check_amount(timeout_seconds, "timeout_seconds", "seconds")
-    with control.open_queue() as store:
+    with job_control.open_queue() as store:
         full_id = store.find(job_id).job_id
-        control.wait(store, full_id, seconds)
+        job_control.wait(store, full_id, seconds)
     return get_job_status(full_id, results=results)
 
 
 @errors_as_answers
-def read_output(job_id: str, *, as_printed: bool = False) -> Answer:
+def read_output(job_id: str, *, as_printed: bool = False) -> Response:
     """Return what a job's pytest has printed so far.
 
     Args:
@@ -301,7 +303,7 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Answer:
     """
     from pytest_valor_schedule.record.output import without_controls
 
-    with control.open_queue() as store:
+    with job_control.open_queue() as store:
         job = store.find(job_id)
     try:
         text = files.read(store.home.output(job.job_id)).decode(errors="replace")
@@ -318,7 +320,7 @@ def newest_job_here() -> str:
     Raises:
         UnknownJobError: if there is none.
     """
-    from pytest_valor_schedule.model.order import checked_folder
+    from pytest_valor_schedule.model.run_request import checked_folder
 
-    with control.open_queue() as store:
+    with job_control.open_queue() as store:
         return store.newest_from(str(checked_folder(None)))

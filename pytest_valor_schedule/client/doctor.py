@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from pytest_valor_schedule.client import validation
-from pytest_valor_schedule.client.control import wait
+from pytest_valor_schedule.client import settings_check
+from pytest_valor_schedule.client.job_control import wait
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.process import descendants
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import job_records, readonly, recovery, replacement
-from pytest_valor_schedule.queue.entry import job_in
+from pytest_valor_schedule.queue import job_records, read_only, recovery, replacement
+from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import record
+from pytest_valor_schedule.record import record_file
 
 _LITTLE_BYTES = 100 * 1024 * 1024
 _NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.gluster")
@@ -53,7 +53,7 @@ def examine(home: Home) -> Iterator[Finding]:
     home.make()
     yield from _permissions(home)
     yield from _disk(home)
-    if readonly.can_write(home.database):
+    if read_only.can_write(home.database):
         yield from _locks(home)
     else:
         yield Finding(
@@ -130,7 +130,7 @@ def _locks(home: Home) -> Iterator[Finding]:
 
 def _configuration(home: Home) -> Iterator[Finding]:
     try:
-        for problem in validation.problems(home, os.environ):
+        for problem in settings_check.problems(home, os.environ):
             yield Finding(problem)
     except ScheduleError as error:
         yield Finding(str(error))
@@ -148,7 +148,7 @@ def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
         found = recovery.read_record(path)
         if found is None:
             text = f"The record {path} cannot be read, and the queue knows no such job."
-            yield Finding(text, partial(record.set_aside, path))
+            yield Finding(text, partial(record_file.set_aside, path))
         else:
             text = f"The queue does not know the job of the record {path}."
             yield Finding(text, partial(_adopt, store, *found))
@@ -160,9 +160,9 @@ def _adopt(store: JobStore, job: Job, tests: list[str]) -> None:
 
 def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     path = store.home.record(job.job_id)
-    document = record.read(path)
+    document = record_file.read(path)
     whole = document is not None and job_in(document) is not None
-    if not whole or (job.status.ended and not record.is_whole(document or {})):
+    if not whole or (job.status.ended and not record_file.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
     if job.status is JobStatus.RUNNING and Identity.alive_in(store.claim(job.job_id)) is None:
@@ -183,10 +183,10 @@ def _end(store: JobStore, job: Job) -> None:
 
 
 def _leftovers(ended: set[str]) -> Iterator[Finding]:
-    for pid, job_id in descendants.marked(JOB_ID_VARIABLE):
+    for pid, job_id in kill.marked(JOB_ID_VARIABLE):
         if job_id in ended and pid != os.getpid():
             text = f"Process {pid} was left behind by job {job_id}, which has ended."
-            yield Finding(text, partial(descendants.end_marked, JOB_ID_VARIABLE, job_id))
+            yield Finding(text, partial(kill.end_marked, JOB_ID_VARIABLE, job_id))
 
 
 def versions() -> str:

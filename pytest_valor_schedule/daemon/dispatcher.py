@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_valor_schedule._util.log import fault_text, say
+from pytest_valor_schedule._util.log import fault_text, warning
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import aging_seconds, idle_seconds
-from pytest_valor_schedule.daemon import completion, service, verdict
-from pytest_valor_schedule.daemon.completion import Ending
+from pytest_valor_schedule.daemon import job_end, outcomes, service
 from pytest_valor_schedule.daemon.executor import (
     LOCAL,
     Executor,
@@ -22,13 +21,14 @@ from pytest_valor_schedule.daemon.executor import (
     RunnerState,
     reference,
 )
+from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.process import lifeline, startup
+from pytest_valor_schedule.process import death_pipe, startup
 from pytest_valor_schedule.queue import policy, pruning
-from pytest_valor_schedule.queue.bell import Bell
-from pytest_valor_schedule.queue.capacity import capacity
+from pytest_valor_schedule.queue.resources import capacity
 from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.queue.wakeup import Wakeup
 
 NAME = "valor-dispatch"
 _LOOK_SECONDS = 0.25  # at the latest, if nobody rings
@@ -91,9 +91,9 @@ class Dispatcher:
         if job.status is JobStatus.RUNNING:
             with self._each_for_itself():
                 self._executor.clean_up(ref)
-            cause = verdict.runner_end(self._executor.exit_code(ref))
-            ending = Ending(completed_at=now, junit_path=job.junit_path, cause=cause)
-            completion.complete(self._store, job, ending)
+            cause = outcomes.runner_end(self._executor.exit_code(ref))
+            ending = JobEnd(completed_at=now, junit_path=job.junit_path, cause=cause)
+            job_end.complete(self._store, job, ending)
 
     def _watch_starts(self, queued: list[Job], now: float) -> None:
         """Notice runners that claimed their job, and those that ended without."""
@@ -115,8 +115,8 @@ class Dispatcher:
         job = self._store.get(job_id)
         if job.status is JobStatus.SCHEDULED and job.attempt >= _MOST_ATTEMPTS:
             text = f"The runner could not start; {self._store.home.dispatcher_log} tells why."
-            ending = Ending(completed_at=now, outcome=Outcome.ERROR, explanation=text)
-            completion.complete(self._store, job, ending)
+            ending = JobEnd(completed_at=now, outcome=Outcome.ERROR, explanation=text)
+            job_end.complete(self._store, job, ending)
 
     def _start_what_fits(self, queued: list[Job], now: float) -> None:
         if self._store.home.paused.exists() or self._store.home.is_full():
@@ -131,7 +131,7 @@ class Dispatcher:
                 try:
                     self._executor.start(job, attempt, LOCAL)
                 except OSError as error:  # counts as an attempt that ended
-                    say(f"{job.job_id}: The runner could not be started: {error}")
+                    warning(f"{job.job_id}: The runner could not be started: {error}")
 
     def _chosen(self, queued: list[Job], now: float) -> list[policy.Start]:
         """Return the jobs that the policy starts now."""
@@ -156,7 +156,7 @@ class Trouble:
     def goes_on(self, text: str, now: float) -> Trouble:
         """Return the trouble with another error in it, and say what is new about it."""
         if text != self.text:
-            say(f"dispatcher: {text}")
+            warning(f"dispatcher: {text}")
         since = self.since if self.text else now
         return Trouble(text, since, bearable=now - since < _MOST_TROUBLE_SECONDS)
 
@@ -176,12 +176,12 @@ class Watcher:
     @property
     def dead(self) -> bool:
         """Whether nobody would notice if this process died."""
-        return lifeline.has_ended(self.lifeline)
+        return death_pipe.has_ended(self.lifeline)
 
 
 def _serve(home: Home, watcher: Watcher) -> None:
     """Look after the queue until there has been nothing to do for a while, or nobody watches."""
-    with JobStore(home) as store, contextlib.closing(Bell(home.bell)) as bell:
+    with JobStore(home) as store, contextlib.closing(Wakeup(home.bell)) as bell:
         with contextlib.suppress(ScheduleError):
             store.drop_environments(time.time())
         executor = LocalExecutor(home, store, watcher.pid)
@@ -245,7 +245,7 @@ def main(root: str, starting: list[int], watcher: Watcher) -> bool:
     try:
         _serve_alone(Home(Path(root)), starting, watcher)
     except ScheduleError as error:  # the queue cannot be opened; it is tried again a few times
-        say(f"dispatcher: {error}")
+        warning(f"dispatcher: {error}")
         if not watcher.dead:
             sys.exit(1)
     return watcher.dead

@@ -13,13 +13,13 @@ from typing import Protocol
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import runner
-from pytest_valor_schedule.daemon.notifying import NOTIFIER_VARIABLE
+from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.process import descendants, likeness, processes, template
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.process import fork_check, kill, processes, warm
+from pytest_valor_schedule.process.background_env import own_environment
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.process.surroundings import own_environment
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -83,8 +83,8 @@ class LocalExecutor:
         self._store = store
         self._runners: dict[str, processes.Process] = {}
         self._born = time.time()
-        self._installed = template.changed_at()
-        self._warm: template.WarmInterpreter | None = None
+        self._installed = warm.changed_at()
+        self._warm: warm.WarmInterpreter | None = None
         self._environment: dict[str, str] = {}
 
     def hosts(self) -> dict[str, int]:
@@ -133,11 +133,11 @@ class LocalExecutor:
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
         if self._runners and self._warm is None and self._is_up_to_date():  # one more may come
-            self._warm = template.WarmInterpreter(self._environment)
+            self._warm = warm.WarmInterpreter(self._environment)
 
     def _is_up_to_date(self) -> bool:
-        edited = likeness.is_edited(list(sys.modules), self._born)
-        return self._installed == template.changed_at() and not edited
+        edited = fork_check.is_edited(list(sys.modules), self._born)
+        return self._installed == warm.changed_at() and not edited
 
     def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
         """Return the states of runners, also of those that another dispatcher started."""
@@ -166,13 +166,13 @@ class LocalExecutor:
 
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
-        others = {pid for pid, _ in descendants.marked(NOTIFIER_VARIABLE)}
+        others = {pid for pid, _ in kill.marked(NOTIFIER_VARIABLE)}
         others |= {each.pid for each in self._runners.values()}
         others |= set() if self._warm is None else {self._warm.pid}
-        descendants.end_children(keep=others)
-        inherited = set(descendants.named(runner.PROCESS_NAME))
-        descendants.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
-        descendants.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
+        kill.end_children(keep=others)
+        inherited = set(kill.named(runner.PROCESS_NAME))
+        kill.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
+        kill.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.record import journal
+from pytest_valor_schedule.record import event_log
 
 _MOST_NODEID = 400  # characters of one that is shown while it runs
 
@@ -50,7 +50,7 @@ class Progress:
         self._expected = 0.0  # of the tests after which their worker has begun another
         self._taken = 0.0  # by those
         self._begun: dict[str, tuple[float, float]] = {}  # by writer: what it takes, and when
-        self._readers: dict[Path, journal.JournalReader] = {}
+        self._readers: dict[Path, event_log.JournalReader] = {}
         self._pids: dict[str, int] = {}
         self._current: dict[str, Current] = {}
         self._dead: set[str] = set()
@@ -64,7 +64,7 @@ class Progress:
         Args:
             now: The monotonic clock.
         """
-        for reader in journal.journals(self._folder, self._prefix):
+        for reader in event_log.journals(self._folder, self._prefix):
             for event in self._readers.setdefault(reader.path, reader).read():
                 self._take(reader.path.stem, event, now)
 

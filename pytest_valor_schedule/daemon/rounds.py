@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.record.accounting import Account
+from pytest_valor_schedule.record.aggregate import RunSummary
 
 if TYPE_CHECKING:
-    from pytest_valor_schedule.daemon.execution import Exit
+    from pytest_valor_schedule.daemon.supervisor import ProcessExit
 
 
-def can_bring_more(account: Account, first: Exit) -> bool:
+def can_bring_more(account: RunSummary, first: ProcessExit) -> bool:
     """Return whether what is missing after the first round can come in another.
 
     Where no test began, and nothing from outside ended the run, pytest said no to the run as such

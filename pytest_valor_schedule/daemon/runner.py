@@ -13,27 +13,27 @@ from typing import Any
 
 from pytest_valor_schedule._util import log
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import completion, rounds, service, verdict
-from pytest_valor_schedule.daemon.briefing import Briefing
-from pytest_valor_schedule.daemon.completion import Ending
-from pytest_valor_schedule.daemon.execution import Execution, Exit, Limits
-from pytest_valor_schedule.daemon.room import await_room
+from pytest_valor_schedule.daemon import job_end, outcomes, rounds, service
+from pytest_valor_schedule.daemon.disk_space import await_room
+from pytest_valor_schedule.daemon.invocation import Invocation
+from pytest_valor_schedule.daemon.job_end import JobEnd
+from pytest_valor_schedule.daemon.supervisor import Limits, ProcessExit, Supervisor
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
-from pytest_valor_schedule.model.handshake import AGAIN, ALONE, CONFIRMING, FIRST
 from pytest_valor_schedule.model.job import Job, Outcome, Priority
-from pytest_valor_schedule.process import startup, template
-from pytest_valor_schedule.process.lifeline import lifeline
+from pytest_valor_schedule.model.run_config import AGAIN, ALONE, CONFIRMING, FIRST
+from pytest_valor_schedule.process import startup, warm
+from pytest_valor_schedule.process.death_pipe import lifeline
 from pytest_valor_schedule.process.processes import Start
-from pytest_valor_schedule.process.template import Spare
-from pytest_valor_schedule.process.terminal import open_pump
-from pytest_valor_schedule.queue import bell, job_records
-from pytest_valor_schedule.queue.claiming import claim, own_claim, take_slots
-from pytest_valor_schedule.queue.entry import Entry
+from pytest_valor_schedule.process.pseudo_terminal import open_pump
+from pytest_valor_schedule.process.warm import Spare
+from pytest_valor_schedule.queue import job_records, wakeup
+from pytest_valor_schedule.queue.claim import claim, own_claim, take_slots
+from pytest_valor_schedule.queue.job_row import JobRow
 from pytest_valor_schedule.queue.slots import Held
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.record.accounting import Account
-from pytest_valor_schedule.record.journal import Journal
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record.event_log import EventLog
 
 PROCESS_NAME = "valor-runner"
 _TELL_SECONDS = 1.0
@@ -52,7 +52,7 @@ class Runner:
         self._job = job
         self._held = held
         self._folder = store.home.job_folder(job.job_id)
-        self._briefing = Briefing(store, job, held)
+        self._briefing = Invocation(store, job, held)
         self._begun = time.monotonic()
         self._limits = Limits(
             deadline=self._begun + job.timeout_minutes * 60,
@@ -84,20 +84,20 @@ class Runner:
         self._store.publish(self._job, self._briefing.tests)
         self._store.home.make_job_folder(self._job.job_id)
         # Should the database be lost, this says who runs the job.
-        path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
-        with closing(Journal(path)) as own:
+        path = event_log.path(self._folder, f"{self._job.attempt}.0", "runner")
+        with closing(EventLog(path)) as own:
             own.write({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
         self._has_begun = True
 
-    def _failure(self, explanation: str) -> Ending:
-        return Ending(
+    def _failure(self, explanation: str) -> JobEnd:
+        return JobEnd(
             completed_at=time.time(),
             outcome=Outcome.ERROR,
             explanation=explanation,
             junit_path=self._job.junit_path,
         )
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: JobEnd) -> None:
         """Write the record, as soon as the disk has room for it."""
         deadline = time.monotonic() + _END_PATIENCE_SECONDS
         while True:
@@ -106,14 +106,14 @@ class Runner:
                     self._store.home.make()
                 if self._was_full:
                     self._note({"kind": "disk_full"})
-                completion.complete(self._store, self._job, ending)
+                job_end.complete(self._store, self._job, ending)
                 return
             except UnknownJobError:  # and with it the queue; the job still gets its record
                 self._store.adopt(
-                    Entry(job=self._job, tests=self._briefing.tests, claim=own_claim())
+                    JobRow(job=self._job, tests=self._briefing.tests, claim=own_claim())
                 )
             except ScheduleError as error:
-                log.say(f"{self._job.job_id}: {error}")
+                log.warning(f"{self._job.job_id}: {error}")
                 if time.monotonic() >= deadline:
                     raise  # the dispatcher goes on trying, with less knowledge of the end
             time.sleep(_PAUSE_SECONDS)
@@ -129,7 +129,7 @@ class Runner:
             return f"The folder {self._job.cwd} is not there any more."
         return f"{self._job.command[0]} could not be started ({error.strerror or error})."
 
-    def _rounds(self, held: int) -> Ending:
+    def _rounds(self, held: int) -> JobEnd:
         """Run pytest, and once more for the tests that it did not come to."""
         first = last = self._round(FIRST, self._briefing.first(), held)
         self._reported = first.code is not None and not first.killed and first.stop is None
@@ -141,11 +141,11 @@ class Runner:
             if rounds.can_bring_more(account, first):
                 why, last = self._again(account, first, held)
             last = self._confirm(last, held)
-        return Ending(
+        return JobEnd(
             completed_at=time.time(),
             duration_seconds=time.monotonic() - self._begun,
             outcome=last.stop,
-            explanation=verdict.why_stopped(last, self._job) or why,
+            explanation=outcomes.why_stopped(last, self._job) or why,
             exit_code=last.code,
             stopped_at=last.stopped_at,
             peak_memory_bytes=self._peak_memory or None,
@@ -154,16 +154,16 @@ class Runner:
             rounds=self._rounds_begun,
         )
 
-    def _again(self, account: Account, first: Exit, held: int) -> tuple[str, Exit]:
+    def _again(self, account: RunSummary, first: ProcessExit, held: int) -> tuple[str, ProcessExit]:
         """Run what is missing once more; return why, or why not, and how that ended."""
-        why = verdict.why_again(account, first, self._job)
+        why = outcomes.why_again(account, first, self._job)
         try:
             self._announce(why)
             return why, self._missing(account, first, held)
         except OSError as error:
-            return verdict.why_not_again(account, self._why_failed(error)), first
+            return outcomes.why_not_again(account, self._why_failed(error)), first
 
-    def _missing(self, account: Account, first: Exit, held: int) -> Exit:
+    def _missing(self, account: RunSummary, first: ProcessExit, held: int) -> ProcessExit:
         """Run what is missing once more; what may have killed the run last, and one by one."""
         suspects = account.cut_off if first.killed else ()
         last = None
@@ -179,11 +179,11 @@ class Runner:
         return last or first
 
     def _note(self, event: dict[str, Any]) -> None:
-        path = journal.path(self._folder, f"{self._job.attempt}.0", "runner")
-        with suppress(OSError), closing(Journal(path)) as own:
+        path = event_log.path(self._folder, f"{self._job.attempt}.0", "runner")
+        with suppress(OSError), closing(EventLog(path)) as own:
             own.write(event)
 
-    def _confirm(self, last: Exit, held: int) -> Exit:
+    def _confirm(self, last: ProcessExit, held: int) -> ProcessExit:
         """Run what failed again, alone and in a new worker, for as often as the job wants it.
 
         Returns:
@@ -206,7 +206,7 @@ class Runner:
 
     def _round(
         self, name: str, only: Sequence[str] | None, held: int, workers: int | None = None
-    ) -> Exit:
+    ) -> ProcessExit:
         if (ended := await_room(self._store.home, self._limits, self._cancelled)) is not None:
             return ended
         prefix = f"{self._job.attempt}.{name}"
@@ -227,7 +227,7 @@ class Runner:
         self._rounds_begun += 1
         spare, self._spare = self._spare, None
         may_fork = self._job.fork_workers is not False
-        execution = Execution(
+        execution = Supervisor(
             self._folder,
             prefix,
             self._limits,
@@ -238,7 +238,7 @@ class Runner:
             tell=self._tell,
         )
         try:
-            ended = execution.run(template.start_job(wanted, spare, may_fork=may_fork))
+            ended = execution.run(warm.start_job(wanted, spare, may_fork=may_fork))
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
         self._was_full |= ended.disk_full
@@ -277,11 +277,11 @@ def serve(home: Home, job_id: str, attempt: int, spare: Spare | None = None) -> 
             try:
                 Runner(store, job, held, spare).run()
             except ScheduleError as error:
-                log.say(f"{job_id}: {error}")
+                log.warning(f"{job_id}: {error}")
         if held is not None:
             held.release()
         service.look_after(store)  # it may have died while this job ran
-    bell.ring(home.bell)
+    wakeup.wake(home.bell)
 
 
 def main() -> None:

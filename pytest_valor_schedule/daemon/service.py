@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import StoreError, system_error_text
-from pytest_valor_schedule.model.handshake import JOB_ID_VARIABLE
 from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import bell, readonly
+from pytest_valor_schedule.queue import read_only, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 
 def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
     """Have the queue looked at now, because it has changed; see `ensure_running`."""
-    bell.ring(home.bell)
+    wakeup.wake(home.bell)
     ensure_running(home, environment)
 
 
@@ -38,7 +38,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
     if starting is None:  # another one has just been started, and only imports take their time
         return
     try:
-        from pytest_valor_schedule.process.surroundings import (
+        from pytest_valor_schedule.process.background_env import (
             own_environment,  # only where it is needed
         )
 
@@ -69,7 +69,7 @@ def look_after(store: JobStore) -> None:
 
 def refuse_if_unserved(store: JobStore, job: Job) -> None:
     """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
-    if readonly.can_write(store.home.database) or is_running(store.home):
+    if read_only.can_write(store.home.database) or is_running(store.home):
         return
     if Identity.alive_in(store.claim(job.job_id)) is None:
         raise StoreError(

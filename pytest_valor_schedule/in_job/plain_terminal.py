@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.compat import other_plugins, workers
-from pytest_valor_schedule.model.handshake import Handshake
+from pytest_valor_schedule.compat import other_plugins, xdist_workers
+from pytest_valor_schedule.model.run_config import RunConfig
 from pytest_valor_schedule.record import reports
 
 _DESELECTED = types.SimpleNamespace(nodeid="")
@@ -27,7 +27,7 @@ class PlainTerminal:
         told: How many tests were deselected, and what plugins said of the collection.
     """
 
-    def __init__(self, config: pytest.Config, told: Handshake) -> None:
+    def __init__(self, config: pytest.Config, told: RunConfig) -> None:
         self._config = config
         self._told = told
         self._ids: Sequence[str] | None = None
@@ -47,7 +47,7 @@ class PlainTerminal:
 
         With several workers there would be two lines for each test, in turns.
         """
-        workers.print_no_status(self._config)
+        xdist_workers.print_no_status(self._config)
         if self._is_pytests_own:
             other_plugins.exclude(self._config, "pytest_runtest_logstart", [self._reporter])
 
@@ -101,7 +101,7 @@ class PlainTerminal:
         try:
             return (yield)
         except KeyboardInterrupt as interrupt:
-            if not workers.is_stop(interrupt):
+            if not xdist_workers.is_stop(interrupt):
                 raise
             if session.shouldfail:
                 raise session.Failed(str(session.shouldfail)) from None

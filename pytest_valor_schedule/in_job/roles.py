@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule.compat import other_plugins
-from pytest_valor_schedule.model.handshake import Handshake
+from pytest_valor_schedule.model.run_config import RunConfig
 
 
-def prepare_controller(config: pytest.Config, told: Handshake) -> None:
+def prepare_controller(config: pytest.Config, told: RunConfig) -> None:
     """Set what xdist and others read before the session of a controller begins."""
     if told.is_further:
         config.option.xmlpath = None  # the record is written there at the end
@@ -23,7 +23,7 @@ def prepare_controller(config: pytest.Config, told: Handshake) -> None:
     config.option.maxprocesses = None
 
 
-def prepare_worker(config: pytest.Config, told: Handshake) -> None:
+def prepare_worker(config: pytest.Config, told: RunConfig) -> None:
     """Set what others read before the session of a worker begins."""
     if told.is_further:
         other_plugins.leave_streams(config)
@@ -42,7 +42,7 @@ def _never_stop(config: pytest.Config) -> None:
 
 
 def controller(
-    config: pytest.Config, told: Handshake, server: str | None, environment: Mapping[str, str]
+    config: pytest.Config, told: RunConfig, server: str | None, environment: Mapping[str, str]
 ) -> object:
     """Register what a job's controller needs, and return the plugin object for its session.
 
@@ -52,16 +52,16 @@ def controller(
         server: What forks workers, see `Forks`; None to start them.
         environment: The one that this pytest was started with.
     """
-    from pytest_valor_schedule.in_job.balancer import Balancer
     from pytest_valor_schedule.in_job.collect_reports import CollectReports
-    from pytest_valor_schedule.in_job.guard import Guard
-    from pytest_valor_schedule.in_job.overseer import Overseer
-    from pytest_valor_schedule.in_job.placement import Placement
+    from pytest_valor_schedule.in_job.controller_recorder import ControllerRecorder
+    from pytest_valor_schedule.in_job.scheduler_plugin import SchedulerPlugin
+    from pytest_valor_schedule.in_job.worker_env import WorkerEnv
+    from pytest_valor_schedule.in_job.worker_watchdog import WorkerWatchdog
 
     register = config.pluginmanager.register
-    register(Guard(), "valor_schedule_guard")
-    register(Placement(told.slots, told.threads), "valor_schedule_placement")
-    register(Balancer(told), "valor_schedule_balancer")
+    register(WorkerWatchdog(), "valor_schedule_guard")
+    register(WorkerEnv(told.slots, told.threads), "valor_schedule_placement")
+    register(SchedulerPlugin(told), "valor_schedule_balancer")
     if not told.shows_workers:
         from pytest_valor_schedule.in_job.plain_terminal import PlainTerminal
 
@@ -72,24 +72,24 @@ def controller(
             config
         )  # what is only run again is not to tell --lf it passed
     if server is not None:
-        from pytest_valor_schedule.in_job.forked import Forks
+        from pytest_valor_schedule.in_job.forked_workers import Forks
 
         with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
             register(Forks(server, environment), "valor_schedule_forks")
-    return Overseer(config, told)
+    return ControllerRecorder(config, told)
 
 
-def worker(config: pytest.Config, told: Handshake) -> object:
+def worker(config: pytest.Config, told: RunConfig) -> object:
     """Register what a job's worker needs, and return the plugin object for its session.
 
     Args:
         config: The worker's.
         told: What its controller told it.
     """
-    from pytest_valor_schedule.in_job.recorder import WorkerRecorder
+    from pytest_valor_schedule.in_job.worker_recorder import WorkerRecorder
 
     if told.only is not None:
-        from pytest_valor_schedule.in_job.selection import Selection
+        from pytest_valor_schedule.in_job.selected_tests import Selection
 
         config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
     return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]

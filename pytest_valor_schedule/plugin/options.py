@@ -9,8 +9,8 @@ import pytest
 
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.settings import Setting
-from pytest_valor_schedule.model.request import (
-    Request,
+from pytest_valor_schedule.model.run_options import (
+    RunOptions,
     check_confirm_failures,
     check_flaky,
     check_learn,
@@ -46,7 +46,7 @@ class Sources:
         ini = self._config.getini(f"valor_schedule_{name}")
         return settings.look_up(name, option, self._environment, ini, self._machine)
 
-    def request(self, given: Collection[str] = ()) -> Request:
+    def request(self, given: Collection[str] = ()) -> RunOptions:
         """Return how the run shall be executed.
 
         Args:
@@ -62,7 +62,7 @@ class Sources:
             "notification_chat_id": ("notify", check_notification_chat_id),
         }
         wanted = {field: each for field, each in checks.items() if field not in given}
-        return Request(**{field: self._checked(*each) for field, each in wanted.items()})
+        return RunOptions(**{field: self._checked(*each) for field, each in wanted.items()})
 
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pytest_valor_schedule._util import files
-from pytest_valor_schedule.process.forks import ForkedProcess
+from pytest_valor_schedule.process.fork_client import ForkedProcess
 from pytest_valor_schedule.process.identity import Identity
 
 PACKAGE = __name__.partition(".")[0]

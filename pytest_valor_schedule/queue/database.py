@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.errors import QueueRebuiltError, StoreError
-from pytest_valor_schedule.queue import readonly
+from pytest_valor_schedule.queue import read_only
 from pytest_valor_schedule.queue.replacement import (
     PATIENCE_SECONDS,
     VERSION,
@@ -57,7 +57,7 @@ class Database:
 
     def _open_or_replace(self) -> None:
         self._refusal, self._stays_current = None, True
-        if not readonly.can_write(self.path):
+        if not read_only.can_write(self.path):
             self._connect_to_read()
             return
         while True:
@@ -87,7 +87,7 @@ class Database:
 
     def _connect_to_read(self) -> None:
         self._file = self.path.stat().st_ino
-        connection, self._stays_current = readonly.connect(self.path, PATIENCE_SECONDS)
+        connection, self._stays_current = read_only.connect(self.path, PATIENCE_SECONDS)
         self._take(connection)
 
     def _take(self, connection: sqlite3.Connection) -> int:
@@ -194,7 +194,7 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OSError) as error:
-            if is_damage(error) and readonly.can_write(self.path):
+            if is_damage(error) and read_only.can_write(self.path):
                 self._recover()
             why = reason(error) if self.path.parent.is_dir() else "its folder is gone"
             raise StoreError(f"The queue {self.path} cannot be used: {why}.") from error

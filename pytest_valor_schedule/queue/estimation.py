@@ -11,9 +11,9 @@ from pytest_valor_schedule.config.project import project_of
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.queue import slots
-from pytest_valor_schedule.queue.entry import job_of
 from pytest_valor_schedule.queue.guess import Spread
 from pytest_valor_schedule.queue.history import Estimate, History, Run, makespan, selection
+from pytest_valor_schedule.queue.job_row import job_of
 from pytest_valor_schedule.queue.store import JobStore
 
 _WHOLE = (Outcome.PASSED, Outcome.FAILED)

@@ -11,10 +11,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.units import Known, filled
+from pytest_valor_schedule.model.work_units import Known, filled
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.entry import storable
 from pytest_valor_schedule.queue.guess import Guess, Spread, by_file
+from pytest_valor_schedule.queue.job_row import storable
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
 _UNKNOWN_SECONDS = 0.05  # of a test, where nothing is known

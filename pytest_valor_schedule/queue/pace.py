@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.units import filled
+from pytest_valor_schedule.model.work_units import filled
 
 _LINGER = 0.1  # of the time that something has taken: so much longer it takes at least
 _TRUST = 0.1  # of the work that the history knows: so much that was seen weighs as much as it

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pytest_valor_schedule._util.log import bound_log, say
+from pytest_valor_schedule._util.log import bound_log, warning
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
@@ -74,7 +74,7 @@ def prune_quietly(store: JobStore, now: float) -> None:
     try:
         prune(store, Retention.of(store.home.settings()), now)
     except (ScheduleError, OSError) as error:
-        say(f"pruning: {error}")
+        warning(f"pruning: {error}")
 
 
 def _remains(home: Home, jobs: Iterable[Job]) -> Iterator[Remains]:

@@ -18,8 +18,8 @@ from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, job_record
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments
-from pytest_valor_schedule.queue.entry import Entry, insert, job_in
-from pytest_valor_schedule.record import journal, record
+from pytest_valor_schedule.queue.job_row import JobRow, insert, job_in
+from pytest_valor_schedule.record import event_log, record_file
 
 _LOST = (
     "The database of the queue was damaged before this job could start, and the environment that "
@@ -54,7 +54,7 @@ def _notice(count: int, lost: int) -> str:
     return text + (f" {lost} of the jobs lost their environment and will not run." if lost else "")
 
 
-def _entries(home: Home) -> Iterator[Entry]:
+def _entries(home: Home) -> Iterator[JobRow]:
     """Yield the jobs that the records tell of, the oldest first."""
     for path in sorted(home.results.glob("*.json")):
         found = read_record(path)
@@ -63,14 +63,14 @@ def _entries(home: Home) -> Iterator[Entry]:
         yield entry_of(home, *found)
 
 
-def entry_of(home: Home, job: Job, tests: Sequence[str]) -> Entry:
+def entry_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
     """Return a job of a record as the queue keeps it.
 
     One that has not started and whose environment is lost is ended, with a record that says so.
     """
     if job.status is JobStatus.SCHEDULED and not environments.is_there(home, job.job_id):
         job = _give_up(home, job, tests)
-    return Entry(
+    return JobRow(
         job=job,
         tests=tests,
         claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
@@ -79,7 +79,7 @@ def entry_of(home: Home, job: Job, tests: Sequence[str]) -> Entry:
 
 def read_record(path: Path) -> tuple[Job, list[str]] | None:
     """Return the job and the node ids that a record tells of; None if it cannot be read."""
-    document = record.read(path)
+    document = record_file.read(path)
     job = None if document is None else job_in(document)
     if job is None or job.job_id != path.stem:
         return None
@@ -99,14 +99,14 @@ def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
         summary=Summary.of(results, 0.0),
     )
     texts = (result.to_json() for result in results)
-    record.write(home.record(job.job_id), job_record(ended, tests), texts)
+    record_file.write(home.record(job.job_id), job_record(ended, tests), texts)
     return ended
 
 
 def _claim(home: Home, job: Job) -> str | None:
     """Return the claim that the runner of a job wrote down when it began."""
     claim = None
-    for reader in journal.journals(home.job_folder(job.job_id), f"{job.attempt}.0"):
+    for reader in event_log.journals(home.job_folder(job.job_id), f"{job.attempt}.0"):
         for event in reader.read():
             text = event.get("claim") if event["kind"] == "claim" else None
             with contextlib.suppress(ValueError, TypeError):  # a test may have written it

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.queue import readonly
+from pytest_valor_schedule.queue import read_only
 
 Refill = Callable[[sqlite3.Connection, Path | None], str]
 """Fills a new database; gets the damaged file, if any, and returns what to tell about it."""
@@ -172,9 +172,9 @@ def is_whole(path: Path) -> bool:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    if readonly.can_write(path):
+    if read_only.can_write(path):
         return sqlite3.connect(path, timeout=PATIENCE_SECONDS)
-    return readonly.connect(path, PATIENCE_SECONDS)[0]
+    return read_only.connect(path, PATIENCE_SECONDS)[0]
 
 
 def _replace(path: Path, refill: Refill) -> None:

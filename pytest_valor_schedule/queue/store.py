@@ -18,8 +18,15 @@ from pytest_valor_schedule.errors import RecordError, UnknownJobError
 from pytest_valor_schedule.model.job import Job, JobStatus, job_record
 from pytest_valor_schedule.queue import environments, recovery
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.entry import Entry, document_of, insert, job_of, storable, unpacked
-from pytest_valor_schedule.record import record
+from pytest_valor_schedule.queue.job_row import (
+    JobRow,
+    document_of,
+    insert,
+    job_of,
+    storable,
+    unpacked,
+)
+from pytest_valor_schedule.record import record_file
 
 _MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1
@@ -64,10 +71,10 @@ class JobStore:
             # the transaction: a job is acknowledged with it or not at all.
             with (
                 environments.kept(self.home, job.job_id, environment),
-                record.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
+                record_file.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
-                insert(connection, Entry(job=job, tests=tests))
+                insert(connection, JobRow(job=job, tests=tests))
                 put()
         except (sqlite3.IntegrityError, FileExistsError):
             return False
@@ -75,7 +82,7 @@ class JobStore:
 
     def publish(self, job: Job, tests: Sequence[str]) -> None:
         """Write the record of a job that has not ended by itself."""
-        record.write(self.home.record(job.job_id), job_record(job, tests))
+        record_file.write(self.home.record(job.job_id), job_record(job, tests))
 
     def publish_if_scheduled(self, job_id: str) -> None:
         """Write the record of a job that still waits; nobody can start it at the same time."""
@@ -276,7 +283,7 @@ class JobStore:
         with self.database.transaction() as connection:
             connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
 
-    def adopt(self, entry: Entry) -> None:
+    def adopt(self, entry: JobRow) -> None:
         """Take a job whose record was found into the index, unless it is there."""
         with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
             insert(connection, entry)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.model.handshake import CONFIRMING
-from pytest_valor_schedule.record import journal, reports
+from pytest_valor_schedule.model.run_config import CONFIRMING
+from pytest_valor_schedule.record import event_log, reports
 
 Event = Mapping[str, Any]
 
@@ -35,7 +35,7 @@ class Replay:
         self._known: set[str] = set()  # the tests of the record
 
     def _show_journals(self) -> None:
-        for reader in journal.journals(self._folder):
+        for reader in event_log.journals(self._folder):
             if CONFIRMING not in reader.writer:  # whatever that says, the test has its result
                 for event in reader.read():
                     self._take(reader.writer, event)

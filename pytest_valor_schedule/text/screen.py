@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-from pytest_valor_schedule.process.terminal import Size
+from pytest_valor_schedule.process.pseudo_terminal import Size
 
 
 def terminal_size() -> Size | None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.record.comparison import BAD
-from pytest_valor_schedule.text import rendering
+from pytest_valor_schedule.record.compare import BAD
+from pytest_valor_schedule.text import render
 
 Record = Mapping[str, Any]
 Result = Mapping[str, Any]
@@ -56,7 +56,7 @@ def page(record: Record) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{job_id}</title>
 <meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
-<h1>{_text(rendering.job_line(record))}</h1>
+<h1>{_text(render.job_line(record))}</h1>
 <p><code>{_text(record.get("specification"))}</code> in <code>{_text(record.get("cwd"))}</code></p>
 <h2>Workers</h2>
 {_lanes(record)}
@@ -78,7 +78,7 @@ def _seconds(result: Result) -> float:
 
 
 def _text(value: object) -> str:
-    return html.escape(rendering.plain(str(value if value is not None else "")))
+    return html.escape(render.plain(str(value if value is not None else "")))
 
 
 def _started(result: Result) -> float | None:

@@ -22,7 +22,7 @@ from pytest_valor_schedule import cancel_job, get_job_status, list_jobs
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
 from pytest_valor_schedule.model.result import Summary
-from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue.job_row import JobRow, insert
 from pytest_valor_schedule.queue.store import JobStore
 
 _TIMES = 40
@@ -74,7 +74,7 @@ class Queue:
         self._store = JobStore(Home.find(self._variables))
         with self._store.database.transaction() as connection:
             for number in range(count):
-                insert(connection, Entry(job=ended(number), tests=["test_it.py::test_it"]))
+                insert(connection, JobRow(job=ended(number), tests=["test_it.py::test_it"]))
 
     def operations(self) -> dict[str, Callable[[], object]]:
         """Return what is measured, by its name."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import get_job_status, schedule_tests, wait_for_job
-from pytest_valor_schedule.process import descendants, startup
+from pytest_valor_schedule.process import kill, startup
 
 QUIET = ("-q", "-p", "no:cacheprovider")
 
@@ -62,7 +62,7 @@ def home(**variables: str) -> Iterator[Path]:
         try:
             yield Path(folder)
         finally:
-            descendants.end_children()
+            kill.end_children()
             os.environ.clear()
             os.environ |= kept
 

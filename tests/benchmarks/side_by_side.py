@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from pytest_valor_schedule import list_jobs
-from pytest_valor_schedule.process import descendants, memory, startup
+from pytest_valor_schedule.process import kill, memory, startup
 
 SUITE = """
 import pytest
@@ -91,7 +91,7 @@ def main() -> None:
         for _ in range(rounds):
             for way in (by_hand, scheduled):
                 found[way.__name__.replace("_", " ")].append(way(Path(folder), copies))
-        descendants.end_children()
+        kill.end_children()
     medians = {
         name: [statistics.median(values) for values in zip(*map(astuple, each), strict=True)]
         for name, each in found.items()

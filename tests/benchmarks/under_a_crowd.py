@@ -37,14 +37,14 @@ from pytest_valor_schedule import (
     wait_for_job,
 )
 from pytest_valor_schedule._util import locks
-from pytest_valor_schedule.client import control
-from pytest_valor_schedule.client.collection import Collection
-from pytest_valor_schedule.client.submission import submit
+from pytest_valor_schedule.client import job_control
+from pytest_valor_schedule.client.collect import Collection
+from pytest_valor_schedule.client.submit import submit
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.order import Order
-from pytest_valor_schedule.model.request import Request
+from pytest_valor_schedule.model.run_options import RunOptions
+from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.process import memory
-from pytest_valor_schedule.queue.entry import Entry, insert
+from pytest_valor_schedule.queue.job_row import JobRow, insert
 from pytest_valor_schedule.queue.store import JobStore
 
 _JOBS = 3
@@ -71,7 +71,7 @@ for _ in range({jobs}):
 
 def submit_ready(folder: Path) -> None:
     """Submit a run whose tests are known."""
-    order = Order(
+    order = RunRequest(
         specification="pytest",
         launcher=(sys.executable, "-m", "pytest"),
         arguments=(*QUIET,),
@@ -81,7 +81,7 @@ def submit_ready(folder: Path) -> None:
     found = Collection(
         nodeids=("test_it.py::test_it[0]",), rootdir=str(folder), interpreter=sys.executable
     )
-    submit(Home.find(os.environ), order, Request(max_workers=1), found)
+    submit(Home.find(os.environ), order, RunOptions(max_workers=1), found)
 
 
 def submit_collected(folder: Path) -> None:
@@ -183,7 +183,7 @@ def _fill(count: int) -> None:
         store.database.transaction() as connection,
     ):
         for number in range(count):
-            insert(connection, Entry(job=waiting(number), tests=["test_it.py::test_it"]))
+            insert(connection, JobRow(job=waiting(number), tests=["test_it.py::test_it"]))
 
 
 def drain(count: int = 50) -> None:
@@ -274,7 +274,7 @@ def _latency(project: Path) -> float:
     (project / "test_it.py").write_text("def test_it(): pass\n")
     answer = schedule_tests("pytest " + " ".join(QUIET), max_workers=1, cwd=project)
     with closing(JobStore(Home.find(os.environ))) as store:
-        job = control.wait(store, answer["job_id"], 60.0)
+        job = job_control.wait(store, answer["job_id"], 60.0)
         return time.time() - store.home.record(job.job_id).stat().st_mtime
 
 

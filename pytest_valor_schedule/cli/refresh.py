@@ -1,0 +1,139 @@
+"""The loops of the command line: a picture that refreshes, and a log as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TextIO
+
+from pytest_valor_schedule.client import api, job_control, maintenance
+from pytest_valor_schedule.client.responses import JobStatusResponse
+from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.record.output import Tail
+from pytest_valor_schedule.text import colour, queue_view, render
+
+_REFRESH_SECONDS = 0.5
+_FOLLOW_SECONDS = 0.1
+_ENDED_SHOWN, _ENDED_LOOKED_AT = 3, 20
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor
+_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+
+
+def is_terminal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether lines on a stream can be overwritten."""
+    return stream.isatty() and environment.get("TERM", "dumb") != "dumb"
+
+
+def watch(*, once: bool) -> None:
+    """Show the queue until an interrupt; without a terminal, say what changes until it is empty.
+
+    Raises:
+        InvalidRequestError: if the queue cannot be read.
+    """
+    if once:
+        print("\n".join(_frame()))
+    elif is_terminal(sys.stdout):
+        _watch_in_place()
+    else:
+        _watch_in_lines()
+
+
+def _frame() -> list[str]:
+    slots = _checked(maintenance.list_slots())["slots"]
+    width = shutil.get_terminal_size().columns
+    active, ended = _look(_ENDED_SHOWN)
+    return queue_view.frame([*active, *ended], slots, time.time(), width)
+
+
+def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return all that runs or waits, and the last that have ended, the newest first."""
+    answer = _checked(api.list_queue(count))
+    ended = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
+    return answer["active"], ended[:count]
+
+
+def _checked(answer: dict[str, Any]) -> dict[str, Any]:
+    if "error" in answer:
+        raise InvalidRequestError(answer["error"])
+    return answer
+
+
+def _watch_in_place() -> None:
+    colours = colour.wanted(sys.stdout)
+    with _other_screen(sys.stdout):
+        while True:
+            lines = _frame()[: shutil.get_terminal_size().lines - 1]
+            lines = [colour.painted(line) for line in lines] if colours else lines
+            text = "".join(f"{line}{_TO_LINE_END}\n" for line in lines)
+            sys.stdout.write(f"{_HOME}{text}{_TO_SCREEN_END}")
+            sys.stdout.flush()
+            time.sleep(_REFRESH_SECONDS)
+
+
+@contextlib.contextmanager
+def _other_screen(stream: TextIO) -> Iterator[None]:
+    stream.write(_ENTER)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the terminal has gone
+            stream.write(_LEAVE)
+            stream.flush()
+
+
+def _watch_in_lines() -> None:
+    """Print a line about each job when something about it has changed."""
+    said: dict[str, str] = {}
+    while True:
+        active, ended = _look(_ENDED_LOOKED_AT)
+        for job in (*reversed(ended), *reversed(active)):
+            line = _brief(job)
+            if job["job_id"] not in said and job not in active:
+                continue  # it had ended before we looked
+            if said.get(job["job_id"]) != line:
+                said[job["job_id"]] = line
+                print(line, flush=True)
+        if not active:
+            return
+        time.sleep(_REFRESH_SECONDS)
+
+
+def _brief(job: Mapping[str, Any]) -> str:
+    """Return a line that does not change with every second."""
+    progress = job.get("progress") or {}
+    tenths = 10 * progress.get("finished", 0) // max(1, job["test_count"])
+    parts = {**job, "progress": None, "reason": None}
+    if job["status"] == "scheduled":
+        return render.job_line({k: v for k, v in parts.items() if v is not None})
+    if job["status"] == "running":
+        return f"{job['job_id']} running: {10 * tenths} % of {job['test_count']} tests finished"
+    return render.job_line(job)
+
+
+def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse:
+    """Show a job's log as it grows.
+
+    Args:
+        job_id: A job's id, the last part of it, or an unambiguous prefix.
+        show: Gets each further piece of it, as it was printed.
+
+    Returns:
+        What `get_job_status` returns of the job when it has ended.
+
+    Raises:
+        ScheduleError: if there is no such job, or the queue cannot be used.
+    """
+    with job_control.open_queue() as store:
+        job = store.find(job_id)
+        log = Tail(store.home.output(job.job_id))
+        while not (job := store.get(job.job_id)).status.ended:
+            show(log.read())
+            service.refuse_if_unserved(store, job)
+            time.sleep(_FOLLOW_SECONDS)
+    show(log.read())
+    return api.get_job_status(job.job_id)

@@ -1,0 +1,211 @@
+"""What pytest collected, in this process or in one that was started to collect."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_valor_schedule.errors import CollectionError
+from pytest_valor_schedule.model.job import NEEDED_PLUGINS
+from pytest_valor_schedule.model.run_config import COLLECT_VARIABLE, CollectOrder
+from pytest_valor_schedule.process import kill, processes
+from pytest_valor_schedule.process.death_pipe import lifeline
+from pytest_valor_schedule.process.processes import Start
+from pytest_valor_schedule.record.error_line import reason
+
+_OUTPUT_KEPT = 4000  # characters
+_PROBE = "import {module}"
+_NEEDED = (
+    ("pytest", "pytest"),
+    ("xdist", "pytest-xdist"),
+    ("pytest_valor_schedule", "pytest-valor-schedule"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """The tests of a run.
+
+    Attributes:
+        nodeids: In the order of collection, each once.
+        rootdir: pytest's root directory.
+        interpreter: The Python that collected.
+        refusal: Why this run cannot be scheduled, or None.
+        chosen_by_cache: Whether --lf or its like chose them by what had failed before.
+        test_timeout_seconds: The project's limit for one test.
+        stall_seconds: The project's limit for a time without any event.
+        log_mb: The project's limit for the log, in MiB.
+        order: Which tests go first.
+        most_workers: How many workers it may have at most, whatever was asked for; None for all.
+        confirm_failures: How often what failed is run again.
+        flaky_passes: Whether a test that then passes does not make the job fail.
+        fork_workers: Whether its pytest and its workers may be forked.
+        random_seed: What pytest-randomly shuffled them by, or None.
+        junit_path: Where the run is to be reported as JUnit XML, or None.
+        measures_coverage: Whether pytest-cov is at work.
+        shows_workers: Whether the user asked for workers, and is to see them.
+        deselected: How many tests were deselected.
+        collection_lines: What plugins said of the collection.
+        terminal_size: Columns and lines of the terminal at which somebody waits, or None.
+        request: How the run shall be executed, as far as the one who asked and the settings say.
+        changes: What the hooks of the project want to be different in the request.
+    """
+
+    nodeids: tuple[str, ...]
+    rootdir: str
+    interpreter: str
+    refusal: str | None = None
+    chosen_by_cache: bool = False
+    test_timeout_seconds: float | None = None
+    stall_seconds: float | None = None
+    log_mb: float | None = None
+    order: str | None = None
+    most_workers: int | None = None
+    confirm_failures: int | None = None
+    flaky_passes: bool = False
+    fork_workers: bool = True
+    random_seed: int | None = None
+    junit_path: str | None = None
+    measures_coverage: bool = False
+    shows_workers: bool = False
+    deselected: int = 0
+    collection_lines: tuple[str, ...] = ()
+    terminal_size: tuple[int, int] | None = None
+    request: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Write the collection for the process that asked for it."""
+        path.write_text(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def read(cls, path: Path) -> Collection | None:
+        """Return the collection that was written to path, or None if there is none."""
+        try:
+            fields: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return None
+        known = {field.name for field in dataclasses.fields(cls)}  # it may be of a newer version
+        fields = {name: value for name, value in fields.items() if name in known}
+        lists = {name: tuple(fields[name]) for name in ("nodeids", "collection_lines")}
+        return cls(**{**fields, **lists})
+
+
+def collect(
+    launcher: Sequence[str],
+    arguments: Sequence[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    timeout_seconds: float,
+    request: Mapping[str, Any],
+) -> Collection:
+    """Have the job's own interpreter collect, through our plugin.
+
+    Args:
+        launcher: What starts pytest.
+        arguments: pytest's arguments.
+        cwd: The working directory.
+        environment: The environment of the job.
+        timeout_seconds: How long it may take.
+        request: What of `Request` is given, for the hooks of the project; the rest is looked up.
+
+    Raises:
+        CollectionError: if there is nothing that can be scheduled.
+    """
+    with tempfile.TemporaryDirectory(prefix="valor-schedule-") as folder:
+        target, output = Path(folder, "collection.json"), Path(folder, "output.txt")
+        command = [*launcher, *NEEDED_PLUGINS, *arguments]
+        exit_code = _run(command, cwd, environment, target, output, timeout_seconds, dict(request))
+        text = output.read_text(errors="replace")[-_OUTPUT_KEPT:].strip()
+        found = Collection.read(target)
+        if found is None and exit_code not in (2, 5):
+            _refuse_incomplete_interpreter(launcher, cwd, environment)
+    return _checked(found, exit_code, text)
+
+
+def _run(
+    command: Sequence[str],
+    cwd: str,
+    environment: Mapping[str, str],
+    target: Path,
+    output: Path,
+    timeout_seconds: float,
+    request: dict[str, Any],
+) -> int:
+    """Return the exit code of a pytest that collects; it ends when this process does."""
+    with lifeline() as held:
+        order = CollectOrder(str(target), held, request)
+        told = {**environment, COLLECT_VARIABLE: order.to_text()}
+        wanted = Start(command=command, cwd=cwd, output=output, environment=told, inherited=[held])
+        try:
+            process = processes.start(wanted)
+        except OSError as error:
+            raise CollectionError(
+                f"{command[0]} could not be started in {cwd} ({error.strerror}); "
+                "check the command and the folder.",
+                exit_code=None,
+            ) from error
+        try:
+            return process.wait(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            raise CollectionError(
+                f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
+                "minutes); raise timeout_minutes or find out what hangs.",
+                exit_code=None,
+                output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
+            ) from None
+        finally:
+            kill.end_group(process)
+
+
+def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:
+    if found is not None and found.refusal:
+        raise CollectionError(found.refusal, exit_code)
+    if found is not None and found.nodeids:
+        return found
+    if exit_code == 5:
+        text = "No tests were collected; check the paths and the -k or -m expression."
+    elif exit_code == 0:
+        text = "This command runs no test; leave out what only shows something."
+    else:
+        text = f"pytest could not collect the tests ({reason(output)}); correct that first."
+    raise CollectionError(text, exit_code, output)
+
+
+def _refuse_incomplete_interpreter(
+    launcher: Sequence[str], cwd: str, environment: Mapping[str, str]
+) -> None:
+    """Raise if the interpreter lacks a package that a job needs, saying which and where."""
+    python = _python_of(launcher)
+    if python is None:
+        return
+    for module, package in _NEEDED:
+        probe = [*python, "-c", _PROBE.format(module=module)]
+        try:
+            done = subprocess.run(
+                probe, cwd=cwd, env=dict(environment), capture_output=True, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        if done.returncode:
+            where = " ".join(python)
+            raise CollectionError(
+                f"{where} has no {package}; install it there: {where} -m pip install {package}",
+                exit_code=None,
+                output=done.stderr.decode(errors="replace")[-_OUTPUT_KEPT:],
+            )
+
+
+def _python_of(launcher: Sequence[str]) -> list[str] | None:
+    """Return a command that starts the Python behind a launcher, where it can be told."""
+    if "-m" in launcher:
+        return list(launcher[: list(launcher).index("-m")])
+    if "run" in launcher[:2]:
+        return [*launcher[:-1], "python"]
+    beside = Path(launcher[-1]).with_name("python")
+    return [str(beside)] if beside.exists() else None

@@ -1,0 +1,71 @@
+"""Hands the message about the end of a job over to a process of its own.
+
+Whoever ends a job must not wait for a chat server, and a fault of one is no fault of the job.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.process import processes
+from pytest_valor_schedule.process.background_env import own_environment
+from pytest_valor_schedule.process.fork_check import variables_at_start
+from pytest_valor_schedule.queue import environments
+from pytest_valor_schedule.queue.store import JobStore
+
+ADDRESS_VARIABLE = "VALOR_SCHEDULE_NOTIFY"
+"""Has the whole address, with what is secret in it; records and rows have it shortened."""
+TOKEN_VARIABLE = "VALOR_SCHEDULE_TELEGRAM_TOKEN"  # noqa: S105  # its name, not the token
+
+
+NOTIFIER_VARIABLE = "VALOR_SCHEDULE_NOTIFIER"
+"""Marks the process that tells somebody: it is to outlive the cleaning up after other jobs."""
+
+
+def needed(store: JobStore, job: Job) -> dict[str, str]:
+    """Return what a message needs of the environment of a job that has not ended.
+
+    Address and token, and whatever says how the network is reached; but our own interpreter is to
+    tell, not that of the job.
+    """
+    if job.notification_chat_id is None:
+        return {}
+    try:
+        environment = environments.read(store.home, job.job_id)
+    except ScheduleError:
+        return {}
+    at_start = variables_at_start(environment)
+    return {name: text for name, text in environment.items() if name not in at_start}
+
+
+def shortened(address: str | None) -> str | None:
+    """Return an address without what may be secret in it."""
+    if address is None or "://" not in address:
+        return address
+    return f"{address.partition('://')[0]}://***"
+
+
+def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
+    """Have somebody told of the end of a job, if somebody wants that.
+
+    Args:
+        store: The queue.
+        job: The job as it ended.
+        known: What `needed` returned before that.
+
+    Raises:
+        OSError: if nobody can be told.
+    """
+    if job.notification_chat_id is None:
+        return
+    home = store.home
+    processes.start_detached(
+        "daemon.notifier",
+        [str(home.root), job.job_id],
+        home.root,
+        home.dispatcher_log,
+        {**known, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
+    )

@@ -1,0 +1,166 @@
+"""Inside a job's controller: writes down what only it can know, and tells the workers.
+
+That is the crashes of workers, the errors of their collections, and its own end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_valor_schedule._util.log import OUTPUT
+from pytest_valor_schedule.compat import other_plugins, xdist_workers
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
+from pytest_valor_schedule.in_job.crash_output import Captured, printed_since_start
+from pytest_valor_schedule.in_job.scheduler_plugin import REFUSED
+from pytest_valor_schedule.in_job.worker_recorder import CLOCK, Recorder
+from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
+from pytest_valor_schedule.model.work_units import without_group
+from pytest_valor_schedule.process import stacks
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.aggregator import crash_text
+from pytest_valor_schedule.record.events import bounded
+from pytest_valor_schedule.record.frames import from_test_on
+from pytest_valor_schedule.record.reports import location_of
+
+_DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
+
+
+class ControllerRecorder(Recorder):
+    """Records what happens to the workers, and hands the handshake on to them."""
+
+    def __init__(self, config: pytest.Config, told: RunConfig) -> None:
+        super().__init__(told, "controller")
+        self._config = config
+        self._told = told
+        self._captured: dict[str, Captured] = {}
+        self._deaths: dict[str, dict[str, Any]] = {}
+        self._failures = 0  # as pytest.Session counts them
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self) -> None:
+        if self._told.is_further:  # the reports of the whole run are to stay
+            other_plugins.end_without_reports(self._config)
+
+    def pytest_report_header(self) -> str | None:
+        if not self._told.shows_workers:
+            return None
+        slots = ", ".join(map(str, self._told.slots))
+        return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        try:
+            return (yield)
+        except session.Failed as failed:  # by -x or --maxfail
+            text = str(failed)
+            self._write(lambda: {"kind": "interrupted", "text": text})
+            raise
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if session.testsfailed > self._failures:  # a plugin counts, such as one for the coverage
+            self._write(lambda: {"kind": "failed_otherwise"})
+        if self._told.is_repetition:
+            return
+        job = {
+            "job_id": os.environ.get(JOB_ID_VARIABLE),
+            "exit_code": int(exitstatus),
+            "test_count": session.testscollected,
+            "failed": session.testsfailed,
+            "slots": list(self._told.slots),
+        }
+        try:
+            self._config.hook.pytest_valor_schedule_finish(config=self._config, job=job)
+        except Exception as error:
+            self._warn(f"pytest_valor_schedule_finish failed: {error!r}")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
+        os.chdir(config.invocation_params.dir)  # which a conftest.py may have left
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["valor_schedule"] = self._told.to_json()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        self._write(lambda: self._collection_of(node, ids))
+        pid = xdist_workers.pid_of(node)
+        if pid is not None:
+            self._captured[str(node.gateway.id)] = Captured(pid)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)  # before it is printed
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        if error:
+            self._write(lambda: self._death_of(node, error))
+        captured = self._captured.pop(str(node.gateway.id), None)
+        if captured is not None:
+            captured.close()
+
+    def _collection_of(self, node: Any, ids: Sequence[str]) -> dict[str, Any]:
+        """Witness what a worker has collected, because any test can write into any journal."""
+        dist = str(self._config.getoption("dist"))
+        digest = collection_digest({without_group(nodeid, dist) for nodeid in ids})
+        return {"kind": "worker", "worker": str(node.gateway.id), "digest": digest}
+
+    def _death_of(self, node: Any, error: object) -> dict[str, Any]:
+        worker = str(node.gateway.id)
+        folder, prefix = Path(self._told.folder), self._told.prefix
+        where = event_log.path(folder, prefix, worker)
+        captured = self._captured.get(worker)
+        death = {
+            "kind": "down",
+            "worker": worker,
+            "text": bounded(str(error)),
+            "moment": CLOCK.monotonic(),
+            "code": xdist_workers.exit_code_of(node, patience=_DEATH_SECONDS),
+            "stacks": bounded(stacks.read(event_log.stacks_path(folder, prefix, worker))),
+            "sections": [
+                *(captured.sections() if captured else []),
+                *printed_since_start(where, folder / OUTPUT),
+            ],
+        }
+        self._deaths[worker] = death
+        return death
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        """Note which test xdist blames for the death of a worker."""
+        nodeid = without_group(crashitem, str(self._config.getoption("dist")))
+        text, moment = bounded(report.longreprtext), CLOCK.monotonic()
+        self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
+        report.location = location_of(nodeid)  # by which the terminal heads a failure
+        node: Any = getattr(report, "node", None)
+        if node is not None and (death := self._deaths.get(str(node.gateway.id))):
+            _tell_crash(report, death)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._failures += report.failed and not hasattr(report, "wasxfail")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self._write(lambda: {"kind": "collection_skip", "id": report.nodeid})
+        if report.failed:
+            self._failures += 1
+            text = bounded(report.longreprtext)
+            refused = getattr(report, REFUSED, None)  # a worker, see `SchedulerPlugin`
+            self._write(
+                lambda: {
+                    "kind": "collection_error",
+                    "id": report.nodeid,
+                    "text": text,
+                    **({"refused": refused} if refused else {}),
+                }
+            )
+
+
+def _tell_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
+    """Have the report that xdist makes of a crash say how it was, and where."""
+    parts = (crash_text(death["worker"], death), from_test_on(death["stacks"]))
+    report.longrepr = "\n\n".join(filter(None, parts))
+    report.sections += [(name, text) for name, text in death["sections"]]

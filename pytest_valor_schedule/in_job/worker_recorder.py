@@ -1,0 +1,217 @@
+"""Inside a job's worker: report hooks that write its journal.
+
+Every worker has a journal of its own, because a report that a worker has made can be lost on its
+way to the controller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from os import stat
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from pytest_valor_schedule._util.log import OUTPUT
+from pytest_valor_schedule.compat import xdist_workers
+from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
+from pytest_valor_schedule.process import stacks
+from pytest_valor_schedule.record import event_log, reports
+from pytest_valor_schedule.record.event_log import EventLog
+from pytest_valor_schedule.record.events import MOST_TEXT, bounded, report_event
+
+_MOST_WARNINGS = 10_000  # of one worker
+_NODEID = pytest.StashKey[str]()
+# As they were: a test may replace or freeze those of the module, and whatever has its name here.
+CLOCK = types.SimpleNamespace(time=time.time, monotonic=time.monotonic)
+
+
+class Recorder:
+    """Writes events; a fault in it warns once and never fails the run."""
+
+    def __init__(self, told: RunConfig, writer: str) -> None:
+        self._journal = EventLog(event_log.path(Path(told.folder), told.prefix, writer))
+        self._warned = False
+        self._write(
+            lambda: {"kind": "open", "version": event_log.VERSION, "pid": self._journal.pid}
+        )
+
+    def _write(self, make: Callable[[], dict[str, Any]]) -> None:
+        try:
+            self._journal.write(make())
+        except Exception as error:
+            self._warn(f"A result was not recorded: {error!r}")
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            # No Python warning: `-W error` would make it fail the run.
+            print(f"valor-schedule: {text}", file=sys.__stderr__)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        text = str(excinfo.value) or excinfo.typename
+        code = getattr(excinfo.value, "returncode", None)  # of pytest.exit, of which xdist does
+        more = {"code": int(code)} if isinstance(code, int) else {}  # not know what to make
+        self._write(lambda: {"kind": "interrupted", "text": text, **more})
+
+    def pytest_internalerror(
+        self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> None:
+        self._write(
+            lambda: {
+                "kind": "internal_error",
+                "text": bounded(str(excrepr)),
+                "from_outside": _came_from_outside(excinfo.value),
+            }
+        )
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_unconfigure(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                self._journal.settle()
+            with contextlib.suppress(OSError):
+                self._journal.close()
+
+
+class WorkerRecorder(Recorder):
+    """Records the tests that one xdist worker runs."""
+
+    def __init__(self, config: pytest.Config, told: RunConfig, worker: str) -> None:
+        super().__init__(told, worker)
+        self._config = config
+        self._told = told
+        self._nodeids: dict[str, str] = {}
+        self._worker = worker
+        self._output = Path(told.folder) / OUTPUT
+        self._stacks: IO[bytes] | None = None
+        self._warnings = 0
+        self._asks_for_more = False
+        self._reported: str | None = None  # the last phase of the test that runs
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, object, object]:
+        """Have xdist say that this worker is ready when all plugins have started the session.
+
+        By itself it says so before a conftest.py has, which may wipe what the tests of others use.
+        """
+        with xdist_workers.events_held_back(self._config):
+            done = yield
+        folder = Path(self._told.folder)  # after pytest's own faulthandler plugin
+        path = event_log.stacks_path(folder, self._told.prefix, self._worker)
+        self._stacks = stacks.enable(path, xdist_workers.crash_output(self._config))
+        return done
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:  # before xdist adds "@group" to the ids of --dist loadgroup
+            item.stash[_NODEID] = item.nodeid
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        hook = self._config.hook.pytest_valor_schedule_result
+        self._asks_for_more = bool(hook.get_hookimpls())  # every conftest.py is there by now
+        original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
+        self._nodeids = {new: old for new, old in original.items() if new != old}
+        changed = collection_digest(set(original.values())) != self._told.digest
+        if changed and not self._told.is_further:
+            self._write(lambda: {"kind": "collected", "ids": list(original.values())})
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._write(
+            lambda: {
+                "kind": "start",
+                "id": self._nodeids.get(nodeid, nodeid),
+                "at": CLOCK.time(),
+                "moment": CLOCK.monotonic(),
+                "log": self._log_size(),
+            }
+        )
+
+    def _log_size(self) -> int | None:
+        """Return from where on the run prints what it does while the test runs."""
+        try:
+            return stat(self._output).st_size  # noqa: PTH116  # as it was, whatever tests replace
+        except Exception:
+            return None
+
+    def pytest_sessionfinish(self) -> None:
+        """Wait for room on the disk before xdist calls the worker finished, and ends it."""
+        with contextlib.suppress(OSError):
+            self._journal.settle()
+
+    @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        nodeid = self._nodeids.get(report.nodeid, report.nodeid)
+        self._reported = report.when or ""
+        self._write(lambda: self._event(nodeid, report))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell of a test that another protocol was done with, and said nothing or not all of."""
+        self._reported = None
+        done = yield
+        if self._reported != "teardown":
+            nodeid = item.stash.get(_NODEID, item.nodeid)
+            kind = "silent" if self._reported is None else "finish"
+            self._write(lambda: {"kind": kind, "id": nodeid, "moment": CLOCK.monotonic()})
+        return done
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(self, report: object) -> Generator[None, Any, Any]:
+        """Let xdist send every report: over one that it cannot send it ends the whole run."""
+        serial = yield
+        if reports.is_plain(report):
+            return serial
+        if not self._told.shows_workers:  # whose controller shows it as if it had run there
+            serial = reports.with_mark(serial, report)
+        return reports.sendable(serial)
+
+    def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
+        """Return one report as an event, with all of it where there is more than a pass."""
+        event = report_event(nodeid, report)
+        if not reports.is_plain(report) or reports.has_failed_subtests(self._config, report):
+            event["serial"] = reports.serial_of(self._config, report, MOST_TEXT)
+        else:
+            event |= reports.rest_of(report)
+        extra = self._extra(report) if self._asks_for_more else {}
+        return {**event, "extra": extra} if extra else event
+
+    def _extra(self, report: pytest.TestReport) -> dict[str, Any]:
+        """Return what the project's hooks add to the record of a test; a fault of one warns."""
+        hook = self._config.hook.pytest_valor_schedule_result
+        try:
+            found = hook(config=self._config, report=report)
+            merged = {str(k): v for each in reversed(found) if each for k, v in each.items()}
+            if len(json.dumps(merged, allow_nan=False)) <= MOST_TEXT:
+                return merged
+            raise ValueError(f"more than {MOST_TEXT} characters of JSON")
+        except Exception as error:
+            self._warn(f"What pytest_valor_schedule_result returned was not recorded: {error!r}")
+            return {}
+
+    def pytest_warning_recorded(
+        self,
+        warning_message: warnings.WarningMessage,
+        when: str,
+        nodeid: str,
+        location: tuple[str, int, str] | None,
+    ) -> None:
+        if when == "runtest" and self._warnings < _MOST_WARNINGS:  # the others a collection shows
+            self._warnings += 1
+            nodeid = self._nodeids.get(nodeid, nodeid)
+            self._write(lambda: reports.warning_event(warning_message, nodeid, location))
+
+
+def _came_from_outside(error: BaseException) -> bool:
+    """Whether another process or the disk failed, which need not happen again."""
+    of_a_file = getattr(error, "filename", None) is not None  # one that is not there
+    return isinstance(error, EOFError | OSError) and not of_a_file

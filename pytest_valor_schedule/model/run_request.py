@@ -1,0 +1,110 @@
+"""What shall run and where: all that a job needs apart from its tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.model import command_line, run_config, shell
+
+_OF_ANOTHER_RUN = (
+    "PYTEST_CURRENT_TEST",
+    "PYTEST_VERSION",
+    "PYTEST_XDIST_TESTRUNUID",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+    run_config.COLLECT_VARIABLE,
+    run_config.JOB_ID_VARIABLE,
+    run_config.VARIABLE,
+    run_config.SLOT_VARIABLE,
+    run_config.DIRECT_VARIABLE,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A run as it was asked for, in the place that it was asked from."""
+
+    specification: str
+    launcher: tuple[str, ...]
+    arguments: tuple[str, ...]
+    cwd: str
+    environment: Mapping[str, str]
+    umask: int | None = None
+    rerun_of: str | None = None
+
+
+def order_of(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
+    """Return the order that a specification means in this process.
+
+    Args:
+        text: A command as a person types it; see `command_line.parse`.
+        cwd: The working directory; the current one if None.
+
+    Raises:
+        InvalidRequestError: if one of them cannot be used.
+    """
+    folder = checked_folder(cwd)
+    parsed = command_line.parse(text, lambda word: _is_path(folder / word))
+    return RunRequest(
+        specification=shell.without_secrets(text),
+        launcher=_own_interpreter(parsed.launcher),
+        arguments=parsed.arguments,
+        cwd=str(folder),
+        environment={**current_environment(), **dict(parsed.environment)},
+        umask=current_umask(),
+    )
+
+
+def _is_path(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # too long, say
+        return False
+
+
+def checked_folder(cwd: str | os.PathLike[str] | None) -> Path:
+    """Return an existing folder, the current one for None, or raise InvalidRequestError."""
+    try:
+        folder = Path.cwd() if cwd is None else Path(cwd).resolve()
+        if folder.is_dir():
+            return folder
+    except FileNotFoundError:
+        raise InvalidRequestError(
+            "The current working directory is gone; change to one that exists, or give cwd."
+        ) from None
+    except (OSError, TypeError, ValueError):
+        raise InvalidRequestError(f"cwd is {cwd!r}, but must be the path of a folder.") from None
+    raise InvalidRequestError(f"The folder {folder} is not there; give cwd one that is.")
+
+
+def _own_interpreter(launcher: tuple[str, ...]) -> tuple[str, ...]:
+    """Have `pytest` and `python` without a path mean the interpreter of this process."""
+    if launcher[0] in ("python", "python3"):
+        return (sys.executable, *launcher[1:])
+    if launcher[0] in ("pytest", "py.test"):
+        script = Path(sys.executable).with_name("pytest")
+        start = (str(script),) if script.exists() else ("-m", "pytest")
+        return (sys.executable, *start)
+    return launcher
+
+
+def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that a job gets: without what the run around us told its own."""
+    return {name: value for name, value in environment.items() if name not in _OF_ANOTHER_RUN}
+
+
+def current_umask() -> int:
+    """Return the umask of this process, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def current_environment() -> dict[str, str]:
+    """Return the environment that a job ordered by this process gets."""
+    return job_environment(os.environ)

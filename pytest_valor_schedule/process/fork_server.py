@@ -1,0 +1,289 @@
+"""Forks interpreters that are as if they had been started, but have imported pytest (Linux).
+
+Half of the time of a small job is three interpreters that import pytest. This module is run by its
+path, in one of two ways:
+
+`SERVE HANDLE`: the warm interpreter of a dispatcher. It forks runners; each of them begins by
+forking its spare, which waits to become the job's pytest.
+
+`-m pytest ARGS` or `/bin/pytest ARGS`: the pytest of a job. It forks a server, and then is the
+pytest that was asked for; the server forks the job's workers.
+
+All of them have seen no option, plugin, conftest.py or thread of a run, nothing of this package,
+and no module that a pytest which is started has not: what is forked is an interpreter at its start,
+which then does what its words say, from the bottom of its stack. The idea is that of the zygote of
+Android and of multiprocessing's forkserver.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+
+def _first_folder(words: list[str]) -> str:
+    """Return what comes first on the path of an interpreter that is started with these words."""
+    if words[0] == "-m":
+        return os.getcwd()  # noqa: PTH109  # pathlib is not to be imported yet
+    return os.path.dirname(os.path.realpath(words[0]))  # noqa: PTH120
+
+
+def import_pytest() -> bool:
+    """Import what every pytest with xdist imports before it looks at any plugin."""
+    try:
+        __import__("execnet.gateway_base")
+        __import__("pytest")
+        for name in getattr(sys.modules["_pytest.config"], "default_plugins", ()):
+            __import__(f"_pytest.{name}")
+    except Exception:  # the pytest says itself what is wrong
+        return False
+    return True
+
+
+SERVE = "--serve"
+_BORN = time.time()
+if __name__ == "__main__":  # before anything is imported that a pytest might not import
+    _PATH = tuple(sys.path if sys.flags.safe_path else sys.path[1:])
+    sys.path[:] = _PATH
+    if sys.argv[1] != SERVE and not sys.flags.safe_path:
+        sys.path.insert(0, _first_folder(sys.argv[1:]))
+    _HAS_PYTEST = import_pytest()
+_MODULES = frozenset(sys.modules)
+
+import contextlib
+import gc
+import importlib.util
+import json
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypedDict
+
+FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"  # also in env.py, which is not imported here
+SERVER_NAME = "valor-forks"
+"""What `ps` and `top` call what forks."""
+_MOST_HANDLES = 250  # of one message, by the kernel
+_Program = tuple[Callable[..., object], tuple[Any, ...]]
+
+
+class Order(TypedDict, total=False):
+    """What to fork.
+
+    With it come descriptors: a pipe, the three streams, and the inherited ones. On the pipe the
+    pid is told and, by a server, later the exit code, a line each.
+    """
+
+    words: Sequence[str]  # behind the name of the interpreter
+    environment: Mapping[str, str]
+    cwd: str
+    inherited: Sequence[int]  # the numbers that they are to have
+    leads: bool  # a session of its own
+    umask: int | None
+    nice: int | None
+    forks: Literal["spare", "workers"]
+
+
+class _Request(NamedTuple):
+    """An order and its descriptors; none for a pytest that was started."""
+
+    order: Order
+    handles: Sequence[int]
+
+
+def can_fork() -> bool:
+    """Whether a fork of this process is like a fresh one, and its end can be waited for."""
+    if sys.platform != "linux" or threading.active_count() > 1 or sys.gettrace() is not None:
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # an old kernel, or one that a sandbox speaks for
+        return False
+    return sys.getprofile() is None
+
+
+class _Server:
+    """Forks a process for each request, and tells of its end."""
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._forks: dict[int, tuple[int, int]] = {}  # pidfd -> pid, pipe
+
+    def serve(self) -> Sequence[int]:
+        """Return the descriptors of a request in each fork, and none when nobody can ask."""
+        while True:
+            poll = select.poll()
+            for handle in (self._requests.fileno(), *self._forks):
+                poll.register(handle, select.POLLIN)
+            ready = {handle for handle, _ in poll.poll()}
+            for handle in self._forks.keys() & ready:
+                self._tell_end(handle)
+            if self._requests.fileno() in ready:
+                handles = _received(self._requests)
+                if not handles or not self._fork(handles):
+                    return handles
+
+    def _fork(self, handles: Sequence[int]) -> int:
+        order, pipe, *others = handles
+        try:
+            pid = os.fork()
+        except OSError:  # too many processes; the end of the pipe says so
+            pid = -1
+        forks = [each for handle, (_, other) in self._forks.items() for each in (handle, other)]
+        for handle in (order, *others) if pid else forks:
+            os.close(handle)
+        if pid < 0:
+            os.close(pipe)
+        elif pid:
+            self._forks[os.pidfd_open(pid)] = pid, pipe
+            _say(pipe, pid)
+        return pid
+
+    def _tell_end(self, handle: int) -> None:
+        pid, pipe = self._forks.pop(handle)
+        _say(pipe, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        os.close(handle)
+        os.close(pipe)
+
+
+def _received(requests: socket.socket) -> Sequence[int]:
+    """Return the descriptors of the next request; none when nobody can ask any more."""
+    return socket.recv_fds(requests, 1, _MOST_HANDLES)[1]
+
+
+def _say(pipe: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(pipe, b"%d\n" % number)
+
+
+def _serve(requests: socket.socket) -> _Request:
+    """Be a server; return a request in each fork."""
+    can_freeze = not gc.get_freeze_count()  # Python 3.12 begins with some that stay so
+    if can_freeze:
+        gc.freeze()  # what all share is not to be searched, which would copy it
+    with _serving():
+        handles = _Server(requests).serve()
+        request = _opened(handles) if handles else None
+    if request is None:
+        os._exit(0)
+    if can_freeze:
+        gc.unfreeze()
+    return request
+
+
+def _wait(requests: socket.socket) -> _Request:
+    """Be a spare: return the one request that it gets, where it is like a start to fulfil it."""
+    request = None
+    with _serving():
+        if handles := _received(requests):
+            request = _opened(handles)
+    if request is None or not _is_like(request.order):
+        os._exit(0)
+    os.setsid()  # before anybody may want to signal its group
+    _say(request.handles[0], os.getpid())
+    return request
+
+
+@contextlib.contextmanager
+def _serving() -> Iterator[None]:
+    """Be no more than one who waits, whom an interrupt does not reach: it ends with who asks."""
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    comm = Path("/proc/self/comm")
+    name = comm.read_text().strip()
+    comm.write_text(SERVER_NAME)
+    with contextlib.suppress(OSError, ValueError):  # whatever it is, this process is no pytest
+        yield
+    comm.write_text(name)
+    signal.signal(signal.SIGINT, on_interrupt)
+
+
+def _opened(handles: Sequence[int]) -> _Request:
+    with os.fdopen(handles[0], encoding="utf-8", errors="surrogateescape") as file:
+        return _Request(json.load(file), handles[1:])
+
+
+def _is_like(order: Order) -> bool:
+    """Whether a fork of this process would be like a start."""
+    if not _PROCTITLE.can_show() or _FORK_CHECK.is_edited(_MODULES, _BORN):
+        return False
+    return bool(_FORK_CHECK.is_like(order["words"], order["cwd"], order["environment"], _MODULES))
+
+
+def _loaded(name: str) -> Any:
+    """Return a module beside this one, which nobody who is forked here is to find imported."""
+    path = Path(__file__).with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # for a file that ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _branch(
+    request: _Request, serve: Callable[[socket.socket], _Request]
+) -> tuple[_Request, Sequence[int]]:
+    """Fork who is to serve this process.
+
+    Returns:
+        In here the same request, and the handle and the pid of the server; in what that one forks
+        the request for it, and nothing.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return request, (ours.detach(), pid)
+    ours.close()
+    with theirs:
+        return serve(theirs), ()
+
+
+def main(words: Sequence[str]) -> _Program:
+    """Return what the interpreter that this process has become is to run."""
+    request = _request(words)
+    server: Sequence[int] = ()
+    if request.order.get("forks") == "spare":
+        request, server = _branch(request, _wait)
+    _become(request, server[:1])
+    if request.order.get("forks") == "workers" and _HAS_PYTEST and can_fork():
+        request, server = _branch(request, _serve)
+        if not server:
+            _become(request, ())
+    if server:
+        os.environ[FORKS_VARIABLE] = " ".join(map(str, server))
+    for name in sys.modules.keys() - _MODULES:
+        del sys.modules[name]
+    sys.path_importer_cache.pop(__file__, None)
+    program: _Program = _FORK_CHECK.program(request.order["words"])
+    return program
+
+
+def _request(words: Sequence[str]) -> _Request:
+    """Return what this process is to become: what it was started as, or what it is asked for."""
+    if words[0] != SERVE:
+        return _Request({"words": words, "forks": "workers"}, ())
+    if not (_HAS_PYTEST and can_fork()):
+        os._exit(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    with socket.socket(fileno=int(words[1])) as requests:
+        return _serve(requests)
+
+
+def _become(request: _Request, keep: Sequence[int]) -> None:
+    """Be the interpreter that was ordered; one that was started is that already."""
+    order = request.order
+    if request.handles:
+        _FORK_CHECK.become(order, request.handles[1:], keep)
+        sys.path[:] = [*_FORK_CHECK.first_on_path(order["words"]), *_PATH]
+    _PROCTITLE.show_as((sys.executable, *order["words"]), os.environ)
+
+
+if __name__ == "__main__":
+    _FORK_CHECK, _PROCTITLE = _loaded("fork_check"), _loaded("proctitle")
+    _PROCTITLE.place_of_command()  # once for all forks
+    _run, _arguments = main(sys.argv[1:])
+    _run(*_arguments)

@@ -1,0 +1,95 @@
+"""A job as a row of the queue, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from pytest_valor_schedule._util.document import field_names
+from pytest_valor_schedule.model.job import Job, short_id
+
+_MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job with all that the queue keeps of it."""
+
+    job: Job
+    tests: Sequence[str]
+    claim: str | None = None
+
+
+def insert(connection: sqlite3.Connection, entry: JobRow) -> None:
+    """Add a job to a database.
+
+    Raises:
+        sqlite3.IntegrityError: if its id is taken.
+    """
+    job = entry.job
+    row = (
+        job.job_id,
+        short_id(job.job_id),
+        job.status,
+        storable(job.cwd),
+        document_of(job),
+        entry.claim,
+        packed(entry.tests),
+    )
+    columns = "id, tail, status, folder, document, claim, tests"
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
+
+
+def storable(text: str) -> str:
+    """Return a path or node id as SQLite can keep it: without lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def document_of(job: Job, before: str | None = None) -> str:
+    """Return a job as the text of its row.
+
+    Args:
+        job: As it shall stand.
+        before: The text that this one replaces: what a newer version of this package keeps in it,
+            and we do not know, stays.
+    """
+    known = field_names(Job) | {"command"}
+    others = _object(before) if before is not None else {}
+    kept = {name: value for name, value in others.items() if name not in known}
+    return json.dumps({**kept, **job.to_json()})
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+@functools.lru_cache(_MOST_REMEMBERED)
+def job_of(document: str) -> Job | None:
+    """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
+    return job_in(_object(document))
+
+
+def job_in(document: dict[str, Any]) -> Job | None:
+    """Return the job that a row or a record describes, or None if that is none."""
+    try:
+        return Job.from_json(document)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def packed(tests: Sequence[str]) -> bytes:
+    """Return node ids as a row keeps them."""
+    return zlib.compress(json.dumps(list(tests)).encode(), 1)
+
+
+def unpacked(tests: Any) -> list[str]:
+    """Return the node ids that `packed` packed."""
+    return [str(nodeid) for nodeid in json.loads(zlib.decompress(tests))]

@@ -1,0 +1,150 @@
+"""What happened in one process of a job, one JSON line at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from os import getpid, write  # as they were, because tests replace those of the modules
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+from pytest_valor_schedule._util import files
+from pytest_valor_schedule.record import event_fields
+
+VERSION = 1
+_MOST_PENDING_BYTES = 16 * 1024 * 1024
+_NAME = re.compile(r"\d+\.\w+-(?:controller|runner|gw\d+)", re.ASCII)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ROOM_POLL_SECONDS = 0.2
+_to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode
+
+
+class EventLog:
+    """An append-only file of events that survives the death of its writer at any moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = files.open_to_append(path)
+        self.pid = getpid()
+        self._torn = False
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Append one event with a single write.
+
+        What the disk does not take is kept, within bounds, and tried again with the next event.
+
+        Raises:
+            OSError: if the disk took less than the whole line; the next line starts afresh.
+        """
+        if getpid() != self.pid:
+            return  # a test forked, and the child came back into pytest
+        line = _to_text(event).encode() + b"\n"
+        if self._pending_bytes <= _MOST_PENDING_BYTES:
+            self._pending.append(line)
+            self._pending_bytes += len(line)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._pending:
+            self._append(self._pending[0])
+            self._pending_bytes -= len(self._pending.pop(0))
+
+    def _append(self, line: bytes) -> None:
+        line = b"\n" + line if self._torn else line
+        written = write(self._file, line)
+        self._torn = 0 < written < len(line) or (self._torn and not written)
+        if written < len(line):
+            raise OSError(errno.ENOSPC, f"Only {written} of {len(line)} bytes could be written.")
+
+    def settle(self) -> None:
+        """Write what the disk has not taken so far; where it is full, wait for room.
+
+        Who keeps the clocks of the run ends the process, and so the wait.
+
+        Raises:
+            OSError: if the disk does not take it for another reason.
+        """
+        while getpid() == self.pid:
+            try:
+                self._flush()
+                break
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+            sleep(_ROOM_POLL_SECONDS)
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            if getpid() == self.pid:
+                self._flush()
+        finally:
+            os.close(self._file)
+
+
+class JournalReader:
+    """Reads what a journal has gained since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+
+    @property
+    def writer(self) -> str:
+        """Who wrote it in which round: such as "1.1-controller" or "1.2-gw3"."""
+        return self.path.stem
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the events of all further complete lines; damaged ones are passed over."""
+        try:
+            with open(self.path, "rb", opener=files.reading_opener) as file:
+                file.seek(self._offset)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._offset += len(line)
+                    event = parsed(line)
+                    if event is not None:
+                        yield event
+        except OSError:  # it is not there yet, or is no file
+            return
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the event of a line, without what it cannot hold; None if it is damaged."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    known = isinstance(event, dict) and isinstance(event.get("kind"), str)
+    return event_fields.checked(event) if known else None
+
+
+def path(folder: Path, prefix: str, writer: str) -> Path:
+    """Return where a process keeps its journal.
+
+    Args:
+        folder: That of the job.
+        prefix: Attempt and round, such as "1.2".
+        writer: "controller", "runner" or the name of an xdist worker.
+    """
+    return folder / f"{prefix}-{writer}.jsonl"
+
+
+def stacks_path(folder: Path, prefix: str, writer: str) -> Path:
+    """Return where a worker's stacks go when it crashes or is asked for them."""
+    return path(folder, prefix, writer).with_suffix(".stacks")
+
+
+def journals(folder: Path, prefix: str = "*") -> list[JournalReader]:
+    """Return readers of all journals of a job, or of those of one round.
+
+    A file with a name that none of ours has is none of them.
+    """
+    found = sorted(folder.glob(f"{prefix}-*.jsonl"))
+    return [JournalReader(file) for file in found if _NAME.fullmatch(file.stem)]
