@@ -14,7 +14,6 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -31,7 +30,6 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.text import colour, queue_view
 
-ROOT = Path(__file__).parent.parent
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
 SEVERAL = """
 import pytest, unittest
@@ -54,32 +52,6 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: valor-schedule {command}")
     assert re.search(r"^[A-Z].*\.$", shown, re.MULTILINE)
-
-
-def test_help_and_readme_name_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    """None is hidden."""
-    with pytest.raises(SystemExit):
-        main.main(["--help"])
-    shown, readme = capsys.readouterr().out, (ROOT / "README.md").read_text()
-    for command in COMMANDS:
-        assert re.search(rf"^    {command}\b", shown, re.MULTILINE), command
-        assert re.search(rf"`(valor-schedule )?{command}\b", readme), command
-
-
-def _examples() -> Iterator[str]:
-    """Yield each `valor-schedule ...` that the help or the README shows."""
-    texts = [parser._EPILOG, parser._RUN_EPILOG, (ROOT / "README.md").read_text()]
-    for line in "\n".join(texts).splitlines():
-        found = re.match(r"^\s*(?:\$ )?valor-schedule ((?:(?!  |\||#|;|&&).)+)", line)
-        if found and "[" not in found[1]:
-            yield found[1].strip()
-
-
-@pytest.mark.parametrize("example", sorted(set(_examples())))
-def test_each_documented_example_is_a_command(example: str) -> None:
-    """What is shown can be typed as it stands."""
-    words, _ = parser.split_own(shlex.split(example))
-    assert parser.build().parse_args(words).command == words[0]
 
 
 def _run_here(text: str) -> str:

@@ -235,12 +235,28 @@ def _doctor(options: Options) -> int:
     return wrong or int(not all(each["repaired"] for each in answer["findings"]))
 
 
+def _help(options: Options) -> int:
+    from pytest_valor_schedule import manual, parser
+
+    topic: str | None = options.topic
+    if topic is None:
+        print_lines(manual.topic_lines())
+        return 0
+    if topic not in COMMANDS and topic not in manual.topics():
+        raise manual.unknown_topic(topic, COMMANDS)
+    if topic in COMMANDS:
+        parser.print_help(topic)
+    if topic in manual.topics():
+        print(manual.page(topic))
+    return 0
+
+
 COMMANDS: Mapping[str, Callable[[Options], int]] = {
     function.__name__.removeprefix("_"): function
     for function in (
         *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _slots, _results, _diff),
         *(_replay, _timeline, _cancel, _hold, _release, _priority, _pause, _resume, _config),
-        *(_prune, _doctor),
+        *(_prune, _doctor, _help),
     )
 }
 """By name; each returns an exit code."""

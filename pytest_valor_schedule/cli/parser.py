@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ examples:
   valor-schedule results                            the failures, a line each
   valor-schedule diff                               what has changed since the run before
   valor-schedule watch                              the queue as it moves
+  valor-schedule help                               the topics of the manual
 
 exit codes: 0 done, 1 an error that the message tells, 2 a wrong command line; `run` and `rerun`
 return pytest's where it could not collect; `wait`, `follow`, `replay` and `run --wait` return
@@ -88,7 +90,14 @@ def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:
     _looking_back(add)
     _steering(add)
     _keeping(add)
+    _helping(add)
     return parser
+
+
+def print_help(command: str) -> None:
+    """Print what `valor-schedule COMMAND --help` prints."""
+    with contextlib.suppress(SystemExit):
+        build().parse_args([command, "--help"])
 
 
 class _Adder:
@@ -213,3 +222,12 @@ def _keeping(add: _Adder) -> None:
     pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
     doctor = add.plain("doctor", "look for what is wrong with the queue's home")
     doctor.add_argument("--repair", action="store_true", help="mend what can be mended")
+
+
+def _helping(add: _Adder) -> None:
+    manual = add.plain(
+        "help", "show the manual", json=False, usage="valor-schedule help [TOPIC|COMMAND]"
+    )
+    manual.add_argument(
+        "topic", metavar="TOPIC", nargs="?", help="a topic or a command; without it, all topics"
+    )

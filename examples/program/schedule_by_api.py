@@ -1,4 +1,4 @@
-"""Schedule the tests of ./shop from a program, wait for them, and say what failed."""
+"""Schedule the tests of ../shop from a program, wait for them, and say what failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> int:
         max_workers=2,
         timeout_minutes=5,
         priority="high",
-        cwd=Path(__file__).parent / "shop",
+        cwd=Path(__file__).parent.parent / "shop",
     )
     if "error" in answer:
         print(answer["error"])
