@@ -99,6 +99,8 @@ def test_ci_takes_both_commands_from_the_readme() -> None:
 PROGRAMS = [block for block in pages.blocks("python") if "import get_job_results" in block.text]
 SIGNATURES = [block for block in pages.blocks("python") if block.text.startswith("def ")]
 SIGNATURES = [block for block in SIGNATURES if block.page.endswith("api.md")]
+PUBLIC = {name: getattr(pytest_valor_schedule, name) for name in pytest_valor_schedule.__all__}
+FUNCTIONS = {name: each for name, each in PUBLIC.items() if inspect.isfunction(each)}
 CONFTESTS = sorted(
     {each.page for each in pages.blocks("python") if each not in (*PROGRAMS, *SIGNATURES)}
 )
@@ -122,9 +124,19 @@ def test_signatures_are_those_of_the_functions() -> None:
         for node in ast.parse(block.text).body:
             assert isinstance(node, ast.FunctionDef)
             shown[node.name] = ast.unparse(node.args)
-    public = {name: getattr(pytest_valor_schedule, name) for name in pytest_valor_schedule.__all__}
-    functions = {name: each for name, each in public.items() if inspect.isfunction(each)}
-    assert shown == {name: _parameters(each) for name, each in functions.items()}
+    assert shown == {name: _parameters(each) for name, each in FUNCTIONS.items()}
+
+
+def test_types_of_the_manual_are_those_of_the_answers() -> None:
+    """Every public type is in the list, beside the functions whose answers have it."""
+    text = (pages.PACKAGE / "docs" / "api.md").read_text("utf-8")
+    rows = dict(re.findall(r"^- `([A-Z]\w+)`: (.*)$", text, re.MULTILINE))
+    assert rows.keys() == PUBLIC.keys() - FUNCTIONS.keys() - {"__version__"}
+    answers = {name: str(each.__annotations__["return"]) for name, each in FUNCTIONS.items()}
+    for kind, row in rows.items():
+        if kind.endswith("Response") and kind != "ErrorResponse":
+            found = {name for name, answer in answers.items() if kind in answer}
+            assert set(re.findall(r"`(\w+)`", row)) == found
 
 
 def _parameters(function: object) -> str:
