@@ -14,7 +14,7 @@ from waiting import DEADLINE_SECONDS
 
 import pytest_valor_schedule
 
-ROOT = Path(__file__).parent.parent
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 PACKAGE = Path(pytest_valor_schedule.__file__).parent
 README = ROOT / "README.md"
 MANUAL = sorted(PACKAGE.joinpath("docs").glob("*.md"))

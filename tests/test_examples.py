@@ -14,7 +14,7 @@ from scheduled import JOB_ID, outcomes_of, record_of, results_of, run_pytest, sc
 
 from pytest_valor_schedule.home import Home
 
-ROOT = Path(__file__).parent.parent
+ROOT = pages.ROOT
 
 
 @pytest.fixture
