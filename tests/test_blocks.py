@@ -18,8 +18,10 @@ from scheduled import results_of, run_pytest, scheduled_id
 from waiting import wait_until
 
 import pytest_valor_schedule
-from pytest_valor_schedule import list_jobs, parser, upkeep
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import list_jobs
+from pytest_valor_schedule.cli import parser
+from pytest_valor_schedule.client import maintenance
+from pytest_valor_schedule.config.home import Home
 
 LANGUAGES = {"console", "sh", "python", "toml", "ini", "text"}
 
@@ -172,7 +174,7 @@ def test_config_toml_of_the_manual_can_be_used(page: str, home: Home) -> None:
     """Each of its keys is a setting, and has a value that one can have."""
     home.make()
     home.config.write_text("".join(block.text for block in pages.blocks("toml", page=page)))
-    assert upkeep.list_settings()["problems"] == []
+    assert maintenance.list_settings()["problems"] == []
 
 
 @pytest.mark.parametrize("block", pages.blocks("ini"), ids=lambda block: block.page)

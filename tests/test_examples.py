@@ -12,7 +12,7 @@ import pages
 import pytest
 from scheduled import JOB_ID, outcomes_of, record_of, results_of, run_pytest, scheduled_id
 
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule.config.home import Home
 
 ROOT = pages.ROOT
 

@@ -12,11 +12,14 @@ import pytest
 from pages import MANUAL, PACKAGE, PAGES, README, ROOT
 from scheduled import record_of, run_pytest, run_tool
 
-from pytest_valor_schedule import hookspecs, manual, parser, retention, settings
-from pytest_valor_schedule.commands import COMMANDS
-from pytest_valor_schedule.home import Home
-from pytest_valor_schedule.job import JobStatus, Outcome
-from pytest_valor_schedule.result import TestOutcome
+from pytest_valor_schedule import hookspecs
+from pytest_valor_schedule.cli import manual, parser
+from pytest_valor_schedule.cli.commands import COMMANDS
+from pytest_valor_schedule.config import settings
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model import retention
+from pytest_valor_schedule.model.job import JobStatus, Outcome
+from pytest_valor_schedule.model.result import TestOutcome
 
 TOPICS = [path.stem for path in MANUAL]
 GROUPS = r"^- \w+: ((?:`\w+`(?:, )?)+)$"

@@ -15,8 +15,9 @@ import pytest
 from scheduled import results_of, run_tool, schedule
 from waiting import wait_until
 
-from pytest_valor_schedule import cancel_job, colour, get_job_status
-from pytest_valor_schedule.home import Home
+from pytest_valor_schedule import cancel_job, get_job_status
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.text import colour
 
 PICTURE = pages.PACKAGE / "docs" / "watch.svg"
 COLUMNS = 90

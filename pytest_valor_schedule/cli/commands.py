@@ -236,7 +236,7 @@ def _doctor(options: Options) -> int:
 
 
 def _help(options: Options) -> int:
-    from pytest_valor_schedule import manual, parser
+    from pytest_valor_schedule.cli import manual, parser
 
     topic: str | None = options.topic
     if topic is None:
