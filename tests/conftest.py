@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import warm
-from disks import umount
-from scheduled import results_of, run_pytest, scheduled_id
-from waiting import processes_marked, wait_until
 
 from pytest_valor_schedule import cancel_job, list_jobs
 from pytest_valor_schedule._util import locks
@@ -21,6 +17,10 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.process import startup
 from pytest_valor_schedule.queue import slots
+from tests.support import warm
+from tests.support.disks import umount
+from tests.support.scheduled import results_of, run_pytest, scheduled_id
+from tests.support.waiting import processes_marked, wait_until
 
 pytest_plugins = ["pytester"]
 

@@ -1,0 +1,219 @@
+"""Worker slots: never more workers than there are, and each with a number of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon.executor import LOCAL, LocalExecutor, RunnerState
+from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule.in_job.worker_env import worker_environment
+from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.process import warm
+from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.queue import slots
+from pytest_valor_schedule.queue.slots import Holder
+from pytest_valor_schedule.queue.store import JobStore
+from tests.support.pages import ROOT
+from tests.support.scheduled import (
+    GATED,
+    is_running,
+    open_gate,
+    outcomes_of,
+    results_of,
+    run_pytest,
+    run_tool,
+    schedule,
+    scheduled_id,
+)
+from tests.support.waiting import wait_until
+
+ME = Holder(command="pytest", folder="/project", pid=7, since=1.0)
+
+
+@pytest.fixture
+def made(home: Home) -> Home:
+    """A home whose folders are there."""
+    home.make()
+    return home
+
+
+def test_slots_are_taken_once(made: Home) -> None:
+    """Nobody gets a slot that is held, and nobody a part of what was asked for."""
+    first = slots.take(made, 2, 3, ME)
+    assert first is not None
+    assert first.numbers == (0, 1)
+    assert slots.take(made, 2, 3, ME) is None
+    assert slots.free(made, 3) == [2]
+    second = slots.take(made, 1, 3, ME)
+    assert second is not None
+    assert second.numbers == (2,)
+    first.release()
+    assert slots.free(made, 3) == [0, 1]
+    second.release()
+
+
+def test_a_slot_is_free_when_all_who_inherited_it_are_gone(made: Home) -> None:
+    """The death of whoever took it is not enough while its children live, and then it is."""
+    program = (
+        "import sys, subprocess; from pathlib import Path;"
+        "from pytest_valor_schedule.queue import slots;"
+        "from pytest_valor_schedule.config.home import Home;"
+        "held = slots.take(Home(Path(sys.argv[1])), 1, 1, slots.Holder());"
+        "child = subprocess.Popen(['sleep', '600'], pass_fds=held.handles);"
+        "print(child.pid, flush=True)"
+    )
+    command = [sys.executable, "-c", program, str(made.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+    assert slots.free(made, 1) == []
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: slots.free(made, 1) == [0], "the slot is free")
+
+
+def test_the_setting_comes_before_the_cpus(made: Home) -> None:
+    """Environment, then config.toml, then what the machine has."""
+    assert slots.total(made, {}) == slots.usable_cpus() >= 1
+    made.config.write_text("slots = 3")
+    assert slots.total(made, {}) == 3
+    assert slots.total(made, {"VALOR_SCHEDULE_SLOTS": "5"}) == 5
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_a_wrong_number_of_slots_is_named(made: Home, value: str) -> None:
+    """A submitter is told, and the dispatcher goes on with the CPUs."""
+    environment = {"VALOR_SCHEDULE_SLOTS": value}
+    with pytest.raises(InvalidRequestError, match="VALOR_SCHEDULE_SLOTS is '"):
+        slots.total(made, environment)
+    assert slots.total_or_cpus(made, environment) == slots.usable_cpus()
+
+
+def test_threads_are_shared_unless_the_user_says_otherwise() -> None:
+    """The libraries of a worker get its part of the machine."""
+    variables = worker_environment(3, 2, {"OMP_NUM_THREADS": "8"})
+    assert variables["VALOR_SCHEDULE_SLOT"] == "3"
+    assert variables["MKL_NUM_THREADS"] == "2"
+    assert "OMP_NUM_THREADS" not in variables
+
+
+SEEN = """
+import os, pathlib, time
+import pytest
+IMPORTED = os.environ.get("VALOR_SCHEDULE_SLOT")  # none where it is only collected
+@pytest.mark.parametrize("number", range(6))
+def test_alone(number, schedule_slot):
+    assert int(IMPORTED) == schedule_slot < 2
+    held = pathlib.Path(os.environ["HELD"], f"slot{schedule_slot}")
+    held.touch(exist_ok=False)
+    time.sleep(0.05)
+    held.unlink()
+def test_killed(schedule_slot):
+    once = pathlib.Path("killed")
+    if not once.exists():
+        once.touch()
+        os.kill(os.getpid(), 9)
+@pytest.mark.parametrize("number", range(6))
+def test_after(number, schedule_slot):
+    test_alone(number, schedule_slot)
+"""
+
+
+@pytest.mark.home_in_use
+def test_no_two_workers_have_a_slot_at_the_same_time(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of one job nor of several, and one that replaces a dead worker gets its slot."""
+    monkeypatch.setenv("HELD", str(tmp_path))
+    jobs = []
+    for name, workers in (("a", 1), ("b", 1), ("c", 2)):
+        Path(name).mkdir()
+        Path(name, "test_it.py").write_text(SEEN)
+        done = run_pytest("--schedule", "--max-workers", str(workers), folder=Path(name))
+        jobs.append(scheduled_id(done))
+    for job_id in jobs:
+        outcomes = outcomes_of(job_id)
+        assert outcomes.pop("test_it.py::test_killed") == "crashed"
+        assert set(outcomes.values()) == {"passed"}, outcomes
+
+
+@pytest.mark.home_in_use
+def test_jobs_run_beside_each_other_when_there_is_room(project: Path, home: Home) -> None:
+    """Two jobs of one worker each share two slots, and a third waits."""
+    Path("test_gated.py").write_text(GATED)
+    first, second = (scheduled_id(run_pytest("--schedule")) for _ in range(2))
+    wait_until(lambda: is_running(first) and is_running(second), "both run")
+    third = run_pytest("--schedule")
+    assert "waits for 1 worker slot, 0 of 2 free" in third.stdout
+    status = get_job_status(scheduled_id(third))
+    assert (status["queue_position"], status["status"]) == (1, "scheduled")
+    shown = run_tool("slots").stdout.splitlines()
+    assert sorted(line.split()[1] for line in shown) == sorted([first, second])
+    taken = {slot for job_id in (first, second) for slot in get_job_status(job_id)["slots"]}
+    assert taken == {0, 1}
+    open_gate()
+    for job_id in (first, second, scheduled_id(third)):
+        assert results_of(job_id)["outcome"] == "passed"
+    wait_until(lambda: slots.free(home, 2) == [0, 1], "the last runner has gone")
+
+
+@pytest.mark.home_in_use
+def test_slots_of_a_killed_runner_are_free_again(project: Path, home: Home) -> None:
+    """When the processes of its job are gone."""
+    Path("test_gated.py").write_text(GATED)
+    job_id = scheduled_id(run_pytest("--schedule"))
+    wait_until(lambda: is_running(job_id), "it runs")
+    assert slots.free(home, 2) == [1]
+    with JobStore(home) as store:
+        runner = Identity.from_text(store.claim(job_id) or "")
+    os.kill(runner.pid, signal.SIGKILL)
+    assert results_of(job_id)["summary"]["not_run"] == 1
+    wait_until(lambda: slots.free(home, 2) == [0, 1], "the slots are free")
+
+
+@pytest.mark.home_in_use
+def test_low_priority_is_nice(project: Path) -> None:
+    """A low job leaves the CPU to others, a normal one is as nice as whoever started the suite."""
+    Path("test_it.py").write_text("import os\ndef test_it(): print(os.nice(0)); assert 0")
+    nices = []
+    for priority in ("low", "normal"):
+        (result,) = results_of(schedule("--priority", priority))["results"]
+        nices += [int(text) for name, text in result["sections"] if "stdout" in name]
+    mine = os.nice(0)
+    assert nices == [min(19, mine + 10), mine]
+
+
+def test_submitters_at_once_get_no_more_workers_than_slots() -> None:
+    """A short run of tests/tools/crowd.py: jobs of all kinds, and runs by hand, at once."""
+    command = [sys.executable, "-m", "tests.tools.crowd", "3", "2", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 jobs, 2 by hand, 2 slots, at most" in done.stdout
+
+
+@pytest.mark.usefixtures("no_dispatcher")
+def test_after_an_upgrade_a_runner_is_started_anew(
+    project: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dispatcher of the version before does not fork a runner that the job would not know."""
+    Path("test_gated.py").write_text(GATED)
+    job_id = schedule_tests("pytest")["job_id"]
+    with JobStore(home) as store, closing(LocalExecutor(home, store, watcher=0)) as runners:
+        monkeypatch.setattr(warm, "changed_at", lambda: -1.0)
+        job = store.change(job_id, JobStatus.SCHEDULED, attempt=1)
+        assert job is not None
+        ref = runners.start(job, 1, LOCAL)
+        wait_until(lambda: is_running(job_id), "it runs")
+        pid = Identity.from_text(store.claim(job_id) or "").pid
+        assert b"pytest_valor_schedule.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        open_gate()
+        assert results_of(job_id)["outcome"] == "passed"
+        wait_until(lambda: runners.poll([ref])[ref] is RunnerState.ENDED, "its runner has ended")
