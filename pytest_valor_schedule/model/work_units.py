@@ -16,6 +16,8 @@ _PIECES_FOR_EACH_WORKER = 8
 class TestOrder(StrEnum):
     """Which unit goes first."""
 
+    __test__ = False
+
     LONGEST = "longest"
     FAILED_FIRST = "failed-first"
     COLLECTED = "collected"

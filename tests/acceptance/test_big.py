@@ -19,11 +19,11 @@ COMPLETE = """
 import os, re, sys
 from pathlib import Path
 from tests.support.jobs import a_job
-from pytest_valor_schedule.daemon import completion
-from pytest_valor_schedule.record import journal
-from pytest_valor_schedule.daemon.job_end import Ending
+from pytest_valor_schedule.daemon import job_end
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.model.job import JobStatus
-from pytest_valor_schedule.record.event_log import Journal
+from pytest_valor_schedule.record.event_log import EventLog
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -34,7 +34,7 @@ with JobStore(Home.find(os.environ)) as store:
     store.add(job, tests, {})
     folder = store.home.job_folder(job.job_id)
     folder.mkdir()
-    written = Journal(journal.path(folder, "1.1", "gw0"))
+    written = EventLog(event_log.path(folder, "1.1", "gw0"))
     for test in tests:
         written.write({"kind": "start", "id": test, "at": 1e9, "moment": 1.0})
         for phase in ("setup", "call", "teardown"):
@@ -45,7 +45,7 @@ with JobStore(Home.find(os.environ)) as store:
             written.write({**report, "duration": 0.001})
     written.close()
     job = store.change(job.job_id, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=1e9)
-    completion.complete(store, job, Ending(completed_at=2e9, exit_code=0))
+    job_end.complete(store, job, JobEnd(completed_at=2e9, exit_code=0))
 status = Path("/proc/self/status").read_text()  # getrusage counts what it was forked from, too
 print(job.job_id, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) // 1024)
 """

@@ -330,16 +330,16 @@ def test_a_run_goes_on_while_the_queue_is_locked(project: Path, home: Home) -> N
 
 AT_ONCE = """
 import os, sys
-from pytest_valor_schedule.client import submission
+from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.model.run_request import order_of
-from pytest_valor_schedule.model.run_options import Request
+from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.config.home import Home
 
 home = Home.find(os.environ)
 order = order_of("pytest", None)
-request = Request.checked("normal", 1, 10, None)
+request = RunOptions.checked("normal", 1, 10, None)
 nodeids = ("test_it.py::test_it",)
 found = Collection(nodeids=nodeids, rootdir=os.getcwd(), interpreter=sys.executable)
 ready, go = os.pipe()
@@ -351,7 +351,7 @@ for number in range(100):
         os.read(ready, 1)  # until the parent lets go of the other end
         code = 1
         try:
-            submission.submit(home, order, request, found)
+            submit.submit(home, order, request, found)
             code = 0
         finally:
             os._exit(code)

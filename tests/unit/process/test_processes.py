@@ -176,7 +176,7 @@ def test_an_interrupt_reaches_the_whole_group(
 SUPERVISOR = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule.process import descendants, processes, startup
+from pytest_valor_schedule.process import kill, processes, startup
 from tests.support.waiting import wait_until
 
 output, daemon = Path(sys.argv[1]), sys.argv[2]
@@ -185,7 +185,7 @@ process = processes.start(
     processes.Start(command=(sys.executable, "-c", daemon), cwd="/", output=output)
 )
 wait_until(output.read_text, "the daemon is up")
-descendants.end_tree(process)
+kill.end_tree(process)
 print("status", process.returncode)
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -233,14 +233,14 @@ def test_ending_a_tree_ends_daemons_too(habit: str, tmp_path: Path) -> None:
 KEEPING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule.process import descendants, identity, processes
+from pytest_valor_schedule.process import identity, kill, processes
 
 command = (sys.executable, "-c", "import time; time.sleep(600)")
 wanted = processes.Start(command=command, cwd="/", output=Path(sys.argv[1]), environment={})
 kept, other = (processes.start(wanted) for _ in range(2))
-descendants.end_children(keep={kept.pid})
+kill.end_children(keep={kept.pid})
 print(identity.Identity.of(other.pid) is None, kept.poll())
-descendants.end_children()
+kill.end_children()
 print(identity.Identity.of(kept.pid) is None)
 """
 

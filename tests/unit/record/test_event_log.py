@@ -103,9 +103,9 @@ def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
 FORKING = """
 import os, sys
 from pathlib import Path
-from pytest_valor_schedule.record.event_log import Journal
+from pytest_valor_schedule.record.event_log import EventLog
 
-written = Journal(Path(sys.argv[1]))
+written = EventLog(Path(sys.argv[1]))
 written.write({"kind": "parent"})
 child = os.fork()
 written.write({"kind": "child" if not child else "parent again"})
