@@ -59,6 +59,11 @@ def home_in_use(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) 
 
 
 @pytest.fixture(autouse=True)
+def own_home(home: Home) -> None:
+    """Give a home of its own to every test that does not say otherwise, as unit tests do."""
+
+
+@pytest.fixture
 def home(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
