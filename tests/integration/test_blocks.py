@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import json
 import re
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-import pytest_valor_schedule
 from pytest_valor_schedule import list_jobs
-from pytest_valor_schedule.cli import parser
-from pytest_valor_schedule.client import maintenance
+from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from tests.support import pages
-from tests.support.pages import README, ROOT, Block
-from tests.support.scheduled import results_of, run_pytest, scheduled_id
+from tests.support.pages import ROOT, Block
+from tests.support.scheduled import record_of, results_of, run_pytest, scheduled_id
 from tests.support.waiting import wait_until
-
-LANGUAGES = {"console", "sh", "python", "toml", "ini", "text"}
 
 
 @pytest.fixture
@@ -32,11 +25,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     page = Path(request.getfixturevalue("page"))
     return tmp_path / (page.parent if page.parts[0] == "examples" else "examples/shop")
-
-
-def test_every_block_is_of_a_kind_that_is_run() -> None:
-    """None is added that nobody looks at."""
-    assert {block.language for block in pages.blocks()} == LANGUAGES
 
 
 @pytest.mark.parametrize("page", pages.pages_with("console"))
@@ -92,19 +80,9 @@ def test_both_commands_of_the_readme_work_in_one_shell(tmp_path: Path) -> None:
     assert {line[0] for line in ran} == {shop, str(tmp_path)}
 
 
-def test_ci_takes_both_commands_from_the_readme() -> None:
-    """`.ci/run` looks for the marks that are there."""
-    marks = re.findall(r"^run_readme \w+ \"([^\"]+)\"", (ROOT / ".ci/run").read_text(), re.M)
-    assert sorted(marks) == sorted(block.mark for block in pages.blocks("sh") if block.mark)
-
-
 PROGRAMS = [block for block in pages.blocks("python") if "import get_job_results" in block.text]
-SIGNATURES = [block for block in pages.blocks("python") if block.text.startswith("def ")]
-SIGNATURES = [block for block in SIGNATURES if block.page.endswith("api.md")]
-PUBLIC = {name: getattr(pytest_valor_schedule, name) for name in pytest_valor_schedule.__all__}
-FUNCTIONS = {name: each for name, each in PUBLIC.items() if inspect.isfunction(each)}
 CONFTESTS = sorted(
-    {each.page for each in pages.blocks("python") if each not in (*PROGRAMS, *SIGNATURES)}
+    {each.page for each in pages.blocks("python") if each not in (*PROGRAMS, *pages.signatures())}
 )
 
 
@@ -117,39 +95,6 @@ def test_a_program_runs(block: Block, tmp_path: Path) -> None:
     done = pages.run_in_shell("python program.py", folder)
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout.splitlines()[-1].replace("'", '"'))["failed"] == 0
-
-
-def test_signatures_are_those_of_the_functions() -> None:
-    """The manual has every function, each with its parameters and their defaults."""
-    shown = {}
-    for block in SIGNATURES:
-        for node in ast.parse(block.text).body:
-            assert isinstance(node, ast.FunctionDef)
-            shown[node.name] = ast.unparse(node.args)
-    assert shown == {name: _parameters(each) for name, each in FUNCTIONS.items()}
-
-
-def test_types_of_the_manual_are_those_of_the_answers() -> None:
-    """Every public type is in the list, beside the functions whose answers have it."""
-    text = (pages.PACKAGE / "docs" / "api.md").read_text("utf-8")
-    rows = dict(re.findall(r"^- `([A-Z]\w+)`: (.*)$", text, re.MULTILINE))
-    assert rows.keys() == PUBLIC.keys() - FUNCTIONS.keys() - {"__version__"}
-    answers = {name: str(each.__annotations__["return"]) for name, each in FUNCTIONS.items()}
-    for kind, row in rows.items():
-        if kind.endswith("Response") and kind != "ErrorResponse":
-            found = {name for name, answer in answers.items() if kind in answer}
-            assert set(re.findall(r"`(\w+)`", row)) == found
-
-
-def _parameters(function: object) -> str:
-    """Return the parameters of a function as its definition has them, but without types."""
-    assert callable(function)
-    found = inspect.signature(function)
-    parameters = [
-        each.replace(annotation=inspect.Parameter.empty) for each in found.parameters.values()
-    ]
-    text = str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
-    return text.removeprefix("(").removesuffix(")")
 
 
 @pytest.mark.home_in_use
@@ -169,14 +114,6 @@ def test_a_conftest_of_the_manual_works(page: str, project: Path) -> None:
     assert "1 passed" in run_pytest().stdout
 
 
-@pytest.mark.parametrize("page", pages.pages_with("toml"))
-def test_config_toml_of_the_manual_can_be_used(page: str, home: Home) -> None:
-    """Each of its keys is a setting, and has a value that one can have."""
-    home.make()
-    home.config.write_text("".join(block.text for block in pages.blocks("toml", page=page)))
-    assert maintenance.list_settings()["problems"] == []
-
-
 @pytest.mark.parametrize("block", pages.blocks("ini"), ids=lambda block: block.page)
 @pytest.mark.usefixtures("no_dispatcher")
 def test_an_ini_file_of_the_manual_can_be_used(block: Block, project: Path) -> None:
@@ -188,35 +125,32 @@ def test_an_ini_file_of_the_manual_can_be_used(block: Block, project: Path) -> N
     assert list_jobs()["jobs"][0]["test_timeout_seconds"] == 60
 
 
-def test_the_processes_of_the_manual_are_those_of_the_package() -> None:
-    """Each that the picture names begins in a module of that name."""
-    [block] = pages.blocks("text")
-    names = re.findall(r"^(watcher|dispatcher|runner)\b", block.text, re.MULTILINE)
-    assert len(names) == 3
-    for name in names:
-        assert list(pages.PACKAGE.rglob(f"{name}.py")), name
+def test_options_of_the_manual_are_those_of_pytest() -> None:
+    """Each option of ours that `pytest --help` shows is in the table, with its default."""
+    shown = run_pytest("--help").stdout
+    group = shown.split("one test queue for the machine:")[1].split("\n\n")[0]
+    options = re.findall(r"^  (--[\w-]+)", group, re.MULTILINE)
+    rows = {
+        name.split()[0]: value
+        for name, value in pages.rows(pages.section("settings", "Options")).items()
+    }
+    assert list(rows) == options
+    names = [option.removeprefix("--").replace("-", "_") for option in options]
+    assert list(rows.values()) == [pages.default(settings.DEFAULTS[name]) for name in names]
+    ours = set(re.findall(r"^  valor_schedule_(\w+)", shown, re.MULTILINE))
+    assert ours - {*names} == pages.rows(pages.section("settings", "Settings of a project")).keys()
 
 
-def _examples() -> list[str]:
-    """Return each `valor-schedule ...` that the help or a page shows, but for usage lines."""
-    texts = [parser._EPILOG, parser._RUN_EPILOG]
-    texts += [block.text for block in pages.blocks("sh", "console") if not block.mark]
-    texts += [path.read_text("utf-8") for path in ROOT.glob("examples/*/crontab")]
-    found = re.findall(
-        r"(?:^\s*(?:\$ )?|/bin/)valor-schedule ((?:(?!  |\||#|;|&&).)+)",
-        "\n".join(texts),
-        re.MULTILINE,
+def test_fields_of_the_manual_are_in_a_record(ended: str, home: Home) -> None:
+    """What it says of a job, its summary and its results is there."""
+    record = record_of(home, ended)
+    job, summary, result = re.split(
+        r"\n`summary` has|\nA result has", pages.section("record", "Fields")
     )
-    return sorted({each.strip() for each in found})
-
-
-@pytest.mark.parametrize("example", _examples())
-def test_each_documented_example_is_a_command(example: str) -> None:
-    """What is shown can be typed as it stands."""
-    words, _ = parser.split_own(shlex.split(example))
-    assert parser.build().parse_args(words).command == words[0]
-
-
-def test_the_readme_is_short() -> None:
-    """It is read to its end; the rest is in the manual."""
-    assert len(README.read_text("utf-8").splitlines()) <= 130
+    seldom = {"schema_version", "explanation", "flaky", "skipped_modules"}
+    assert set(re.findall(r"`(\w+)`", job)) - seldom <= record.keys()
+    assert set(re.findall(r"`(\w+)`", summary)) - seldom == record["summary"].keys()
+    [bad] = [each for each in record["results"] if each["outcome"] == "failed"]
+    always, _, failed = result.split("\n\n")[0].partition("did not pass")
+    assert set(re.findall(r"`(\w+)`", always)) <= bad.keys()
+    assert set(re.findall(r"`(\w+)`", failed)) - {"sections"} <= bad.keys()

@@ -77,59 +77,6 @@ def test_wait_in_turns(project: Path) -> None:
     assert "1 test" in waited.stdout
 
 
-@pytest.mark.parametrize("command", ["status", "wait", "results", "logs"])
-def test_no_job_here(project: Path, command: str) -> None:
-    """Without a job that was scheduled from this folder, one sentence says so."""
-    done = run_tool(command)
-    assert done.returncode == 1
-    assert "No job was scheduled from" in done.stderr
-
-
-@pytest.mark.parametrize("command", ["status", "wait", "results", "logs", "cancel"])
-def test_unknown_job(project: Path, command: str) -> None:
-    """An id that fits no job is an error in one sentence."""
-    done = run_tool(command, "../x")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: There is no job '../x'")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["bogus"],
-        ["cancel"],
-        ["list", "--limit", "x"],
-        ["list", "--status", "x"],
-        ["wait", "--timeout", "x"],
-    ],
-)
-def test_wrong_command_line(arguments: list[str]) -> None:
-    """A wrong command line shows the usage and returns 2."""
-    done = run_tool(*arguments)
-    assert done.returncode == 2
-    assert "usage: valor-schedule" in done.stderr
-
-
-@pytest.mark.parametrize("text", ["x", "-1", "1.5", ""])
-def test_a_number_that_is_none_is_told_in_words(text: str) -> None:
-    """What is wrong with a number is said without the name of a function of ours."""
-    done = run_tool("list", f"--limit={text}")
-    assert done.returncode == 2
-    assert f"--limit: {text!r} is not a whole number of 0 or more" in done.stderr
-
-
-def test_list_says_when_there_is_nothing() -> None:
-    """An empty queue is said in words."""
-    assert run_tool("list").stdout == "no jobs\n"
-
-
-@pytest.mark.parametrize("command", ["list", "status", "wait", "results", "logs", "cancel"])
-def test_every_command_has_help(command: str) -> None:
-    """Each command says what it does."""
-    assert f"usage: valor-schedule {command}" in run_tool(command, "--help").stdout
-
-
 def test_closed_pipe_is_no_crash(ended: str, home: Home) -> None:
     """Output that nobody reads any more ends the command without a traceback."""
     home.output(ended).write_text("x" * 10**6)

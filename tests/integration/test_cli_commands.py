@@ -21,12 +21,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_valor_schedule import get_job_status, list_jobs
-from pytest_valor_schedule.cli import main, parser
+from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import api
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.text import colour, queue_view
+from pytest_valor_schedule.text import colour
 from tests.support.scheduled import (
     GATED,
     open_gate,
@@ -49,17 +49,6 @@ class TestCase(unittest.TestCase):
     def test_c(self): pass
 """
 FIXED = "def test_good(): assert 0\ndef test_bad(): pass\ndef test_new(): pass\n"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It begins with how the command is used, and says what it does in a sentence."""
-    with pytest.raises(SystemExit) as ended:
-        main.main([command, "--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"usage: valor-schedule {command}")
-    assert re.search(r"^[A-Z].*\.$", shown, re.MULTILINE)
 
 
 def _run_here(text: str) -> str:
@@ -94,20 +83,6 @@ def test_run_heeds_the_project(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert run_tool("run", "--timeout-minutes", "3").returncode == 0
     job = list_jobs()["jobs"][0]
     assert (job["priority"], job["max_workers"], job["timeout_minutes"]) == ("low", 4, 3)
-
-
-def test_run_says_what_is_wrong(project: Path) -> None:
-    """What pytest cannot collect is shown with pytest's exit code, and nothing is scheduled."""
-    Path("test_it.py").write_text("import nothing_of_the_kind\n")
-    done = run_tool("run")
-    assert done.returncode == 2
-    assert "nothing_of_the_kind" in done.stderr + done.stdout
-    assert run_tool("run", "--max-workers", "many").returncode == 1
-    late = run_tool("run", "-q", "--wait")
-    assert late.stderr == (
-        "error: --wait is an option of `valor-schedule run`; put it before pytest's arguments.\n"
-    )
-    assert list_jobs()["total"] == 0
 
 
 @pytest.mark.home_in_use
@@ -222,19 +197,6 @@ def test_a_log_is_followed_to_its_end(project: Path) -> None:
     assert "1 passed in " in shown
     assert f"{job_id} passed: 1 passed in " in shown
     assert process.returncode == 0
-
-
-def test_settings_are_shown_with_their_source(home: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Config tells value and source, what is no setting, and no token."""
-    home.make()
-    home.config.write_text('priority = "low"\nwrong = 1\ntelegram_token = "s3cret"\n')
-    monkeypatch.setenv("VALOR_SCHEDULE_MAX_WORKERS", "7")
-    monkeypatch.setenv("VALOR_SCHEDULE_NOTIFY", "slack://A/s3cret/C")
-    shown = run_tool("config").stdout + run_tool("config", "--json").stdout
-    assert re.search(r"^priority +low +priority in config.toml$", shown, re.MULTILINE)
-    assert re.search(r"^max_workers +7 +the environment variable", shown, re.MULTILINE)
-    assert "'wrong', which is no setting" in shown
-    assert "s3cret" not in shown
 
 
 def test_shells_can_complete(ended: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,64 +343,24 @@ def test_a_file_that_cannot_be_used_is_not_taken_for_the_output(
     assert results_of(list_jobs()["jobs"][0]["job_id"])["outcome"] == "passed"
 
 
-RUNNING: dict[str, Any] = {
-    "job_id": "20261122-203015-4f9a2c",
-    "status": "running",
-    "test_count": 10,
-    "specification": "pytest tests",
-    "started_at": "2026-11-22T20:30:20+00:00",
-    "estimated_end": "2026-11-22T20:30:50+00:00",
-    "timeout_minutes": 10,
-    "progress": {
-        "finished": 5,
-        "failed": 1,
-        "total": 10,
-        "running": [{"worker": "gw0", "nodeid": "a::b", "started_at": "2026-11-22T20:30:25+00:00"}],
-    },
-}
+def test_the_record_is_whole(ended: str) -> None:
+    """get_record returns what the file holds."""
+    assert len(api.get_record(ended)["results"]) == 3
+    assert "error" in api.get_record("zzzzzz")
 
 
-def test_a_picture_of_the_queue() -> None:
-    """Slots, bars, the current test of each worker, the waiting and the ended."""
-    waiting = {
-        "job_id": "20261122-203016-aaaaaa",
-        "status": "scheduled",
-        "priority": "low",
-        "test_count": 1,
-        "queue_position": 1,
-        "reason": "waits",
-        "estimated_start": "2026-11-22T20:30:50+00:00",
-    }
-    slots = [{"held": True}, {"held": False}]
-    now = 1795379430.0  # 2026-11-22T20:30:30+00:00
-    assert queue_view.frame([waiting, RUNNING], slots, now, 80) == [
-        "slots [#.] 1 of 2 free",
-        "",
-        "4f9a2c [==========          ] 5/10 1 failed, 20s left  pytest tests",
-        "       gw0 5s  a::b",
-        "aaaaaa 1st, low, 1 test, starts in 20s: waits",
-    ]
-    running = {name: value for name, value in RUNNING.items() if name != "estimated_end"}
-    assert "4f9a2c [==========          ] 5/10 1 failed  pytest tests" in queue_view.frame(
-        [waiting, running], slots, now, 80
+def test_run_says_what_is_wrong(project: Path) -> None:
+    """What pytest cannot collect is shown with pytest's exit code, and nothing is scheduled."""
+    Path("test_it.py").write_text("import nothing_of_the_kind\n")
+    done = run_tool("run")
+    assert done.returncode == 2
+    assert "nothing_of_the_kind" in done.stderr + done.stdout
+    assert run_tool("run", "--max-workers", "many").returncode == 1
+    late = run_tool("run", "-q", "--wait")
+    assert late.stderr == (
+        "error: --wait is an option of `valor-schedule run`; put it before pytest's arguments.\n"
     )
-    assert queue_view.frame([], slots, now, 80)[-1] == "nothing runs, nothing waits"
-
-
-@pytest.mark.parametrize(("hours", "since"), [(-1, "1s"), (1, "10m")])
-def test_a_picture_outlives_a_change_of_the_clock(hours: int, since: str) -> None:
-    """No test has run for less than nothing, or for longer than its job may."""
-    now = 1795379430.0 + 3600 * hours
-    assert queue_view.frame([RUNNING], [{"held": True}], now, 80)[3] == f"       gw0 {since}  a::b"
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "shown"),
-    [("abcdef", 6, "abcdef"), ("abcdefg", 6, "abcde~"), ("ああああ", 6, "ああ~"), ("", 3, "")],
-)
-def test_lines_are_cut_by_columns(text: str, width: int, shown: str) -> None:
-    """Wide characters count as two."""
-    assert queue_view.clipped(text, width) == shown
+    assert list_jobs()["total"] == 0
 
 
 def test_unknown_jobs_are_one_sentence(home: Any) -> None:
@@ -456,9 +378,3 @@ _ABOUT_A_JOB: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("follow", "diff", "replay", "rerun", "timeline"), ()),
     "priority": ("high",),
 }
-
-
-def test_the_record_is_whole(ended: str) -> None:
-    """get_record returns what the file holds."""
-    assert len(api.get_record(ended)["results"]) == 3
-    assert "error" in api.get_record("zzzzzz")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from pytest_valor_schedule.in_job.collect_reports import CollectReports
-from pytest_valor_schedule.record.aggregate import aggregate
 from tests.support.scheduled import results_of, run_pytest, run_tool, scheduled_id
 
 WHY = """
@@ -54,28 +49,3 @@ def test_modules_are_counted_as_plain_pytest_counts_them(project: Path) -> None:
     assert (results["summary"]["skipped"], results["summary"]["skipped_modules"]) == (2, 4)
     assert len(results["collection_errors"]) == 2
     assert "2 passed, 6 skipped in" in run_tool("results", job_id).stdout
-
-
-@pytest.mark.parametrize("longrepr", [("why.py", 2, "not here"), "broken"])
-def test_reports_are_the_same_of_one_module_only(longrepr: Any) -> None:
-    """Of two workers one is passed on, of two modules both, each as it was."""
-    plugin, seen = CollectReports(), list[Any]()
-    for nodeid in ("test_a.py", "test_a.py", "test_b.py"):
-        report = pytest.CollectReport(nodeid, "skipped", longrepr, [])
-        taking = plugin.pytest_report_from_serializable()
-        next(taking)
-        with pytest.raises(StopIteration):
-            taking.send(report)
-        if report.longrepr not in seen:
-            seen.append(report.longrepr)
-            plugin.pytest_collectreport(report)
-            assert report.longrepr == longrepr
-    assert len(seen) == 2
-
-
-def test_a_module_that_each_round_skips_counts_once() -> None:
-    """Only what controllers have seen counts, whatever a test writes."""
-    skips = [{"kind": "collection_skip", "id": name} for name in ("test_a.py", "test_b.py")]
-    forged = [{"kind": "collection_skip", "id": "test_c.py"}]
-    journals = [("1.1-controller", skips), ("1.1-gw0", forged), ("1.2-controller", skips)]
-    assert aggregate(["a"], journals).skipped_modules == 2

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.process.fork_check import variables_at_start
-from pytest_valor_schedule.process.fork_client import forking
 from tests.support.interpreter import IS_FORKED
 from tests.support.scheduled import results_of, run_pytest, scheduled_id
 
@@ -56,33 +54,6 @@ def test_forks_can_be_switched_off(
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("/py", "-m", "pytest", "-q"), ("/py", "/bin/pytest", "-q")],
-)
-def test_a_plain_start_can_fork(command: tuple[str, ...]) -> None:
-    """`python -m pytest` and `python SCRIPT` get our module between."""
-    python, *rest = command
-    assert forking(command, python)[2:] == tuple(rest)
-    assert forking(command, python)[1].endswith("fork_server.py")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("uv", "run", "pytest"),
-        ("/other", "-m", "pytest"),
-        ("/py", "-X", "dev", "-m", "pytest"),
-        ("/py", "-m", "coverage", "run", "-m", "pytest"),
-        ("/py",),
-        (),
-    ],
-)
-def test_another_start_stays_as_it_is(command: tuple[str, ...]) -> None:
-    """A launcher, another interpreter or one with flags of its own is not replaced."""
-    assert forking(command, "/py") == command
-
-
 @linux_only
 def test_what_a_controller_hands_down_is_heeded(project: Path) -> None:
     """Workers ignore the signals, and the like, that a conftest.py has the controller ignore."""
@@ -97,9 +68,3 @@ def test_what_a_controller_hands_down_is_heeded(project: Path) -> None:
         "import signal\ndef test_it(): assert signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN\n"
     )
     assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
-
-
-def test_what_is_looked_at_only_at_the_start() -> None:
-    """The variables of the interpreter, its libraries and its locale are told from others."""
-    looked_at = {"PYTHONPATH": "a", "LC_ALL": "C", "OPENSSL_CONF": "c"}
-    assert variables_at_start({**looked_at, "HOME": "/", "PATH": "b"}) == looked_at

@@ -10,7 +10,6 @@ import pytest
 from pytest_valor_schedule import get_job_results, list_jobs, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.record import event_log
 from tests.support.disks import as_root
 from tests.support.scheduled import results_of, run_pytest, run_tool, scheduled_id
 
@@ -95,16 +94,6 @@ def test_a_linked_log_is_not_shown(ended: str, home: Home, outside: Path) -> Non
     home.output(ended).symlink_to(outside / "file")
     done = run_tool("logs", ended)
     assert (done.returncode, done.stdout.strip()) == (0, "")
-
-
-def test_a_linked_journal_is_neither_read_nor_written(home: Home, outside: Path) -> None:
-    """Neither side follows it."""
-    link = outside.parent / "1.1-gw0.jsonl"
-    outside.joinpath("file").write_text('{"kind": "x"}\n')
-    link.symlink_to(outside / "file")
-    assert list(event_log.JournalReader(link).read()) == []
-    with pytest.raises(OSError, match="symbolic"):
-        event_log.EventLog(link)
 
 
 def test_a_job_does_not_run_in_a_linked_folder(

@@ -22,7 +22,6 @@ from pytest_valor_schedule.daemon.notification import (
     ADDRESS_VARIABLE,
     NOTIFIER_VARIABLE,
     TOKEN_VARIABLE,
-    shortened,
 )
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.queue.store import JobStore
@@ -179,26 +178,6 @@ def test_an_address_that_cannot_work_is_not_tried(ended: str, home: Home) -> Non
         )
     assert (told["sent"], told["attempts"]) == (False, 0)
     assert "Apprise cannot use the address" in told["reason"]
-
-
-def test_without_the_extra_a_warning_says_what_to_install(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The library is an optional extra."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    home.make()
-    warning = notifier.problem(home, "json://localhost", {})
-    assert warning is not None
-    assert "pip install 'pytest-valor-schedule[notify]'" in warning
-
-
-@pytest.mark.parametrize(
-    ("address", "kept"),
-    [(None, None), ("-100", "-100"), ("slack://A/B/C", "slack://***"), ("@chat", "@chat")],
-)
-def test_what_is_kept_of_an_address(address: str | None, kept: str | None) -> None:
-    """Only a chat id is kept as it is."""
-    assert shortened(address) == kept
 
 
 def test_an_interrupt_keeps_nobody_from_being_told(ended: str, home: Home) -> None:

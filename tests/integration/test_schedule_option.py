@@ -370,3 +370,22 @@ def test_unusable_home_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert done.returncode == 4
     assert "cannot be used" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_relative_home_is_refused_by_all_who_read_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command, a function and an option say so and make no folder; a plain run is as ever."""
+    project.joinpath("test_it.py").write_text("def test_it(): pass")
+    monkeypatch.setenv("VALOR_HOME", "valor")
+    assert "relative path" in list_jobs()["error"]
+    assert "relative path" in run_tool("list").stderr
+    refused = run_pytest("--schedule")
+    assert refused.returncode == 4
+    assert "relative path" in refused.stderr
+    (project / "valor" / "test_schedule").mkdir(parents=True)
+    config = project / "valor" / "test_schedule" / "config.toml"
+    config.write_text('direct_runs = "queue"')
+    done = run_pytest()
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True)
+    assert [path for path in project.rglob("valor/**/*") if path.is_file()] == [config]

@@ -18,8 +18,6 @@ import pytest
 
 from pytest_valor_schedule import list_jobs, pause_queue, resume_queue, schedule_tests
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.record.output import without_controls
-from pytest_valor_schedule.text.screen import shortened
 from tests.support.scheduled import (
     GATED,
     QUICK,
@@ -210,24 +208,6 @@ def test_a_place_in_the_queue_is_one_line(
     results_of(first)
 
 
-@pytest.mark.parametrize(
-    ("width", "shown"),
-    [
-        (139, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"),
-        (79, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"),
-        (78, "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots..."),
-        (39, "f9a2c starts in 1m 30s, 1st in the..."),
-        (28, "f9a2c starts in 1m 30s..."),
-        (2, "f9"),
-        (0, ""),
-    ],
-)
-def test_a_line_is_shortened_where_a_part_ends(width: int, shown: str) -> None:
-    """Nobody reads half of a number, and what is missing has a mark."""
-    line = "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"
-    assert shortened(line, width) == shown
-
-
 @pytest.mark.usefixtures("empty_home")
 def test_a_paused_queue_is_told_to_whom_is_quiet(at_terminal: Callable[..., Screen]) -> None:
     """Under -q too somebody must know what to do about it; nothing else is said of the queue."""
@@ -397,11 +377,3 @@ def test_a_replay_has_every_attribute(project: Path, monkeypatch: pytest.MonkeyP
         Path("direct").read_text().splitlines()
     )
     assert not re.search(r"in 0\.00s", replayed.stdout)
-
-
-def test_control_sequences_are_left_out() -> None:
-    """Colours, titles and links go, and a line is as it was last rewritten."""
-    text = (
-        "\x1b]0;title\x07\x1b[1mcollecting ... \x1b[0m\rcollected 9 items\r\n\x1b[31mred\x1b[0m\n"
-    )
-    assert without_controls(text) == "collected 9 items\nred\n"

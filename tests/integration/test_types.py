@@ -10,17 +10,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
-import pytest
-
 import pytest_valor_schedule
-from pytest_valor_schedule.client import responses
-from pytest_valor_schedule.client.responses import JobStatusResponse, ResultFields
-from pytest_valor_schedule.model.job import JobStatus, Outcome, Priority
-from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from tests.support import jobs
 from tests.support.scheduled import GATED, open_gate, results_of
 
-HIDDEN = {"launcher", "arguments"}
 PROGRAM = """
 from pytest_valor_schedule import get_job_results, get_job_status, schedule_tests
 answer = schedule_tests("pytest", timeout_minutes=0.5)
@@ -47,27 +39,6 @@ def test_a_checker_of_types_finds_what_is_mistyped(tmp_path: Path) -> None:
     found = _mypy(program)
     assert f"Found {len(wrong)} errors" in found, found
     assert '"statsu" is not a valid TypedDict key' in found
-
-
-@pytest.mark.parametrize(
-    ("names", "kinds"),
-    [
-        (responses.JobStatusName, JobStatus),
-        (responses.JobOutcomeName, Outcome),
-        (responses.TestOutcomeName, TestOutcome),
-        (responses.PriorityName, Priority),
-    ],
-)
-def test_every_kind_is_named(names: Any, kinds: type) -> None:
-    """A literal type has the values that there are, and no others."""
-    assert set(typing.get_args(names)) == {str(each) for each in kinds}  # type: ignore[attr-defined]
-
-
-def test_every_field_is_named() -> None:
-    """Whatever a job or a result may have is a key of the type of its answer."""
-    job = set(jobs.a_job().to_json()) | set(jobs.a_job().__dataclass_fields__)
-    assert job - HIDDEN <= JobStatusResponse.__annotations__.keys()
-    assert set(TestResult.__dataclass_fields__) == ResultFields.__annotations__.keys()
 
 
 def _misfits(answer: object, wanted: Any, path: str = "answer") -> list[str]:

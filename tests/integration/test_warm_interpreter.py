@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import iniconfig
@@ -16,7 +15,6 @@ import pytest
 from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
-from pytest_valor_schedule.process import fork_check
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.interpreter import IS_FORKED
@@ -33,7 +31,6 @@ def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
         Path("how").write_text("forked" if is_forked() else "started")
 """
-WORDS, MODULES = ("-m", "pytest"), frozenset({"iniconfig", "pluggy"})
 
 
 def _scheduled_anew() -> str:
@@ -144,50 +141,6 @@ def test_one_that_would_differ_is_started(project: Path, monkeypatch: pytest.Mon
     assert Path("how").read_text() == "started"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "alike"),
-    [
-        ("ANOTHER", "1", True),
-        ("PYTHONDEVMODE", "1", False),
-        ("PYTHONPATH", "own", False),
-        ("LC_ALL", "C", False),
-        ("OPENSSL_CONF", "/own", False),
-        ("EXECNET_DEBUG", "1", False),
-    ],
-)
-def test_what_differs_is_seen(name: str, value: str, alike: bool, project: Path) -> None:
-    """What an interpreter or a library reads at its start is compared."""
-    environment = {**os.environ, JOB_ID_VARIABLE: "x", name: value}
-    assert fork_check.is_like(WORDS, str(project), environment, MODULES) == alike
-
-
-def test_what_runs_at_every_start_is_seen(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A sitecustomize.py that came later would run in an interpreter that is started."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
-    environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
-    tmp_path.joinpath("site").mkdir()
-    tmp_path.joinpath("site", "sitecustomize.py").touch()
-    assert not fork_check.is_like(WORDS, str(project), environment, MODULES)
-
-
-def test_an_environment_inside_of_a_project_is_none_of_its_modules(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the project has by a name hides what is installed in its own virtual environment."""
-    installed = types.ModuleType("iniconfig")
-    installed.__file__ = str(project / ".venv/lib/iniconfig/__init__.py")
-    monkeypatch.setitem(sys.modules, "iniconfig", installed)
-    environment = {**os.environ, JOB_ID_VARIABLE: "x"}
-    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
-    Path("iniconfig").mkdir()
-    assert not fork_check.is_like(WORDS, str(project), environment, MODULES)
-    installed.__file__ = str(project / "iniconfig/__init__.py")
-    assert fork_check.is_like(WORDS, str(project), environment, MODULES)
-
-
 def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
     """A package in the working directory comes before one that the dispatcher has imported."""
     shutil.copytree(Path(iniconfig.__file__).parent, "iniconfig")
@@ -196,18 +149,3 @@ def test_a_project_of_what_pytest_needs_gets_its_own(project: Path) -> None:
     )
     for _ in range(2):
         assert results_of(_scheduled_anew())["outcome"] == "passed"
-
-
-def test_a_command_and_an_environment_of_any_length_are_shown() -> None:
-    """And what the process starts inherits that environment."""
-    code = (
-        "import os; from pathlib import Path; from pytest_valor_schedule.process import proctitle\n"
-        "proctitle.show_as(['run', 'x' * 10**5, 'y z'], {'NAME': 'value', 'B': 'y' * 10**5})\n"
-        "command = Path('/proc/self/cmdline').read_bytes()\n"
-        "assert command == b'run\\0' + b'x' * 10**5 + b'\\0y z\\0'\n"
-        "environment = Path('/proc/self/environ').read_bytes()\n"
-        "assert environment == b'NAME=value\\0B=' + b'y' * 10**5 + b'\\0'\n"
-        "os.environ['ANOTHER'] = '1'\n"
-        "assert os.system('test $NAME$ANOTHER = value1') == 0\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,6 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, runner, service, watcher
-from pytest_valor_schedule.daemon.watcher import pause_before_next
 from pytest_valor_schedule.process.identity import Identity
 from tests.support.disks import as_root, fill, make_room
 from tests.support.scheduled import GATED, open_gate, schedule
@@ -158,24 +157,3 @@ def test_a_paused_queue_keeps_nobody_busy(project: Path, home: Home) -> None:
     open_gate()
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
     assert _statuses(home) == ["completed"] * 2 + ["scheduled"] * 2
-
-
-@pytest.mark.parametrize(
-    ("code", "lived", "deaths", "pause"),
-    [
-        (0, 0.1, 0, None),  # it had nothing to do
-        (-9, 3600.0, 0, 0.0),
-        (-9, 3600.0, 7, 0.0),
-        (-9, 1.0, 0, 1.0),
-        (-9, 1.0, 3, 8.0),
-        (-9, 1.0, 5000, 60.0),  # it is never given up
-        (1, 3600.0, 0, 0.0),
-        (1, 1.0, 9, 60.0),
-        (1, 1.0, 10, None),  # it is not what comes from outside
-    ],
-)
-def test_who_dies_young_is_followed_more_and_more_slowly(
-    code: int, lived: float, deaths: int, pause: float | None
-) -> None:
-    """A dispatcher that cannot live costs next to nothing."""
-    assert pause_before_next(code, lived, deaths) == pause

@@ -68,6 +68,34 @@ def pages_with(*languages: str) -> list[str]:
     return sorted({block.page for block in blocks(*languages)})
 
 
+def topic(name: str) -> str:
+    """Return the page of the manual on a topic."""
+    return (PACKAGE / "docs" / f"{name}.md").read_text("utf-8")
+
+
+def section(name: str, title: str) -> str:
+    """Return a section of the page on a topic, without its title."""
+    return topic(name).split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def rows(text: str) -> dict[str, str]:
+    """Return the first two cells of each row of the tables of a text, the first without marks."""
+    found = re.findall(r"^\| `([^`]+)`[^|]* \| ([^|]*?) ?\|", text, re.MULTILINE)
+    return {name: value.strip("`") for name, value in found}
+
+
+def default(value: object) -> str:
+    """Return a default as a table has it."""
+    words = {"None": "none", "True": "true", "False": "off"}
+    return words.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def signatures() -> list[Block]:
+    """Return the blocks that show how the public functions are called."""
+    page = "pytest_valor_schedule/docs/api.md"
+    return [block for block in blocks("python", page=page) if block.text.startswith("def ")]
+
+
 def commands(text: str) -> Iterator[tuple[str, str]]:
     """Yield each `$ command` of a console block, and the output below it."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import list_jobs
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import Setting
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
-from tests.support.scheduled import run_pytest, run_tool
 
 SOURCES = {
     "option": "--max-workers",
@@ -107,25 +105,6 @@ def test_a_relative_home_is_refused(environment: dict[str, str]) -> None:
     """Every folder would have a queue of its own, and nobody would find the jobs of another."""
     with pytest.raises(InvalidRequestError, match=r"relative path.*absolute path"):
         Home.find(environment)
-
-
-def test_a_relative_home_is_refused_by_all_who_read_it(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A command, a function and an option say so and make no folder; a plain run is as ever."""
-    project.joinpath("test_it.py").write_text("def test_it(): pass")
-    monkeypatch.setenv("VALOR_HOME", "valor")
-    assert "relative path" in list_jobs()["error"]
-    assert "relative path" in run_tool("list").stderr
-    refused = run_pytest("--schedule")
-    assert refused.returncode == 4
-    assert "relative path" in refused.stderr
-    (project / "valor" / "test_schedule").mkdir(parents=True)
-    config = project / "valor" / "test_schedule" / "config.toml"
-    config.write_text('direct_runs = "queue"')
-    done = run_pytest()
-    assert (done.returncode, "1 passed" in done.stdout) == (0, True)
-    assert [path for path in project.rglob("valor/**/*") if path.is_file()] == [config]
 
 
 def test_a_home_of_an_unknown_user_is_refused() -> None:

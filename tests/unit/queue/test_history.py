@@ -209,3 +209,20 @@ def test_most_of_what_comes_lies_in_the_spread() -> None:
         assert found is not None
         inside += found.low <= drawn[0] <= found.high
     assert 700 < inside < 900
+
+
+def test_a_peak_rises_at_once_and_sinks_slowly(history: History) -> None:
+    """And is scaled to the number of workers; other jobs of a project take the largest."""
+
+    def expected(selected: str, workers: int = 1) -> float:
+        return history.estimate("/p", ["t"], workers, selected).memory_bytes / 2**20
+
+    assert expected("a") == 128
+    for size in (200, 400, 200):
+        run = Run(selection="a", workers=1, peak_memory_bytes=size * 2**20)
+        history.learn("/p", {}, 1.0, run=run)
+    assert expected("a") == 300
+    assert expected("a", workers=3) == 600
+    assert expected("b") == 300
+    history.learn("/p", {}, 2.0, run=Run(selection="a", workers=1))
+    assert expected("a") == 300

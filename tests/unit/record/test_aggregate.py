@@ -713,3 +713,11 @@ def test_what_a_plugin_found_counts_if_it_was_found_at_last(round_: str, counts:
     account = aggregate(["a"], journals)
     assert account.failed_otherwise is counts
     assert account.internal_error == ("ValueError" if counts else None)
+
+
+def test_a_module_that_each_round_skips_counts_once() -> None:
+    """Only what controllers have seen counts, whatever a test writes."""
+    skips = [{"kind": "collection_skip", "id": name} for name in ("test_a.py", "test_b.py")]
+    forged = [{"kind": "collection_skip", "id": "test_c.py"}]
+    journals = [("1.1-controller", skips), ("1.1-gw0", forged), ("1.2-controller", skips)]
+    assert aggregate(["a"], journals).skipped_modules == 2

@@ -217,3 +217,13 @@ def test_what_is_no_journal_is_not_read(tmp_path: Path) -> None:
 def test_a_job_without_a_folder_has_no_journals(tmp_path: Path) -> None:
     """A job that never started has nothing to read."""
     assert event_log.journals(tmp_path / "nowhere") == []
+
+
+def test_a_linked_journal_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
+    """Neither side follows it."""
+    outside = tmp_path / "outside"
+    outside.write_text('{"kind": "x"}\n')
+    path.symlink_to(outside)
+    assert list(JournalReader(path).read()) == []
+    with pytest.raises(OSError, match="symbolic"):
+        EventLog(path)

@@ -1,17 +1,22 @@
-"""The manual: how it is printed, and that it says what the code says."""
+"""Compare the manual with the code, and print it."""
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pytest_valor_schedule
 from pytest_valor_schedule import hookspecs
 from pytest_valor_schedule.cli import manual, parser
 from pytest_valor_schedule.cli.commands import COMMANDS
+from pytest_valor_schedule.client import maintenance
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model import retention
@@ -19,25 +24,10 @@ from pytest_valor_schedule.model.job import JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
 from tests.support import pages
 from tests.support.pages import MANUAL, PACKAGE, PAGES, README, ROOT
-from tests.support.scheduled import record_of, run_pytest, run_tool
+from tests.support.scheduled import run_tool
 
 TOPICS = [path.stem for path in MANUAL]
 GROUPS = r"^- \w+: ((?:`\w+`(?:, )?)+)$"
-
-
-def _text(topic: str) -> str:
-    return (PACKAGE / "docs" / f"{topic}.md").read_text("utf-8")
-
-
-def _section(topic: str, title: str) -> str:
-    """Return a section of a page, without its title."""
-    return _text(topic).split(f"## {title}\n")[1].split("\n## ")[0]
-
-
-def _rows(text: str) -> dict[str, str]:
-    """Return the first two cells of each row of the tables of a text, the first without marks."""
-    rows = re.findall(r"^\| `([^`]+)`[^|]* \| ([^|]*?) ?\|", text, re.MULTILINE)
-    return {name: value.strip("`") for name, value in rows}
 
 
 def test_help_lists_the_topics() -> None:
@@ -85,7 +75,7 @@ def test_an_unknown_topic_is_one_sentence(name: str, sentence: str) -> None:
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_page_fits_into_a_terminal(topic: str) -> None:
     """No line is longer than 80 columns, and its first sentence fits into the list of topics."""
-    lines = _text(topic).splitlines()
+    lines = pages.topic(topic).splitlines()
     assert [line for line in lines if len(line) > 80] == []
     assert re.fullmatch(r"# .+\n\n\S.{,59}\.\n", "\n".join(lines[:4]))
 
@@ -111,7 +101,7 @@ def test_help_readme_and_manual_name_every_command() -> None:
     """None is hidden, and none is named that is none."""
     groups = re.findall(GROUPS, README.read_text("utf-8"), re.MULTILINE)
     assert sorted(re.findall(r"\w+", " ".join(groups))) == sorted(COMMANDS)
-    headings = re.findall(r"^### `valor-schedule (\w+)", _text("commands"), re.MULTILINE)
+    headings = re.findall(r"^### `valor-schedule (\w+)", pages.topic("commands"), re.MULTILINE)
     assert headings == re.findall(r"\w+", " ".join(groups))
     shown = run_tool("--help").stdout
     assert [name for name in COMMANDS if not re.search(rf"^    {name}\b", shown, re.M)] == []
@@ -120,7 +110,7 @@ def test_help_readme_and_manual_name_every_command() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_manual_has_every_option_of_a_command(command: str) -> None:
     """The section of a command names its arguments and options, and no others."""
-    section = _text("commands").split(f"### `valor-schedule {command}")[1].split("\n##")[0]
+    section = pages.topic("commands").split(f"### `valor-schedule {command}")[1].split("\n##")[0]
     named = set(re.findall(r"(?<!\w)--\w[\w-]*", section))
     actions = _actions(command)
     known = {name for each in actions for name in each.option_strings}
@@ -140,47 +130,26 @@ def _actions(command: str) -> list[argparse.Action]:
     return [each for each in found if not {*each.option_strings} & {*common}]
 
 
-def test_options_of_the_manual_are_those_of_pytest() -> None:
-    """Each option of ours that `pytest --help` shows is in the table, with its default."""
-    shown = run_pytest("--help").stdout
-    group = shown.split("one test queue for the machine:")[1].split("\n\n")[0]
-    options = re.findall(r"^  (--[\w-]+)", group, re.MULTILINE)
-    rows = {
-        name.split()[0]: value for name, value in _rows(_section("settings", "Options")).items()
-    }
-    assert list(rows) == options
-    names = [option.removeprefix("--").replace("-", "_") for option in options]
-    assert list(rows.values()) == [_shown(settings.DEFAULTS[name]) for name in names]
-    ours = set(re.findall(r"^  valor_schedule_(\w+)", shown, re.MULTILINE))
-    assert ours - {*names} == _rows(_section("settings", "Settings of a project")).keys()
-
-
 def test_settings_of_the_manual_are_those_of_the_code() -> None:
     """Each setting is in one of the tables, with its default."""
-    options = _rows(_section("settings", "Options"))
-    tables = _section("settings", "Settings of a project") + _section(
+    options = pages.rows(pages.section("settings", "Options"))
+    tables = pages.section("settings", "Settings of a project") + pages.section(
         "settings", "Settings of the machine"
     )
-    rows = _rows(tables)
+    rows = pages.rows(tables)
     by_option = {name.split()[0].removeprefix("--").replace("-", "_") for name in options}
     assert by_option | rows.keys() == (
         settings.DEFAULTS.keys() | vars(_kept()).keys() | {"idle_seconds", "telegram_token"}
     )
     known = {**settings.DEFAULTS, **vars(_kept()), "slots": "usable CPUs"}
     wrong = {name: value for name, value in rows.items() if name in known} | {}
-    assert wrong == {name: _shown(known[name]) for name in wrong}
+    assert wrong == {name: pages.default(known[name]) for name in wrong}
     assert float(rows["idle_seconds"]) == settings._IDLE_SECONDS
 
 
 def _kept() -> argparse.Namespace:
     kept = retention.Retention()
     return argparse.Namespace(**{name: getattr(kept, name) for name in kept.__dataclass_fields__})
-
-
-def _shown(value: Any) -> str:
-    """Return a default as a table has it."""
-    words = {"None": "none", "True": "true", "False": "off"}
-    return words.get(str(value), f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def test_defaults_of_config_toml_are_those_of_the_code() -> None:
@@ -192,7 +161,7 @@ def test_defaults_of_config_toml_are_those_of_the_code() -> None:
 
 def test_hooks_of_the_manual_are_those_of_the_code() -> None:
     """Each has its section, with its arguments."""
-    shown = re.findall(r"^### `(\w+)\((.*)\)`$", _text("hooks"), re.MULTILINE)
+    shown = re.findall(r"^### `(\w+)\((.*)\)`$", pages.topic("hooks"), re.MULTILINE)
     hooks = [name for name in vars(hookspecs) if name.startswith("pytest_valor_schedule_")]
     assert [name for name, _ in shown] == hooks
     for name, arguments in shown:
@@ -210,24 +179,104 @@ def test_hooks_of_the_manual_are_those_of_the_code() -> None:
 )
 def test_words_of_the_manual_are_those_of_the_code(title: str, kind: Any) -> None:
     """Each status and outcome is in its table."""
-    cells = re.findall(r"^\| (`[^|]+) \|", _section("record", title), re.MULTILINE)
+    cells = re.findall(r"^\| (`[^|]+) \|", pages.section("record", title), re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(kind)
-
-
-def test_fields_of_the_manual_are_in_a_record(ended: str, home: Home) -> None:
-    """What it says of a job, its summary and its results is there."""
-    record = record_of(home, ended)
-    job, summary, result = re.split(r"\n`summary` has|\nA result has", _section("record", "Fields"))
-    seldom = {"schema_version", "explanation", "flaky", "skipped_modules"}
-    assert set(re.findall(r"`(\w+)`", job)) - seldom <= record.keys()
-    assert set(re.findall(r"`(\w+)`", summary)) - seldom == record["summary"].keys()
-    [bad] = [each for each in record["results"] if each["outcome"] == "failed"]
-    always, _, failed = result.split("\n\n")[0].partition("did not pass")
-    assert set(re.findall(r"`(\w+)`", always)) <= bad.keys()
-    assert set(re.findall(r"`(\w+)`", failed)) - {"sections"} <= bad.keys()
 
 
 def test_the_changelog_and_readme_name_no_machine() -> None:
     """No page has a path of the machine on which it was written."""
     for path in (*PAGES.values(), ROOT / "CHANGELOG.md"):
         assert not re.search(r"/(work|tmp|root)/", path.read_text("utf-8")), Path(path).name
+
+
+LANGUAGES = {"console", "sh", "python", "toml", "ini", "text"}
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """None is added that nobody looks at."""
+    assert {block.language for block in pages.blocks()} == LANGUAGES
+
+
+def test_ci_takes_both_commands_from_the_readme() -> None:
+    """`.ci/run` looks for the marks that are there."""
+    marks = re.findall(r"^run_readme \w+ \"([^\"]+)\"", (ROOT / ".ci/run").read_text(), re.M)
+    assert sorted(marks) == sorted(block.mark for block in pages.blocks("sh") if block.mark)
+
+
+PUBLIC = {name: getattr(pytest_valor_schedule, name) for name in pytest_valor_schedule.__all__}
+FUNCTIONS = {name: each for name, each in PUBLIC.items() if inspect.isfunction(each)}
+
+
+def test_signatures_are_those_of_the_functions() -> None:
+    """The manual has every function, each with its parameters and their defaults."""
+    shown = {}
+    for block in pages.signatures():
+        for node in ast.parse(block.text).body:
+            assert isinstance(node, ast.FunctionDef)
+            shown[node.name] = ast.unparse(node.args)
+    assert shown == {name: _parameters(each) for name, each in FUNCTIONS.items()}
+
+
+def test_types_of_the_manual_are_those_of_the_answers() -> None:
+    """Every public type is in the list, beside the functions whose answers have it."""
+    text = (pages.PACKAGE / "docs" / "api.md").read_text("utf-8")
+    rows = dict(re.findall(r"^- `([A-Z]\w+)`: (.*)$", text, re.MULTILINE))
+    assert rows.keys() == PUBLIC.keys() - FUNCTIONS.keys() - {"__version__"}
+    answers = {name: str(each.__annotations__["return"]) for name, each in FUNCTIONS.items()}
+    for kind, row in rows.items():
+        if kind.endswith("Response") and kind != "ErrorResponse":
+            found = {name for name, answer in answers.items() if kind in answer}
+            assert set(re.findall(r"`(\w+)`", row)) == found
+
+
+def _parameters(function: object) -> str:
+    """Return the parameters of a function as its definition has them, but without types."""
+    assert callable(function)
+    found = inspect.signature(function)
+    parameters = [
+        each.replace(annotation=inspect.Parameter.empty) for each in found.parameters.values()
+    ]
+    text = str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+    return text.removeprefix("(").removesuffix(")")
+
+
+@pytest.mark.parametrize("page", pages.pages_with("toml"))
+def test_config_toml_of_the_manual_can_be_used(page: str, home: Home) -> None:
+    """Each of its keys is a setting, and has a value that one can have."""
+    home.make()
+    home.config.write_text("".join(block.text for block in pages.blocks("toml", page=page)))
+    assert maintenance.list_settings()["problems"] == []
+
+
+def test_the_processes_of_the_manual_are_those_of_the_package() -> None:
+    """Each that the picture names begins in a module of that name."""
+    [block] = pages.blocks("text")
+    names = re.findall(r"^(watcher|dispatcher|runner)\b", block.text, re.MULTILINE)
+    assert len(names) == 3
+    for name in names:
+        assert list(pages.PACKAGE.rglob(f"{name}.py")), name
+
+
+def _examples() -> list[str]:
+    """Return each `valor-schedule ...` that the help or a page shows, but for usage lines."""
+    texts = [parser._EPILOG, parser._RUN_EPILOG]
+    texts += [block.text for block in pages.blocks("sh", "console") if not block.mark]
+    texts += [path.read_text("utf-8") for path in ROOT.glob("examples/*/crontab")]
+    found = re.findall(
+        r"(?:^\s*(?:\$ )?|/bin/)valor-schedule ((?:(?!  |\||#|;|&&).)+)",
+        "\n".join(texts),
+        re.MULTILINE,
+    )
+    return sorted({each.strip() for each in found})
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_each_documented_example_is_a_command(example: str) -> None:
+    """What is shown can be typed as it stands."""
+    words, _ = parser.split_own(shlex.split(example))
+    assert parser.build().parse_args(words).command == words[0]
+
+
+def test_the_readme_is_short() -> None:
+    """It is read to its end; the rest is in the manual."""
+    assert len(README.read_text("utf-8").splitlines()) <= 130
