@@ -1,4 +1,4 @@
-"""The one process per home that decides which job may start. It owns no job."""
+"""Decide which job may start: the one process per home that does. It owns no job."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from pytest_valor_schedule.daemon.executor import (
 from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.process import death_pipe, startup
+from pytest_valor_schedule.process import startup
+from pytest_valor_schedule.process.death_pipe import has_ended
 from pytest_valor_schedule.queue import policy, pruning
 from pytest_valor_schedule.queue.resources import capacity
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.queue.wakeup import Wakeup
 
 NAME = "valor-dispatch"
-_LOOK_SECONDS = 0.25  # at the latest, if nobody rings
+_LOOK_SECONDS = 0.25  # at the latest, if nobody wakes it
 _QUIET_LOOK_SECONDS = 1.0
 _LOCK_PATIENCE_SECONDS = 1.0  # a submitter's look at the lock takes far less
 _PAUSE_AFTER_ERROR_SECONDS = 0.5
@@ -62,10 +63,10 @@ class Dispatcher:
             Exception: the first fault that one of the jobs had, when all the others are served.
         """
         self._fault = None
-        self._end_what_lost_its_runner(now)
+        self._end_orphans(now)
         queued = self._store.queue()
         self._watch_starts(queued, now)
-        self._start_what_fits(queued, now)
+        self._start_jobs(queued, now)
         if self._fault is not None:
             raise self._fault
         running = bool(self._starting) or bool(self._store.jobs(JobStatus.RUNNING))
@@ -79,7 +80,7 @@ class Dispatcher:
         except Exception as error:
             self._fault = self._fault or error
 
-    def _end_what_lost_its_runner(self, now: float) -> None:
+    def _end_orphans(self, now: float) -> None:
         for job in self._store.jobs(JobStatus.RUNNING):
             ref = reference(job, job.attempt)
             with self._each_for_itself():
@@ -92,22 +93,22 @@ class Dispatcher:
             with self._each_for_itself():
                 self._executor.clean_up(ref)
             cause = outcomes.runner_end(self._executor.exit_code(ref))
-            ending = JobEnd(completed_at=now, junit_path=job.junit_path, cause=cause)
-            job_end.complete(self._store, job, ending)
+            end = JobEnd(completed_at=now, junit_path=job.junit_path, cause=cause)
+            job_end.complete(self._store, job, end)
 
     def _watch_starts(self, queued: list[Job], now: float) -> None:
         """Notice runners that claimed their job, and those that ended without."""
-        waiting = {job.job_id: job for job in queued}
+        unclaimed = {job.job_id: job for job in queued}
         for job_id, attempt in list(self._starting.items()):
-            job = waiting.get(job_id)
+            job = unclaimed.get(job_id)
             if job is None:
                 del self._starting[job_id]
-            elif self._ended(job, attempt):
+            elif self._has_ended(job, attempt):
                 del self._starting[job_id]
                 with self._each_for_itself():
                     self._give_up_on(job_id, now)
 
-    def _ended(self, job: Job, attempt: int) -> bool:
+    def _has_ended(self, job: Job, attempt: int) -> bool:
         ref = reference(job, attempt)
         return self._executor.poll([ref])[ref] is not RunnerState.RUNNING
 
@@ -115,13 +116,13 @@ class Dispatcher:
         job = self._store.get(job_id)
         if job.status is JobStatus.SCHEDULED and job.attempt >= _MOST_ATTEMPTS:
             text = f"The runner could not start; {self._store.home.dispatcher_log} tells why."
-            ending = JobEnd(completed_at=now, outcome=Outcome.ERROR, explanation=text)
-            job_end.complete(self._store, job, ending)
+            end = JobEnd(completed_at=now, outcome=Outcome.ERROR, explanation=text)
+            job_end.complete(self._store, job, end)
 
-    def _start_what_fits(self, queued: list[Job], now: float) -> None:
+    def _start_jobs(self, queued: list[Job], now: float) -> None:
         if self._store.home.paused.exists() or self._store.home.is_full():
             return  # on a full disk its results could not be kept
-        for job, workers in self._chosen(queued, now):
+        for job, workers in self._to_start(queued, now):
             # The attempt, and with it the runner's reference, is kept before the start.
             attempt = job.attempt + 1
             if self._store.change(
@@ -133,16 +134,16 @@ class Dispatcher:
                 except OSError as error:  # counts as an attempt that ended
                     warning(f"{job.job_id}: The runner could not be started: {error}")
 
-    def _chosen(self, queued: list[Job], now: float) -> list[policy.Start]:
+    def _to_start(self, queued: list[Job], now: float) -> list[policy.Start]:
         """Return the jobs that the policy starts now."""
         idle = [job for job in queued if job.job_id not in self._starting and not job.held]
         if not idle:
             return []
         starting = [job for job in queued if job.job_id in self._starting]
         active = [*self._store.jobs(JobStatus.RUNNING), *starting]
-        left = capacity(self._store, self._executor.hosts()[LOCAL], active, now)
+        free = capacity(self._store, self._executor.hosts()[LOCAL], active, now)
         aging = aging_seconds(self._store.home)
-        return policy.to_start(idle, left.running, left.total, now, aging, left.memory)
+        return policy.to_start(idle, free.running, free.total, now, aging, free.memory)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,8 +154,8 @@ class Trouble:
     since: float = 0.0
     bearable: bool = True
 
-    def goes_on(self, text: str, now: float) -> Trouble:
-        """Return the trouble with another error in it, and say what is new about it."""
+    def continued(self, text: str, now: float) -> Trouble:
+        """Return the trouble with another error in it, and log what is new about it."""
         if text != self.text:
             warning(f"dispatcher: {text}")
         since = self.since if self.text else now
@@ -167,21 +168,21 @@ class Watcher:
 
     Attributes:
         pid: Its process.
-        lifeline: A descriptor that reaches its end when it dies.
+        death_pipe: A descriptor that reaches its end when it dies.
     """
 
     pid: int
-    lifeline: int
+    death_pipe: int
 
     @property
     def dead(self) -> bool:
         """Whether nobody would notice if this process died."""
-        return death_pipe.has_ended(self.lifeline)
+        return has_ended(self.death_pipe)
 
 
 def _serve(home: Home, watcher: Watcher) -> None:
     """Look after the queue until there has been nothing to do for a while, or nobody watches."""
-    with JobStore(home) as store, contextlib.closing(Wakeup(home.bell)) as bell:
+    with JobStore(home) as store, contextlib.closing(Wakeup(home.bell)) as wakeup:
         with contextlib.suppress(ScheduleError):
             store.drop_environments(time.time())
         executor = LocalExecutor(home, store, watcher.pid)
@@ -189,13 +190,13 @@ def _serve(home: Home, watcher: Watcher) -> None:
         patience = idle_seconds(home)
         idle_since = time.monotonic()
         trouble = Trouble()
-        held = _lock_file(home)
-        while held and _lock_file(home) == held:  # else the home was thrown away
+        lock_file = _lock_file(home)
+        while lock_file and _lock_file(home) == lock_file:  # else the home was thrown away
             try:
                 busy = dispatcher.step(time.time())
                 trouble = Trouble()
             except Exception as error:  # a full disk, say: it may pass, and others may help
-                trouble = trouble.goes_on(fault_text(error), time.monotonic())
+                trouble = trouble.continued(fault_text(error), time.monotonic())
                 busy = trouble.bearable
                 time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
             if busy:
@@ -207,14 +208,14 @@ def _serve(home: Home, watcher: Watcher) -> None:
             if quiet:
                 executor.get_ready()
             seconds = min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience)
-            bell.wait(seconds, [watcher.lifeline])
+            wakeup.wait(seconds, [watcher.death_pipe])
         executor.close()
-        if held and _lock_file(home) == held and not watcher.dead:
+        if lock_file and _lock_file(home) == lock_file and not watcher.dead:
             pruning.prune_quietly(store, time.time())
 
 
 def _lock_file(home: Home) -> int | None:
-    """Return what tells the file of the dispatcher's lock from a later one of its name."""
+    """Return what tells the lock file of the dispatcher from a later one of its name."""
     try:
         return home.dispatcher_lock.stat().st_ino
     except OSError:
@@ -237,7 +238,7 @@ def main(root: str, starting: list[int], watcher: Watcher) -> bool:
         watcher: The parent of this process.
 
     Returns:
-        Whether it has died, and so nobody would notice if this process did.
+        Whether the watcher has died, and so nobody would notice if this process did.
     """
     startup.set_name(NAME)
     startup.ignore_interrupts()

@@ -1,4 +1,4 @@
-"""Where runners run. The dispatcher knows them only by this protocol."""
+"""Start, watch and end runners, which the dispatcher knows only by this protocol."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOCAL = "local"
 
 
 class RunnerState(StrEnum):
-    """What is known of a runner."""
+    """The state of a runner."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -69,12 +69,9 @@ def reference(job: Job, attempt: int) -> str:
 
 
 class LocalExecutor:
-    """Runners that are processes of this machine.
+    """Runs runners as processes of this machine.
 
-    Args:
-        home: The one that they work for.
-        store: Its queue.
-        watcher: The parent of this process, which has the runners that another dispatcher left.
+    The watcher, our parent, has the runners that another dispatcher left.
     """
 
     def __init__(self, home: Home, store: JobStore, watcher: int) -> None:
@@ -125,10 +122,10 @@ class LocalExecutor:
     def _environment_of_runner(self, job_id: str) -> dict[str, str]:
         """Return what its interpreter needs, which may be another than that of this process."""
         try:
-            theirs: Mapping[str, str] = environments.read(self._home, job_id)
+            environment: Mapping[str, str] = environments.read(self._home, job_id)
         except ScheduleError:  # which the runner will tell
-            theirs = os.environ
-        return own_environment(self._home, theirs)
+            environment = os.environ
+        return own_environment(self._home, environment)
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
@@ -166,12 +163,12 @@ class LocalExecutor:
 
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
-        others = {pid for pid, _ in kill.marked(NOTIFIER_VARIABLE)}
-        others |= {each.pid for each in self._runners.values()}
-        others |= set() if self._warm is None else {self._warm.pid}
-        kill.end_children(keep=others)
-        inherited = set(kill.named(runner.PROCESS_NAME))
-        kill.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
+        keep = {pid for pid, _ in kill.marked(NOTIFIER_VARIABLE)}
+        keep |= {each.pid for each in self._runners.values()}
+        keep |= set() if self._warm is None else {self._warm.pid}
+        kill.end_children(keep=keep)
+        keep |= {os.getpid(), *kill.named(runner.PROCESS_NAME)}
+        kill.end_children(keep=keep, of=self._watcher)
         kill.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:

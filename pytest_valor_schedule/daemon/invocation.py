@@ -1,4 +1,4 @@
-"""What a runner tells the pytest of each round: its tests, and what is known of them."""
+"""Build the command and the environment of one pytest invocation of a job."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.config.project import project_of
 from pytest_valor_schedule.daemon import notification
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.in_job import durations
 from pytest_valor_schedule.model import run_config
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.model.run_config import CONFIRMING, FIRST, RunConfig
+from pytest_valor_schedule.model.round import Round, RoundKind
+from pytest_valor_schedule.model.run_config import RunConfig
+from pytest_valor_schedule.model.work_units import Known
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.pace import Work
@@ -24,100 +25,99 @@ from pytest_valor_schedule.queue.store import JobStore
 _SECRET = (notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE)
 
 
-class Invocation:
-    """Briefs the rounds of one job.
+class InvocationBuilder:
+    """Builds the invocations of one job's rounds, of which each runs all its tests or some."""
 
-    Args:
-        store: The queue that it is in.
-        job: As it was claimed.
-        held: Its slots.
-    """
-
-    def __init__(self, store: JobStore, job: Job, held: Held) -> None:
+    def __init__(self, store: JobStore, job: Job, tests: Sequence[str], job_slots: Held) -> None:
         self._store = store
         self._job = job
-        self._held = held
+        self._tests = tests
+        self._slots = job_slots
         self._folder = store.home.job_folder(job.job_id)
-        self.tests = store.tests(job.job_id)
-        self._seconds: dict[str, float] = {}
 
-    def first(self) -> Sequence[str] | None:
-        """Return the tests to run where the job itself might choose others by its cache."""
-        return self.tests if self._job.chosen_by_cache else None
-
-    def command(self, name: str) -> tuple[str, ...]:
+    def command(self, kind: RoundKind) -> tuple[str, ...]:
         """Return the command of a round, which does not replace the coverage of the first."""
-        if not self._job.measures_coverage or name == FIRST:
+        if not self._job.measures_coverage or kind is RoundKind.FIRST:
             return self._job.command
-        return self._job.command_with("--no-cov" if CONFIRMING in name else "--cov-append")
+        reruns_failures = kind is RoundKind.RERUN_FAILURES
+        return self._job.command_with("--no-cov" if reruns_failures else "--cov-append")
 
     def environment(
-        self, prefix: str, only: Sequence[str] | None, lifeline: int, workers: int
+        self, round_: Round, only: Sequence[str] | None, death_pipe: int, workers: int
     ) -> dict[str, str]:
         """Return all of the environment of the pytest of a round.
 
         Args:
-            prefix: How the names of the round's files begin.
+            round_: The round, which has files of its own.
             only: The tests to run, or None for all that it collects.
-            lifeline: A descriptor; see `RunConfig`.
+            death_pipe: A descriptor; see `RunConfig`.
             workers: How many it may have.
 
         Raises:
             OSError: if there is no room to tell it which tests to run.
             StoreError: if the environment of the job is lost.
         """
-        told = RunConfig(
+        config = RunConfig(
             folder=str(self._folder),
-            prefix=prefix,
+            prefix=round_.prefix,
             workers=workers,
-            digest=run_config.collection_digest(self.tests),
-            lifeline=lifeline,
-            slots=list(self._held.numbers),
+            digest=run_config.collection_digest(self._tests),
+            lifeline=death_pipe,
+            slots=list(self._slots.numbers),
             threads=slots.threads_for_each(slots.total_or_cpus(self._store.home)),
-            only=None if only is None else self._chosen(prefix, only),
+            only=None if only is None else self._write(round_, "only", only),
             order=self._job.order or "",
-            known=self._known(prefix),
+            known=self._write_durations(round_),
             shows_workers=bool(self._job.shows_workers),
             deselected=0 if only else self._job.deselected or 0,
             collection_lines=[] if only else list(self._job.collection_lines or ()),
             starting_seconds=_starting_seconds(self._job),
         )
-        own = {
-            run_config.VARIABLE: told.to_text(),
+        return {
+            **self._submitted_environment,
+            run_config.VARIABLE: config.to_text(),
             run_config.JOB_ID_VARIABLE: self._job.job_id,
         }
-        # No test need see the secret ones.
-        theirs = {name: text for name, text in self._given.items() if name not in _SECRET}
-        return {**theirs, **own}
 
     def work(self, only: Sequence[str] | None) -> Work:
-        """Return what the tests of a round are expected to take, by what was known at its start."""
+        """Return what the tests of a round are expected to take."""
         job = self._job
         otherwise = job.estimated_seconds * job.workers_wanted / max(1, job.test_count)
-        return Work.of(self.tests if only is None else only, self._seconds, otherwise)
+        seconds = {nodeid: test.seconds for nodeid, test in self._durations.items()}
+        return Work.of(self._tests if only is None else only, seconds, otherwise)
 
     @functools.cached_property
-    def _given(self) -> Mapping[str, str]:
-        """Return the environment that the job was ordered with."""
-        return environments.read(self._store.home, self._job.job_id)
+    def _submitted_environment(self) -> Mapping[str, str]:
+        """The environment that the job was scheduled with, but for what no test need see."""
+        environment = environments.read(self._store.home, self._job.job_id)
+        return {name: text for name, text in environment.items() if name not in _SECRET}
 
-    def _chosen(self, prefix: str, only: Sequence[str]) -> str:
-        path = self._folder / f"{prefix}.only.json"
-        with open(path, "w", encoding="utf-8", opener=files.opener) as file:
-            json.dump(list(only), file)
-        return str(path)
-
-    def _known(self, prefix: str) -> str | None:
-        """Write what is known of the tests and return where; without it they run all the same."""
-        path = self._folder / f"{prefix}.known.json"
+    @functools.cached_property
+    def _durations(self) -> Mapping[str, Known]:
+        """What the history has of the tests; without it they run all the same."""
         try:
-            found = History(self._store.database).known(project_of(self._job.rootdir), self.tests)
-            self._seconds = {nodeid: test.seconds for nodeid, test in found.items()}
-            durations.write(path, found)
+            history = History(self._store.database)
+            return history.known(project_of(self._job.rootdir), self._tests)
         except (ScheduleError, OSError) as error:
-            warning(f"{self._job.job_id}: What is known of the tests was not found: {error}")
+            self._warn_of_durations(error)
+            return {}
+
+    def _write_durations(self, round_: Round) -> str | None:
+        try:
+            return self._write(round_, "known", self._durations)
+        except OSError as error:
+            self._warn_of_durations(error)
             return None
+
+    def _write(self, round_: Round, name: str, value: object) -> str:
+        """Write a file for the pytest of a round, and return its path."""
+        path = self._folder / f"{round_.prefix}.{name}.json"
+        with open(path, "w", encoding="utf-8", opener=files.opener) as file:
+            json.dump(value, file)
         return str(path)
+
+    def _warn_of_durations(self, error: Exception) -> None:
+        warning(f"{self._job.job_id}: The durations of the tests are not used: {error}")
 
 
 def _starting_seconds(job: Job) -> float:

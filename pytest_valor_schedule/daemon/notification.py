@@ -1,4 +1,4 @@
-"""Hands the message about the end of a job over to a process of its own.
+"""Start the process that sends the message about the end of a job.
 
 Whoever ends a job must not wait for a chat server, and a fault of one is no fault of the job.
 """
@@ -19,14 +19,12 @@ from pytest_valor_schedule.queue.store import JobStore
 ADDRESS_VARIABLE = "VALOR_SCHEDULE_NOTIFY"
 """Has the whole address, with what is secret in it; records and rows have it shortened."""
 TOKEN_VARIABLE = "VALOR_SCHEDULE_TELEGRAM_TOKEN"  # noqa: S105  # its name, not the token
-
-
 NOTIFIER_VARIABLE = "VALOR_SCHEDULE_NOTIFIER"
 """Marks the process that tells somebody: it is to outlive the cleaning up after other jobs."""
 
 
-def needed(store: JobStore, job: Job) -> dict[str, str]:
-    """Return what a message needs of the environment of a job that has not ended.
+def environment(store: JobStore, job: Job) -> dict[str, str]:
+    """Return what the notifier needs of the environment of a job that has not ended.
 
     Address and token, and whatever says how the network is reached; but our own interpreter is to
     tell, not that of the job.
@@ -34,11 +32,11 @@ def needed(store: JobStore, job: Job) -> dict[str, str]:
     if job.notification_chat_id is None:
         return {}
     try:
-        environment = environments.read(store.home, job.job_id)
+        variables = environments.read(store.home, job.job_id)
     except ScheduleError:
         return {}
-    at_start = variables_at_start(environment)
-    return {name: text for name, text in environment.items() if name not in at_start}
+    at_start = variables_at_start(variables)
+    return {name: text for name, text in variables.items() if name not in at_start}
 
 
 def shortened(address: str | None) -> str | None:
@@ -48,13 +46,10 @@ def shortened(address: str | None) -> str | None:
     return f"{address.partition('://')[0]}://***"
 
 
-def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
-    """Have somebody told of the end of a job, if somebody wants that.
+def start(store: JobStore, job: Job, variables: Mapping[str, str]) -> None:
+    """Have somebody told of a job that has ended, if somebody wants that.
 
-    Args:
-        store: The queue.
-        job: The job as it ended.
-        known: What `needed` returned before that.
+    It gets the variables that `environment` returned before the end.
 
     Raises:
         OSError: if nobody can be told.
@@ -67,5 +62,5 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
         [str(home.root), job.job_id],
         home.root,
         home.dispatcher_log,
-        {**known, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
+        {**variables, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
     )

@@ -1,4 +1,4 @@
-"""Tells somebody in a chat that a job has ended: a process of its own, through Apprise."""
+"""Send the message about the end of a job through Apprise, as a process of its own."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def address_of(chat: str, token: str | None) -> str:
 
 def token_of(home: Home, environment: Mapping[str, str]) -> str | None:
     """Return the token of the Telegram bot, if there is one."""
-    named = environment.get(TOKEN_VARIABLE) or home.settings().get("telegram_token")
-    return str(named) if named else None
+    token = environment.get(TOKEN_VARIABLE) or home.settings().get("telegram_token")
+    return str(token) if token else None
 
 
 def problem(home: Home, chat: str, environment: Mapping[str, str]) -> str | None:
@@ -87,10 +87,10 @@ def _checked(address: str) -> Any:
     try:
         with _quiet():
             sender = apprise.Apprise()
-            known = sender.add(address)
+            usable = sender.add(address)
     except Exception as error:  # whatever a plugin of it does must not end the run
         raise NotifyError(_without_secrets(f"Apprise failed ({error!r})", address)) from None
-    if not known:
+    if not usable:
         raise NotifyError(f"Apprise cannot use the address {address.partition('://')[0]}://...")
     return sender
 
@@ -125,15 +125,15 @@ def message(now: Mapping[str, Any], before: Mapping[str, Any] | None) -> tuple[s
     lines += [now["explanation"]] if now.get("explanation") else []
     bad = [each for each in now["results"] if each["outcome"] in compare.BAD]
     if before is not None:
-        found = compare.compare(before["results"], now["results"])
-        lines += _named("newly failing", found.newly_failing)
-        lines += _named("fixed", found.fixed)
+        changes = compare.compare(before["results"], now["results"])
+        lines += _listed("newly failing", changes.newly_failing)
+        lines += _listed("fixed", changes.fixed)
     lines += [f"{each['nodeid']}: {_first_line(each)}" for each in bad[:_MOST_NAMED]]
     lines.append(f"job {now['job_id']}")
     return title, "\n".join(map(render.one_line, lines))
 
 
-def _named(kind: str, nodeids: Sequence[str]) -> list[str]:
+def _listed(kind: str, nodeids: Sequence[str]) -> list[str]:
     if not nodeids:
         return []
     more = f" and {len(nodeids) - _MOST_NAMED} more" if len(nodeids) > _MOST_NAMED else ""
@@ -159,10 +159,10 @@ def send(address: str, title: str, body: str, kind: str) -> None:
     """
     sender = _checked(address)
     try:
-        with _quiet(), _apprise().LogCapture(level=_WARNING, fmt="%(message)s") as said:
+        with _quiet(), _apprise().LogCapture(level=_WARNING, fmt="%(message)s") as log:
             if sender.notify(title=title, body=body, notify_type=kind):
                 return
-            why = " ".join(said.getvalue().split())
+            why = " ".join(log.getvalue().split())
     except Exception as error:
         why = repr(error)
     raise NotifyError(_without_secrets(why, address) or "Apprise could not send it")
@@ -182,7 +182,7 @@ def tell(
     environment: Mapping[str, str],
     sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Any]:
-    """Send the message about a job that has ended, and return what its record shall say of it.
+    """Send the message about a job that has ended, and return the `notification` of its record.
 
     Returns:
         `sent` (bool), `at` (ISO 8601), `attempts`, and `reason` where it was not sent.
@@ -216,15 +216,14 @@ def main() -> None:
     root, job_id = sys.argv[1:]
     with JobStore(Home(Path(root))) as store:
         job = store.get(job_id)
-        told = tell(store, job, os.environ)
-        if not told["sent"]:
-            warning(f"{job_id}: The end was not told: {told['reason']}")
+        notification = tell(store, job, os.environ)
+        if not notification["sent"]:
+            warning(f"{job_id}: The end was not told: {notification['reason']}")
         document = record_file.read(store.home.record(job_id))
         if document is not None:
             results = document.pop("results", [])
-            record_file.write(
-                store.home.record(job_id), {**document, "notification": told}, results
-            )
+            document["notification"] = notification
+            record_file.write(store.home.record(job_id), document, results)
 
 
 if __name__ == "__main__":

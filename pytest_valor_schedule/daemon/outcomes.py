@@ -1,4 +1,4 @@
-"""How a job ended that nobody stopped. Pure."""
+"""Decide how a job ended, whether another round can help, and the sentences about both. Pure."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NO_ROOM = "the disk was full"
 
 
 def decide_outcome(
-    account: RunSummary,
+    summary: RunSummary,
     exit_code: int | None,
-    said: str | None = None,
+    error_line: str | None = None,
     *,
     cause: str | None = None,
     flaky_passes: bool = False,
@@ -29,75 +29,75 @@ def decide_outcome(
     """Return how a job ended that nobody stopped, and one sentence where that is not plain.
 
     Args:
-        account: What the journals say.
+        summary: What the event logs say.
         exit_code: That of the job's pytest, negative for a signal; None if it is not known.
-        said: What it gave as the reason for its end, if it came to no session.
+        error_line: What it printed as the reason for its end, if it came to no session.
         cause: What ended the run from outside, as part of a sentence, if anything did.
         flaky_passes: Whether a test that failed and then passed makes no job fail.
     """
-    outcomes = [result.outcome for result in account.results]
+    outcomes = [result.outcome for result in summary.results]
     missing = outcomes.count(TestOutcome.NOT_RUN)
-    flaky = flaky_passes and any(result.flaky for result in account.results)
+    flaky = flaky_passes and any(result.flaky for result in summary.results)
     bad = any(
-        result.outcome.bad for result in account.results if not (flaky_passes and result.flaky)
+        result.outcome.bad for result in summary.results if not (flaky_passes and result.flaky)
     )
-    how = cause or how_it_ended(account, exit_code, said)
+    how = cause or how_it_ended(summary, exit_code, error_line)
     if missing and missing == len(outcomes):
         return Outcome.ERROR, f"No test ran: {how}."
-    if missing and not (bad and account.interruption):
+    if missing and not (bad and summary.interruption):
         return Outcome.INCOMPLETE, f"{missing} of {len(outcomes)} tests have no result: {how}."
     if bad:
         noun = "test" if missing == 1 else "tests"
         return Outcome.FAILED, f"{missing} {noun} did not run: {how}." if missing else None
-    if account.failed_otherwise or exit_code not in ((0, 1, 5) if flaky else (0, 5)):
-        is_known = exit_code is None or (cause or _known_cause(account))
-        why = "" if is_known else "; the log tells why"
+    if summary.failed_otherwise or exit_code not in ((0, 1, 5) if flaky else (0, 5)):
+        has_cause = exit_code is None or (cause or _cause(summary))
+        why = "" if has_cause else "; the log tells why"
         return Outcome.FAILED, f"No test failed, but {how}{why}."
     if flaky:
         return Outcome.PASSED, "What failed passed when it was run again, and flaky tests may pass."
     if not outcomes:
         return Outcome.NO_TESTS, None
-    return Outcome.PASSED, _blemish(account, how)
+    return Outcome.PASSED, _blemish(summary, how)
 
 
-def _blemish(account: RunSummary, how: str) -> str | None:
+def _blemish(summary: RunSummary, how: str) -> str | None:
     """Return a sentence about what was not right in a run that passed, if anything was not."""
     # That of a worker whose tests are all done does not always reach pytest's exit code.
-    if account.internal_error:
+    if summary.internal_error:
         return f"Every test ran, but {how}."
-    count = sum(bool(result.unfinished) for result in account.results)
+    count = sum(bool(result.unfinished) for result in summary.results)
     whose = "that of 1 test" if count == 1 else f"those of {count} tests"
     return f"Every teardown ended but {whose}, in which the run did." if count else None
 
 
-def how_it_ended(account: RunSummary, exit_code: int | None, said: str | None = None) -> str:
+def how_it_ended(summary: RunSummary, exit_code: int | None, error_line: str | None = None) -> str:
     """Return what is known of why pytest ended, as part of a sentence."""
-    return _known_cause(account) or _by_exit_code(exit_code, said)
+    return _cause(summary) or _by_exit_code(exit_code, error_line)
 
 
-def _known_cause(account: RunSummary) -> str | None:
-    """Return the cause that the journals tell of, if they do."""
-    if account.interruption:
-        return f"pytest stopped ({account.interruption})"
-    if error := (account.internal_error or "").strip():
+def _cause(summary: RunSummary) -> str | None:
+    """Return the cause that the event logs tell of, if they do."""
+    if summary.interruption:
+        return f"pytest stopped ({summary.interruption})"
+    if error := (summary.internal_error or "").strip():
         return f"pytest had an internal error ({reason(error)})"
-    if account.disk_full and account.missing:
+    if summary.disk_full and summary.missing:
         return _NO_ROOM
-    if account.collection_errors:
-        return _not_collected(account)
-    if account.changes:
-        return account.changes
-    if account.deaths:
-        return f"a worker ended ({reason(account.deaths[-1])})"
+    if summary.collection_errors:
+        return _not_collected(summary)
+    if summary.changes:
+        return summary.changes
+    if summary.deaths:
+        return f"a worker ended ({reason(summary.deaths[-1])})"
     return None
 
 
-def _by_exit_code(exit_code: int | None, said: str | None) -> str:
+def _by_exit_code(exit_code: int | None, error_line: str | None) -> str:
     if exit_code is None:
         return "the run was cut off"
     if exit_code < 0:
         return f"pytest was ended by signal {-exit_code}"
-    return f"pytest ended with exit code {exit_code}{f' ({said})' if said else ''}"
+    return f"pytest ended with exit code {exit_code}{f' ({error_line})' if error_line else ''}"
 
 
 def runner_end(code: int | None) -> str:
@@ -109,9 +109,9 @@ def runner_end(code: int | None) -> str:
     return f"its runner failed (exit code {code}), and dispatcher.log tells why"
 
 
-def left_over(account: RunSummary) -> str | None:
+def left_over(summary: RunSummary) -> str | None:
     """Return a sentence about what the tests without a result were at, if some were running."""
-    missing = [each for each in account.results if each.outcome is TestOutcome.NOT_RUN]
+    missing = [each for each in summary.results if each.outcome is TestOutcome.NOT_RUN]
     running = sum(bool(each.unfinished) for each in missing)
     if len(missing) == 1:
         return "It was running then." if running else "It had not begun."
@@ -122,20 +122,35 @@ def left_over(account: RunSummary) -> str | None:
     return f"{running} of them {'was' if running == 1 else 'were'} running then{rest}."
 
 
-def why_again(account: RunSummary, first: ProcessExit, job: Job) -> str:
-    """Return a sentence about the round in which what was missing was run once more."""
-    how = how_it_ended(account, first.code, first.said)
+def can_bring_more(summary: RunSummary, first: ProcessExit) -> bool:
+    """Return whether what is missing after the first round can come in another.
+
+    Where no test began, and nothing from outside ended the run, pytest said no to the run as such
+    (its options, a conftest.py, a plugin), and would say so again.
+    """
+    if not summary.missing or summary.interruption is not None or first.stop is not None:
+        return False
+    from_outside = summary.from_outside or first.killed or first.stalled or first.disk_full
+    return from_outside or any(
+        each.started_at is not None or each.outcome is not TestOutcome.NOT_RUN
+        for each in summary.results
+    )
+
+
+def why_rerun(summary: RunSummary, first: ProcessExit, job: Job) -> str:
+    """Return a sentence about the round that ran once more what had no result."""
+    how = how_it_ended(summary, first.code, first.error_line)
     if first.stalled:
         how = _stall(job)
     elif first.disk_full and not first.killed:
         how = _NO_ROOM
-    were = "was" if len(account.missing) == 1 else "were"
-    return f"{_tests(account.missing)} {were} run once more, because at first {how}."
+    were = "was" if len(summary.missing) == 1 else "were"
+    return f"{_tests(summary.missing)} {were} run once more, because at first {how}."
 
 
-def why_not_again(account: RunSummary, cause: str) -> str:
+def why_not_rerun(summary: RunSummary, cause: str) -> str:
     """Return a sentence about the tests that were to be run once more, and could not be."""
-    return f"{_tests(account.missing)} could not be run once more: {cause}"
+    return f"{_tests(summary.missing)} could not be run once more: {cause}"
 
 
 def why_stopped(last: ProcessExit, job: Job) -> str | None:
@@ -155,26 +170,26 @@ def _tests(nodeids: Sequence[str]) -> str:
     return f"{len(nodeids)} test{'' if len(nodeids) == 1 else 's'}"
 
 
-def cut_off(account: RunSummary) -> str | None:
+def cut_off(summary: RunSummary) -> str | None:
     """Return a sentence about the tests that were running when the run was ended, if any were."""
-    found = [each.nodeid for each in account.results if each.unfinished and not each.outcome.bad]
-    if not found:
+    tests = [each.nodeid for each in summary.results if each.unfinished and not each.outcome.bad]
+    if not tests:
         return None
-    named = found if len(found) <= _MOST_NAMED else [*found[: _MOST_NAMED - 1], "others"]
-    return f"{', '.join(named)} {'was' if len(found) == 1 else 'were'} running then."
+    names = tests if len(tests) <= _MOST_NAMED else [*tests[: _MOST_NAMED - 1], "others"]
+    return f"{', '.join(names)} {'was' if len(tests) == 1 else 'were'} running then."
 
 
-def without_room(account: RunSummary) -> str | None:
+def without_room(summary: RunSummary) -> str | None:
     """Return a sentence about what a full disk cost, if it cost anything."""
-    return "The disk was full." if account.disk_full and account.missing else None
+    return "The disk was full." if summary.disk_full and summary.missing else None
 
 
-def _not_collected(account: RunSummary) -> str:
+def _not_collected(summary: RunSummary) -> str:
     """Return what could not be collected, or else which worker had another collection."""
-    failed = [e for e in account.collection_errors if e["nodeid"] not in account.refusals]
-    first = (failed or account.collection_errors)[0]
+    errors = [e for e in summary.collection_errors if e["nodeid"] not in summary.refusals]
+    first = (errors or summary.collection_errors)[0]
     why = f" ({reason(first['longrepr'])})" if first.get("longrepr") else ""
-    if not failed:
+    if not errors:
         return f"{first['nodeid']}{why}"
-    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    others = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
     return f"{first['nodeid']}{others} could not be collected{why}"

@@ -1,4 +1,4 @@
-"""How far a running job is, read from what its journals gain."""
+"""Measure how far a round of a job is, by what its event logs gain."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MOST_NODEID = 400  # characters of one that is shown while it runs
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Current:
+class RunningTest:
     """The test that a worker is at.
 
     Attributes:
-        writer: The worker's journal.
+        writer: The worker's event log; see `JournalReader.writer`.
         pid: The worker's process.
         nodeid: The test.
         since: When it started, by the monotonic clock.
@@ -32,13 +32,18 @@ class Current:
     since: float
     at: float | None = None
 
+    @property
+    def worker(self) -> str:
+        """The name that xdist gave the worker."""
+        return self.writer.rpartition("-")[2]
+
 
 class Progress:
-    """Follows the journals of one round of a job.
+    """Follows the event logs of one round of a job.
 
     Args:
         folder: That of the job.
-        prefix: How the names of the round's journals begin.
+        prefix: How the names of the round's event logs begin.
         work: What its tests are expected to take.
     """
 
@@ -48,22 +53,18 @@ class Progress:
         self._work = work
         self._queued = work.seconds  # of the tests that have not begun
         self._expected = 0.0  # of the tests after which their worker has begun another
-        self._taken = 0.0  # by those
-        self._begun: dict[str, tuple[float, float]] = {}  # by writer: what it takes, and when
+        self._spent = 0.0  # by those
+        self._starts: dict[str, tuple[float, float]] = {}  # by writer: what it takes, and when
         self._readers: dict[Path, event_log.JournalReader] = {}
         self._pids: dict[str, int] = {}
-        self._current: dict[str, Current] = {}
+        self._current: dict[str, RunningTest] = {}
         self._dead: set[str] = set()
         self._finished: set[str] = set()
         self._bad: set[str] = set()
         self.last_event: float | None = None
 
     def look(self, now: float) -> None:
-        """Read what is new.
-
-        Args:
-            now: The monotonic clock.
-        """
+        """Read what is new; `now` is the monotonic clock."""
         for reader in event_log.journals(self._folder, self._prefix):
             for event in self._readers.setdefault(reader.path, reader).read():
                 self._take(reader.path.stem, event, now)
@@ -77,7 +78,7 @@ class Progress:
         elif kind == "start":
             self.last_event = now
             pid = self._pids.get(writer, 0)
-            self._current[writer] = Current(writer, pid, nodeid, now, event.get("at"))
+            self._current[writer] = RunningTest(writer, pid, nodeid, now, event.get("at"))
             self._measure(writer, nodeid, _moment_of(event, now))
         elif kind == "report":
             self.last_event = now
@@ -87,10 +88,10 @@ class Progress:
 
     def _measure(self, writer: str, nodeid: str, moment: float) -> None:
         """Take in that a worker has begun a test, and so is done with the one before."""
-        expected, before = self._begun.get(writer, (0.0, moment))
+        expected, previous = self._starts.get(writer, (0.0, moment))
         self._expected += expected
-        self._taken += max(0.0, moment - before)
-        self._begun[writer] = (self._work.of_test(nodeid), moment)
+        self._spent += max(0.0, moment - previous)
+        self._starts[writer] = (self._work.of_test(nodeid), moment)
         self._queued = max(0.0, self._queued - self._work.of_test(nodeid))
 
     def _count(self, writer: str, nodeid: str, report: Mapping[str, Any]) -> None:
@@ -104,11 +105,11 @@ class Progress:
         self._current.pop(writer, None)
 
     @property
-    def current(self) -> list[Current]:
+    def current(self) -> list[RunningTest]:
         """The tests that are being run."""
         return [each for name, each in self._current.items() if name not in self._dead]
 
-    def forget(self, test: Current) -> None:
+    def forget(self, test: RunningTest) -> None:
         """Take the worker of a test as dead."""
         self._dead.add(test.writer)
 
@@ -119,10 +120,10 @@ class Progress:
 
     def running(self) -> list[dict[str, Any]]:
         """Return `worker`, `nodeid`, `started_at`, `expected_seconds` of each test that runs."""
-        slowness = self._work.slowness(self._expected, self._taken)
+        slowness = self._work.slowness(self._expected, self._spent)
         return [
             {
-                "worker": each.writer.rpartition("-")[2],
+                "worker": each.worker,
                 "nodeid": each.nodeid[:_MOST_NODEID],
                 "started_at": clock.to_text(each.at),
                 "expected_seconds": round(self._work.of_test(each.nodeid) * slowness, 3),
@@ -132,7 +133,12 @@ class Progress:
 
     def queued_seconds(self) -> float:
         """Return what the tests that have not begun take at this pace, one after the other."""
-        return round(self._queued * self._work.slowness(self._expected, self._taken), 3)
+        return round(self._queued * self._work.slowness(self._expected, self._spent), 3)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counts, and what is `running` and `queued_seconds`."""
+        queued = self.queued_seconds()
+        return {**self.counts(), "running": self.running(), "queued_seconds": queued}
 
     def counts(self) -> dict[str, int]:
         """Return `finished`, `failed` and `total`, all counts of tests."""
@@ -144,16 +150,16 @@ class Progress:
 
 
 def _moment_of(event: Mapping[str, Any], now: float) -> float:
-    """Return when something was begun, by the monotonic clock; now if that was not said well."""
+    """Return when something began, by the monotonic clock; now where the event does not tell."""
     moment = event.get("moment")
     return moment if isinstance(moment, int | float) and 0 <= moment <= now else now
 
 
-def overdue(current: list[Current], now: float, limit_seconds: float | None) -> list[Current]:
+def overdue(tests: list[RunningTest], now: float, limit_seconds: float | None) -> list[RunningTest]:
     """Return the tests that have run longer than they may."""
     if limit_seconds is None:
         return []
-    return [each for each in current if now - each.since >= limit_seconds]
+    return [each for each in tests if now - each.since >= limit_seconds]
 
 
 def stalled(last_event: float | None, now: float, limit_seconds: float | None) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a dispatcher serves a home, and starting one where it is needed."""
+"""Tell whether a dispatcher serves a home, and start one where it is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_valor_schedule.queue.store import JobStore
 
 
 def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
-    """Have the queue looked at now, because it has changed; see `ensure_running`."""
+    """Have a dispatcher look at the queue now, because it has changed; see `ensure_running`."""
     wakeup.wake(home.bell)
     ensure_running(home, environment)
 
@@ -30,7 +30,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
 
     Args:
         home: The one that it is to serve.
-        environment: The one of which it has a part; see `surroundings`.
+        environment: The one of which it has a part; see `background_env`.
     """
     if _inside_job_of(home) or is_running(home):
         return

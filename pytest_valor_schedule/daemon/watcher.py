@@ -1,4 +1,4 @@
-"""The parent of a dispatcher, which sees to it that a dispatcher that is killed has a successor.
+"""Watch over a dispatcher as its parent, and start another one when it is killed.
 
 It does next to nothing and imports next to nothing, so that whoever is short of memory kills others
 first. The dispatcher is a fork of it. The runners of one that was killed become its children, and
@@ -67,7 +67,7 @@ def main() -> None:
     startup.heed_signals()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # it ends us as SIGTERM does, without a traceback
     startup.become_subreaper()
-    watcher, begun = os.getpid(), time.monotonic()
+    watcher, started_at = os.getpid(), time.monotonic()
     read_end, write_end = os.pipe()
     pid = os.fork()
     if not pid:
@@ -83,7 +83,7 @@ def main() -> None:
     for handle in (read_end, *starting):
         os.close(handle)
     code = _exit_code_of(pid)
-    lived = time.monotonic() - begun
+    lived = time.monotonic() - started_at
     pause = pause_before_next(code, lived, deaths)
     if pause is not None:
         time.sleep(pause)

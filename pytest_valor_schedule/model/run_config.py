@@ -17,13 +17,7 @@ from pytest_valor_schedule.env import DIRECT_VARIABLE as DIRECT_VARIABLE
 from pytest_valor_schedule.env import JOB_ID_VARIABLE as JOB_ID_VARIABLE
 from pytest_valor_schedule.env import SLOT_VARIABLE as SLOT_VARIABLE
 from pytest_valor_schedule.env import VARIABLE as VARIABLE
-
-FIRST, AGAIN = "1", "2"
-"""The round in which a job runs, and the one for the tests that it did not come to."""
-ALONE = "alone"
-"""The round in which the tests that were running when the run was killed follow one another."""
-CONFIRMING = "confirm"
-"""Part of the name of a round in which only what failed is run, to see whether it fails again."""
+from pytest_valor_schedule.model.round import Round, RoundKind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class RunConfig:
 
     Attributes:
         folder: Where the journals go.
-        prefix: Attempt and round, with which the names of the journals begin.
+        prefix: `Round.prefix`, with which the names of the journals begin.
         workers: How many xdist workers the job has.
         digest: `collection_digest` of the tests that the queue knows of.
         lifeline: A descriptor that reaches its end when the runner dies, or None.
@@ -79,12 +73,12 @@ class RunConfig:
     @property
     def is_further(self) -> bool:
         """Whether another round of the job has been before."""
-        return self.prefix.rpartition(".")[2] != FIRST
+        return Round.of(self.prefix).kind is not RoundKind.FIRST
 
     @property
     def is_repetition(self) -> bool:
         """Whether it only runs again what has a result already."""
-        return CONFIRMING in self.prefix
+        return Round.of(self.prefix).kind is RoundKind.RERUN_FAILURES
 
     def to_text(self) -> str:
         """Return the handshake as the value of `VARIABLE`."""

@@ -13,6 +13,7 @@ from time import sleep
 from typing import Any
 
 from pytest_valor_schedule._util import files
+from pytest_valor_schedule.model.round import Round
 from pytest_valor_schedule.record import event_fields
 
 VERSION = 1
@@ -98,6 +99,11 @@ class JournalReader:
     def writer(self) -> str:
         """Who wrote it in which round: such as "1.1-controller" or "1.2-gw3"."""
         return self.path.stem
+
+    @property
+    def round(self) -> Round:
+        """The round in which it was written."""
+        return Round.of(self.writer.rpartition("-")[0])
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Yield the events of all further complete lines; damaged ones are passed over."""

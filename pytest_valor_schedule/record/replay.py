@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.model.run_config import CONFIRMING
+from pytest_valor_schedule.model.round import RoundKind
 from pytest_valor_schedule.record import event_log, reports
 
 Event = Mapping[str, Any]
@@ -36,7 +36,7 @@ class Replay:
 
     def _show_journals(self) -> None:
         for reader in event_log.journals(self._folder):
-            if CONFIRMING not in reader.writer:  # whatever that says, the test has its result
+            if reader.round.kind is not RoundKind.RERUN_FAILURES:  # which change no result
                 for event in reader.read():
                     self._take(reader.writer, event)
 

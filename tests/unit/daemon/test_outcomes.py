@@ -11,7 +11,7 @@ from pytest_valor_schedule.daemon.outcomes import (
     decide_outcome,
     left_over,
     runner_end,
-    why_again,
+    why_rerun,
     without_room,
 )
 from pytest_valor_schedule.daemon.supervisor import ProcessExit
@@ -195,7 +195,7 @@ def test_why_there_was_a_second_round_is_told(how: dict[str, Any], cause: str) -
     """The sentence counts the tests and says how the first round ended."""
     account, job = _account("not_run not_run", missing=("0", "1")), a_job(stall_seconds=300.0)
     told = f"2 tests were run once more, because at first {cause}."
-    assert why_again(account, ProcessExit(**how), job) == told
+    assert why_rerun(account, ProcessExit(**how), job) == told
 
 
 def test_a_full_disk_is_told_where_it_cost_a_result() -> None:

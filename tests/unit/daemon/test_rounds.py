@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.daemon.rounds import can_bring_more
+from pytest_valor_schedule.daemon.outcomes import can_bring_more
 from pytest_valor_schedule.daemon.supervisor import ProcessExit
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult

@@ -10,18 +10,23 @@ import pytest
 
 from pytest_valor_schedule.in_job import roles
 from pytest_valor_schedule.in_job.selected_tests import Selection
-from pytest_valor_schedule.model.run_config import AGAIN, CONFIRMING, FIRST, RunConfig
+from pytest_valor_schedule.model.round import Round, RoundKind
+from pytest_valor_schedule.model.run_config import RunConfig
 
 
 @pytest.mark.parametrize("options", [["--lf"], ["--ff"], [], ["--lf", "--sw"], ["--sw-skip", "-x"]])
-@pytest.mark.parametrize("name", [FIRST, AGAIN, f"{CONFIRMING}1"])
+@pytest.mark.parametrize(
+    "kind", [RoundKind.FIRST, RoundKind.RERUN_MISSING, RoundKind.RERUN_FAILURES]
+)
 def test_a_chosen_set_is_not_chosen_from(
-    pytester: pytest.Pytester, options: list[str], name: str
+    pytester: pytest.Pytester, options: list[str], kind: RoundKind
 ) -> None:
     """Nor does it stop where nobody asked for it, nor anything that is only run again."""
     asked = pytester.parseconfigure(*options)
     config = pytester.parseconfig(*options)
-    told = RunConfig(folder="", prefix=f"1.{name}", workers=2, digest="", only="only.json")
+    told = RunConfig(
+        folder="", prefix=Round(1, kind).prefix, workers=2, digest="", only="only.json"
+    )
     roles.prepare_worker(config, told)
     config._do_configure()  # in which one option switches on another
     assert (config.option.lf, config.option.failedfirst) == (False, False)
@@ -42,7 +47,7 @@ def test_what_was_chosen_is_run_whatever_a_plugin_remembers(
     named = {item.name[-1]: item for item in items}
     only = tmp_path / "only.json"
     only.write_text(json.dumps([named[name].nodeid for name in "cd"]))
-    around = Selection(only).pytest_collection_modifyitems(items[0].config, items)
+    around = Selection(str(only)).pytest_collection_modifyitems(items[0].config, items)
     next(around)
     items[:] = [named[name] for name in left]
     with contextlib.suppress(StopIteration):
