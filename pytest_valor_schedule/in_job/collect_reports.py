@@ -1,4 +1,4 @@
-"""Inside a job's controller: what its workers skip, or fail to collect, counts for each module.
+"""Count in a job's controller what workers skip, or fail to collect, for each module.
 
 Every worker reports it, so xdist passes on what is the same once. Of several modules that are
 skipped at one place for one reason, as by a helper, it counts one, where pytest counts each.

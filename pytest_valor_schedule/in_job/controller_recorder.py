@@ -1,4 +1,4 @@
-"""Inside a job's controller: writes down what only it can know, and tells the workers.
+"""Record in a job's controller what only it can know, and hand the run config to the workers.
 
 That is the crashes of workers, the errors of their collections, and its own end.
 """
@@ -15,7 +15,7 @@ import pytest
 from pytest_valor_schedule._util.log import OUTPUT
 from pytest_valor_schedule.compat import other_plugins, xdist_workers
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
-from pytest_valor_schedule.in_job.crash_output import Captured, printed_since_start
+from pytest_valor_schedule.in_job.crash_output import CrashOutput, printed_since_start
 from pytest_valor_schedule.in_job.scheduler_plugin import REFUSED
 from pytest_valor_schedule.in_job.worker_recorder import CLOCK, Recorder
 from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
@@ -31,25 +31,24 @@ _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its proce
 
 
 class ControllerRecorder(Recorder):
-    """Records what happens to the workers, and hands the handshake on to them."""
+    """Records what happens to the workers, and hands the run config on to them."""
 
-    def __init__(self, config: pytest.Config, told: RunConfig) -> None:
-        super().__init__(told, "controller")
+    def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
+        super().__init__(run_config, "controller")
         self._config = config
-        self._told = told
-        self._captured: dict[str, Captured] = {}
+        self._crash_outputs: dict[str, CrashOutput] = {}
         self._deaths: dict[str, dict[str, Any]] = {}
         self._failures = 0  # as pytest.Session counts them
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
-        if self._told.is_further:  # the reports of the whole run are to stay
+        if self._run_config.is_further:  # the reports of the whole run are to stay
             other_plugins.end_without_reports(self._config)
 
     def pytest_report_header(self) -> str | None:
-        if not self._told.shows_workers:
+        if not self._run_config.shows_workers:
             return None
-        slots = ", ".join(map(str, self._told.slots))
+        slots = ", ".join(map(str, self._run_config.slots))
         return f"valor-schedule: job {os.environ.get(JOB_ID_VARIABLE)}, worker slots {slots}"
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -65,14 +64,14 @@ class ControllerRecorder(Recorder):
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if session.testsfailed > self._failures:  # a plugin counts, such as one for the coverage
             self._write(lambda: {"kind": "failed_otherwise"})
-        if self._told.is_repetition:
+        if self._run_config.is_repetition:
             return
         job = {
             "job_id": os.environ.get(JOB_ID_VARIABLE),
             "exit_code": int(exitstatus),
             "test_count": session.testscollected,
             "failed": session.testsfailed,
-            "slots": list(self._told.slots),
+            "slots": list(self._run_config.slots),
         }
         try:
             self._config.hook.pytest_valor_schedule_finish(config=self._config, job=job)
@@ -85,34 +84,34 @@ class ControllerRecorder(Recorder):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["valor_schedule"] = self._told.to_json()
+        node.workerinput["valor_schedule"] = self._run_config.to_json()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         self._write(lambda: self._collection_of(node, ids))
         pid = xdist_workers.pid_of(node)
         if pid is not None:
-            self._captured[str(node.gateway.id)] = Captured(pid)
+            self._crash_outputs[str(node.gateway.id)] = CrashOutput(pid)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)  # before it is printed
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         if error:
             self._write(lambda: self._death_of(node, error))
-        captured = self._captured.pop(str(node.gateway.id), None)
-        if captured is not None:
-            captured.close()
+        crash_output = self._crash_outputs.pop(str(node.gateway.id), None)
+        if crash_output is not None:
+            crash_output.close()
 
     def _collection_of(self, node: Any, ids: Sequence[str]) -> dict[str, Any]:
-        """Witness what a worker has collected, because any test can write into any journal."""
+        """Witness what a worker has collected, because any test can write into any event log."""
         dist = str(self._config.getoption("dist"))
         digest = collection_digest({without_group(nodeid, dist) for nodeid in ids})
         return {"kind": "worker", "worker": str(node.gateway.id), "digest": digest}
 
     def _death_of(self, node: Any, error: object) -> dict[str, Any]:
         worker = str(node.gateway.id)
-        folder, prefix = Path(self._told.folder), self._told.prefix
-        where = event_log.path(folder, prefix, worker)
-        captured = self._captured.get(worker)
+        folder, prefix = Path(self._run_config.folder), self._run_config.prefix
+        log = event_log.path(folder, prefix, worker)
+        crash_output = self._crash_outputs.get(worker)
         death = {
             "kind": "down",
             "worker": worker,
@@ -121,8 +120,8 @@ class ControllerRecorder(Recorder):
             "code": xdist_workers.exit_code_of(node, patience=_DEATH_SECONDS),
             "stacks": bounded(stacks.read(event_log.stacks_path(folder, prefix, worker))),
             "sections": [
-                *(captured.sections() if captured else []),
-                *printed_since_start(where, folder / OUTPUT),
+                *(crash_output.sections() if crash_output else []),
+                *printed_since_start(log, folder / OUTPUT),
             ],
         }
         self._deaths[worker] = death
@@ -137,7 +136,7 @@ class ControllerRecorder(Recorder):
         report.location = location_of(nodeid)  # by which the terminal heads a failure
         node: Any = getattr(report, "node", None)
         if node is not None and (death := self._deaths.get(str(node.gateway.id))):
-            _tell_crash(report, death)
+            _describe_crash(report, death)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failures += report.failed and not hasattr(report, "wasxfail")
@@ -148,18 +147,18 @@ class ControllerRecorder(Recorder):
         if report.failed:
             self._failures += 1
             text = bounded(report.longreprtext)
-            refused = getattr(report, REFUSED, None)  # a worker, see `SchedulerPlugin`
+            worker = getattr(report, REFUSED, None)  # see `SchedulerPlugin`
             self._write(
                 lambda: {
                     "kind": "collection_error",
                     "id": report.nodeid,
                     "text": text,
-                    **({"refused": refused} if refused else {}),
+                    **({"refused": worker} if worker else {}),
                 }
             )
 
 
-def _tell_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
+def _describe_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
     """Have the report that xdist makes of a crash say how it was, and where."""
     parts = (crash_text(death["worker"], death), from_test_on(death["stacks"]))
     report.longrepr = "\n\n".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""What a worker had printed when it died, and pytest in it could not report any more (Linux).
+"""Read what a worker had printed when it died, which its pytest could not report (Linux).
 
 pytest captures into files that have no name. While the worker lives, its controller can open them
 through /proc; they are then there for as long as the controller holds them.
@@ -17,30 +17,26 @@ from pytest_valor_schedule.record.event_log import parsed
 from pytest_valor_schedule.record.output import without_controls
 
 _MOST_BYTES = 8 * 1024
-_MOST_REPORTS = 512 * 1024  # bytes of a journal from the start of a test on
+_MOST_REPORTS = 512 * 1024  # bytes of an event log from the start of a test on
 _PRINTED = "Printed by the run meanwhile"  # by this worker, or by another
 _WORDS = re.compile(r"[a-rt-wyz]")  # more than the dots and letters of pytest's progress
 _NAMES = ("Captured stdout", "Captured stderr")  # in this order pytest opens them
 
 
-def printed_since_start(journal: Path, output: Path) -> list[list[str]]:
-    """Return a name and what a run has printed since the start of a worker's last test.
+def printed_since_start(log: Path, output: Path) -> list[list[str]]:
+    """Return a name and what a run has printed since the start of the last test in an event log.
 
     That is what the worker wrote past the capture of pytest, and whatever others did meanwhile.
-
-    Args:
-        journal: Of the worker.
-        output: The log of the run.
     """
-    begin = _begin_of_last_test(journal)
+    start = _start_of_last_test(log)
     with contextlib.suppress(OSError):
-        if begin is not None and (size := output.stat().st_size - begin) > 0:
+        if start is not None and (size := output.stat().st_size - start) > 0:
             text = without_controls(files.tail(output, min(size, _MOST_BYTES))).strip()
             return [[_PRINTED, text]] if _WORDS.search(text) else []
     return []
 
 
-def _begin_of_last_test(path: Path) -> int | None:
+def _start_of_last_test(path: Path) -> int | None:
     for line in reversed(files.tail(path, _MOST_REPORTS).splitlines()):
         event = parsed(line.encode())
         if event is not None and event["kind"] == "start":
@@ -48,8 +44,8 @@ def _begin_of_last_test(path: Path) -> int | None:
     return None
 
 
-class Captured:
-    """The capture files of one worker."""
+class CrashOutput:
+    """Holds the capture files of one worker open."""
 
     def __init__(self, pid: int) -> None:
         self._files: list[IO[bytes]] = []

@@ -1,4 +1,4 @@
-"""Inside a job's controller: has its workers forked by the server, where there is one."""
+"""Have the workers of a job's controller forked by a fork server, where there is one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pytest_valor_schedule.process.fork_check import variables_at_start
 from pytest_valor_schedule.process.fork_client import ForkedProcess
 from pytest_valor_schedule.process.fork_server import Order
 
-_HANDED_DOWN = ("Umask:", "Uid:", "Gid:", "Groups:", "CapEff:", "Cpus_allowed:")
+_INHERITED = ("Umask:", "Uid:", "Gid:", "Groups:", "CapEff:", "Cpus_allowed:")
 
 
-def _handed_down(pid: int) -> tuple[object, ...]:
+def _inheritance(pid: int) -> tuple[object, ...]:
     """Return what those that a process starts have from it, but for its environment.
 
     A conftest.py may have changed it after the server was forked.
@@ -30,7 +30,7 @@ def _handed_down(pid: int) -> tuple[object, ...]:
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
     ignored = next(int(line.split()[1], 16) for line in status if line.startswith("SigIgn:"))
     return (
-        [line for line in status if line.startswith(_HANDED_DOWN)],
+        [line for line in status if line.startswith(_INHERITED)],
         ignored & ~(1 << signal.SIGINT - 1),  # which the server ignores, but no worker
         Path(f"/proc/{pid}/limits").read_text(),
         os.getpriority(os.PRIO_PROCESS, pid),
@@ -63,7 +63,7 @@ class Forks:
     ) -> ForkedProcess | subprocess.Popen[bytes]:
         with contextlib.suppress(OSError):
             alike = variables_at_start(os.environ) == self._at_start
-            if alike and _handed_down(self._pid) == _handed_down(os.getpid()):
+            if alike and _inheritance(self._pid) == _inheritance(os.getpid()):
                 return self._fork(command)
         return subprocess.Popen(command, **pipes)
 

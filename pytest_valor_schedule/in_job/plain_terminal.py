@@ -1,7 +1,4 @@
-"""Inside a job's controller: print what a pytest without workers prints.
-
-So a run looks as it does by hand where its user did not ask for workers.
-"""
+"""Print in a job's controller what a pytest without workers prints, for whoever asked for none."""
 
 from __future__ import annotations
 
@@ -20,16 +17,11 @@ _DESELECTED = types.SimpleNamespace(nodeid="")
 
 
 class PlainTerminal:
-    """Leaves out what pytest-xdist adds, and adds what only its workers know.
+    """Leaves out what pytest-xdist adds, and adds what only its workers know."""
 
-    Args:
-        config: The controller's.
-        told: How many tests were deselected, and what plugins said of the collection.
-    """
-
-    def __init__(self, config: pytest.Config, told: RunConfig) -> None:
+    def __init__(self, config: pytest.Config, run_config: RunConfig) -> None:
         self._config = config
-        self._told = told
+        self._run_config = run_config
         self._ids: Sequence[str] | None = None
 
     @property
@@ -66,7 +58,7 @@ class PlainTerminal:
             self._print_collection(self._reporter, len(ids))
 
     def _print_collection(self, reporter: Any, selected: int) -> None:
-        deselected = self._told.deselected
+        deselected = self._run_config.deselected
         if deselected:
             reporter.stats.setdefault("deselected", []).extend([_DESELECTED] * deselected)
         if reporter.verbosity >= 0:
@@ -76,7 +68,7 @@ class PlainTerminal:
                 reporter.write("\n")
             else:
                 reporter.write_line(line)
-        for line in self._told.collection_lines:
+        for line in self._run_config.collection_lines:
             reporter.write_line(line)
         if reporter.verbosity == 0 and not getattr(reporter, "showfspath", True):
             reporter.write_line("")  # where pytest begins the line of a file

@@ -1,10 +1,9 @@
-"""What this plugin does in a pytest that belongs to a job: in its controller, in its workers."""
+"""Prepare the pytest of a job and register its plugins: in its controller, in its workers."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
@@ -12,24 +11,24 @@ from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.model.run_config import RunConfig
 
 
-def prepare_controller(config: pytest.Config, told: RunConfig) -> None:
+def prepare_controller(config: pytest.Config, run_config: RunConfig) -> None:
     """Set what xdist and others read before the session of a controller begins."""
-    if told.is_further:
+    if run_config.is_further:
         config.option.xmlpath = None  # the record is written there at the end
         other_plugins.leave_streams(config)
-    if told.is_repetition:
+    if run_config.is_repetition:
         _never_stop(config)
-    config.option.numprocesses = told.workers
+    config.option.numprocesses = run_config.workers
     config.option.maxprocesses = None
 
 
-def prepare_worker(config: pytest.Config, told: RunConfig) -> None:
+def prepare_worker(config: pytest.Config, run_config: RunConfig) -> None:
     """Set what others read before the session of a worker begins."""
-    if told.is_further:
+    if run_config.is_further:
         other_plugins.leave_streams(config)
-    if told.only is not None:  # what was chosen by the cache then it may not choose now
+    if run_config.only is not None:  # the cache selected them before, and may be another now
         config.option.lf = config.option.failedfirst = False
-    if told.is_repetition:
+    if run_config.is_repetition:
         _never_stop(config)
 
 
@@ -42,13 +41,13 @@ def _never_stop(config: pytest.Config) -> None:
 
 
 def controller(
-    config: pytest.Config, told: RunConfig, server: str | None, environment: Mapping[str, str]
+    config: pytest.Config, run_config: RunConfig, server: str | None, environment: Mapping[str, str]
 ) -> object:
     """Register what a job's controller needs, and return the plugin object for its session.
 
     Args:
         config: The controller's.
-        told: What the runner told it.
+        run_config: From its runner.
         server: What forks workers, see `Forks`; None to start them.
         environment: The one that this pytest was started with.
     """
@@ -59,37 +58,31 @@ def controller(
     from pytest_valor_schedule.in_job.worker_watchdog import WorkerWatchdog
 
     register = config.pluginmanager.register
-    register(WorkerWatchdog(), "valor_schedule_guard")
-    register(WorkerEnv(told.slots, told.threads), "valor_schedule_placement")
-    register(SchedulerPlugin(told), "valor_schedule_balancer")
-    if not told.shows_workers:
+    register(WorkerWatchdog(), "valor_schedule_watchdog")
+    register(WorkerEnv(run_config.slots, run_config.threads), "valor_schedule_worker_env")
+    register(SchedulerPlugin(run_config), "valor_schedule_scheduler")
+    if not run_config.shows_workers:
         from pytest_valor_schedule.in_job.plain_terminal import PlainTerminal
 
-        register(PlainTerminal(config, told), "valor_schedule_terminal")
+        register(PlainTerminal(config, run_config), "valor_schedule_terminal")
     register(CollectReports(), "valor_schedule_collect_reports")
-    if told.is_repetition:
-        other_plugins.unregister_cache(
-            config
-        )  # what is only run again is not to tell --lf it passed
+    if run_config.is_repetition:
+        # What is only run again is not to tell --lf that it passed.
+        other_plugins.unregister_cache(config)
     if server is not None:
         from pytest_valor_schedule.in_job.forked_workers import Forks
 
         with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
             register(Forks(server, environment), "valor_schedule_forks")
-    return ControllerRecorder(config, told)
+    return ControllerRecorder(config, run_config)
 
 
-def worker(config: pytest.Config, told: RunConfig) -> object:
-    """Register what a job's worker needs, and return the plugin object for its session.
-
-    Args:
-        config: The worker's.
-        told: What its controller told it.
-    """
+def worker(config: pytest.Config, run_config: RunConfig) -> object:
+    """Register what a job's worker needs, and return the plugin object for its session."""
     from pytest_valor_schedule.in_job.worker_recorder import WorkerRecorder
 
-    if told.only is not None:
+    if run_config.only is not None:
         from pytest_valor_schedule.in_job.selected_tests import Selection
 
-        config.pluginmanager.register(Selection(Path(told.only)), "valor_schedule_selection")
-    return WorkerRecorder(config, told, config.workerinput["workerid"])  # type: ignore[attr-defined]
+        config.pluginmanager.register(Selection(run_config.only), "valor_schedule_selection")
+    return WorkerRecorder(config, run_config, config.workerinput["workerid"])  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Which worker of a job runs which test: a scheduler for pytest-xdist.
+"""Schedule the tests of a job onto its workers: an xdist scheduler.
 
 Longest first, in units, to whoever is free. An xdist worker takes a further test before it runs
 one, and that cannot be taken back; so one that has its share already gets the shortest. When all
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pytest_valor_schedule._util.log import warning
-from pytest_valor_schedule.in_job.worker_queue import Work, WorkerQueue, seconds_of
+from pytest_valor_schedule.in_job.worker_queue import WorkerQueue, Workload, seconds_of
 from pytest_valor_schedule.model import work_units
 from pytest_valor_schedule.model.run_config import collection_digest
 from pytest_valor_schedule.model.work_units import Known, TestOrder, WorkUnit
@@ -31,7 +31,7 @@ class Scheduler:
         workers: How many workers the run is to have.
         dist: xdist's mode.
         order: Which unit goes first.
-        known: Node id to what the history knows.
+        durations: Node id to what the history has of it.
         digest: `collection_digest` of the tests that the run is for.
         starting: The workers that the run began to start; those that replace them are not waited
             for.
@@ -46,7 +46,7 @@ class Scheduler:
         workers: int,
         dist: str = "load",
         order: TestOrder = TestOrder.LONGEST,
-        known: Mapping[str, Known] | None = None,
+        durations: Mapping[str, Known] | None = None,
         digest: str | None = None,
         starting: Iterable[Node] = (),
         refuse: Callable[[Node, str], None] = lambda node, text: None,
@@ -57,16 +57,16 @@ class Scheduler:
         self._workers = max(1, workers)
         self._dist = dist
         self._order = order
-        self._known = known or {}
+        self._durations = durations or {}
         self._digest = digest
         self._refuse = refuse
         self._clock = clock
-        self._lanes: dict[Node, WorkerQueue] = {}
-        self._collected: dict[Node, list[str]] = {}
+        self._queues: dict[Node, WorkerQueue] = {}
+        self._collections: dict[Node, list[str]] = {}
         self._collection: list[str] | None = None
         self._pending: deque[WorkUnit] = deque()
-        self._left = Work()
-        self._guess = _FIRST_GUESS_SECONDS  # of a test, where nothing is known
+        self._pending_work = Workload()
+        self._guess = _FIRST_GUESS_SECONDS  # of a test that the history has not
         self._done = 0
         self._starting = set(starting)
         self._coming = self._workers  # that have been started, but are not here yet
@@ -76,7 +76,7 @@ class Scheduler:
     @property
     def nodes(self) -> list[Node]:
         """All workers that are there."""
-        return list(self._lanes)
+        return list(self._queues)
 
     @property
     def collection_is_completed(self) -> bool:
@@ -92,22 +92,22 @@ class Scheduler:
             return False
         # With nobody to take what is left the run is over; the runner will see what is missing.
         most = 0 if self._pending else 1
-        return all(len(lane.tests) <= most for lane in self._lanes.values())
+        return all(len(queue.tests) <= most for queue in self._queues.values())
 
     @property
     def has_pending(self) -> bool:
         """Whether anything is left to hand out or to run."""
-        return bool(self._pending) or any(lane.tests for lane in self._lanes.values())
+        return bool(self._pending) or any(queue.tests for queue in self._queues.values())
 
     def add_node(self, node: Node) -> None:
         """Take in a worker that has been configured and is about to collect."""
-        self._lanes[node] = WorkerQueue()
+        self._queues[node] = WorkerQueue()
         self._coming = max(0, self._coming - 1)
         self._wait_no_more_for({node})
 
     def add_node_collection(self, node: Node, collection: Sequence[str]) -> None:
         """Take in what a worker has collected."""
-        self._collected[node] = list(collection)
+        self._collections[node] = list(collection)
         if self._collection is None:
             self._adopt(node)
         else:
@@ -115,14 +115,14 @@ class Scheduler:
 
     def schedule(self) -> None:
         """Hand out work to all who have collected."""
-        for node in self._lanes:
+        for node in self._queues:
             self._refill(node)
 
     def mark_test_complete(self, node: Node, item_index: int, duration: float = 0) -> None:
         """Note that a worker has finished a test."""
-        lane = self._lanes[node]
-        lane.finish(item_index)
-        lane.since = self._clock()
+        queue = self._queues[node]
+        queue.finish(item_index)
+        queue.started_at = self._clock()
         self._done += 1
         self._guess += (duration - self._guess) / min(self._done, 50)
         self._refill(node)
@@ -132,7 +132,7 @@ class Scheduler:
         assert self._collection is not None
         unit = WorkUnit((self._collection.index(item),), self._guess)
         self._pending.appendleft(unit)
-        self._left.add(unit, 1)
+        self._pending_work.add(unit, 1)
         self.schedule()
 
     def remove_pending_tests_from_node(self, node: Node, indices: Sequence[int]) -> None:
@@ -143,8 +143,8 @@ class Scheduler:
         late = set(self._starting)
         self._workers = max(1, self._workers - len(late))
         self._coming = max(0, self._coming - len(late))
-        if self._collection is None and self._collected:
-            self._adopt(next(iter(self._collected)))
+        if self._collection is None and self._collections:
+            self._adopt(next(iter(self._collections)))
         self._wait_no_more_for(late)
 
     def remove_node(self, node: Node) -> str | None:
@@ -154,15 +154,15 @@ class Scheduler:
             KeyError: if it died before it was taken in.
         """
         self._wait_no_more_for({node})
-        lane = self._lanes.pop(node)
-        self._collected.pop(node, None)
-        if lane.tests or not node.shutting_down:
+        queue = self._queues.pop(node)
+        self._collections.pop(node, None)
+        if queue.tests or not node.shutting_down:
             self._coming += 1  # it has died, and xdist replaces it
-        if not lane.tests:
+        if not queue.tests:
             return None
         assert self._collection is not None
-        crashed = self._collection[lane.tests[0][0]]
-        self._put_back(lane.rest())
+        crashed = self._collection[queue.tests[0][0]]
+        self._add(queue.rest())
         self.schedule()
         return crashed
 
@@ -177,93 +177,92 @@ class Scheduler:
 
     def _adopt(self, node: Node) -> None:
         """Take a worker's collection for that of the run, if it is the right one, or all are in."""
-        found = self._collected[node]
-        original = {work_units.without_group(nodeid, self._dist) for nodeid in found}
+        collection = self._collections[node]
+        original = {work_units.without_group(nodeid, self._dist) for nodeid in collection}
         if self._digest is None or collection_digest(original) == self._digest:
-            self._begin(found)
-        elif len(self._collected) >= self._workers:
-            self._begin(next(iter(self._collected.values())))
+            self._begin(collection)
+        elif len(self._collections) >= self._workers:
+            self._begin(next(iter(self._collections.values())))
 
     def _begin(self, collection: list[str]) -> None:
         self._collection = collection
         try:
-            found = work_units.cut(collection, self._known, self._dist, self._workers)
-            self._put_back(found)
+            self._add(work_units.cut(collection, self._durations, self._dist, self._workers))
         except Exception as error:  # which would be the end of the whole run
             warning(f"The tests go as they were collected, because: {error!r}")
-            self._order, self._left = TestOrder.COLLECTED, Work()
-            self._put_back(WorkUnit((index,)) for index in range(len(collection)))
-        for node in list(self._collected):
+            self._order, self._pending_work = TestOrder.COLLECTED, Workload()
+            self._add(WorkUnit((index,)) for index in range(len(collection)))
+        for node in list(self._collections):
             self._compare(node)
 
     def _compare(self, node: Node) -> None:
         """Give no work to a worker that has collected something else: it means other tests."""
-        found, wanted = self._collected[node], self._collection
-        if found == wanted or wanted is None:
+        collection, expected = self._collections[node], self._collection
+        if collection == expected or expected is None:
             return
-        self._lanes[node].refused = True
-        only = list(set(found) ^ set(wanted))[:3]
-        what = f"for example {', '.join(sorted(only))}" if only else "in another order"
+        self._queues[node].refused = True
+        difference = list(set(collection) ^ set(expected))[:3]
+        what = f"for example {', '.join(sorted(difference))}" if difference else "in another order"
         node.shutdown()
         self._refuse(node, f"This worker collected other tests than the others, {what}.")
 
-    def _put_back(self, rest: Iterable[WorkUnit]) -> None:
-        added = list(rest)
-        self._pending = deque(work_units.ordered([*self._pending, *added], self._order))
-        for unit in added:
-            self._left.add(unit, len(unit.indices))
+    def _add(self, units: Iterable[WorkUnit]) -> None:
+        new_units = list(units)
+        self._pending = deque(work_units.ordered([*self._pending, *new_units], self._order))
+        for unit in new_units:
+            self._pending_work.add(unit, len(unit.indices))
 
     def _refill(self, node: Node) -> None:
         """Send a worker what it should have by now, in one message."""
-        lane = self._lanes[node]
-        if self._starting or lane.refused or node not in self._collected or node.shutting_down:
+        queue = self._queues[node]
+        if self._starting or queue.refused or node not in self._collections or node.shutting_down:
             return
-        if not self._wants(lane, _QUEUED_SECONDS / 2):
+        if not self._wants(queue, _QUEUED_SECONDS / 2):
             return  # as almost always
         share = self._share()
         enough = min(_QUEUED_SECONDS, share / 4)
-        if self._wants(lane, enough / 2):
-            if sent := self._fill(lane, share, enough):
-                node.send_runtest_some(sent)
-            if len(lane.tests) == 1:
+        if self._wants(queue, enough / 2):
+            if indices := self._fill(queue, share, enough):
+                node.send_runtest_some(indices)
+            if len(queue.tests) == 1:
                 node.shutdown()  # it waits for what comes after its last test
 
-    def _fill(self, lane: WorkerQueue, share: float, enough: float) -> list[int]:
+    def _fill(self, queue: WorkerQueue, share: float, enough: float) -> list[int]:
         """Give a worker tests until it has enough, and return them."""
-        before = len(lane.tests)
-        if not lane.tests:
-            lane.since = self._clock()
-        while self._pending and self._wants(lane, enough) and not self._may_go(lane, share):
-            over = (
-                lane.tests and self._load(lane) > share and self._order is not TestOrder.COLLECTED
-            )
-            unit = self._pending.pop() if over else self._pending.popleft()
-            self._left.add(unit, -len(unit.indices))
-            lane.give(unit)
-        return [index for index, _ in list(lane.tests)[before:]]
+        before = len(queue.tests)
+        if not queue.tests:
+            queue.started_at = self._clock()
+        while self._pending and self._wants(queue, enough) and not self._may_go(queue, share):
+            is_over = queue.tests and self._load(queue) > share
+            takes_shortest = is_over and self._order is not TestOrder.COLLECTED
+            unit = self._pending.pop() if takes_shortest else self._pending.popleft()
+            self._pending_work.add(unit, -len(unit.indices))
+            queue.add(unit)
+        return [index for index, _ in list(queue.tests)[before:]]
 
-    def _wants(self, lane: WorkerQueue, enough: float) -> bool:
-        return len(lane.tests) < 2 or self._load(lane) < enough
+    def _wants(self, queue: WorkerQueue, enough: float) -> bool:
+        return len(queue.tests) < 2 or self._load(queue) < enough
 
-    def _may_go(self, lane: WorkerQueue, share: float) -> bool:
+    def _may_go(self, queue: WorkerQueue, share: float) -> bool:
         """Whether a worker has its share in one test, and each that is left can go to another."""
-        has_share = len(lane.tests) == 1 and self._load(lane) >= share
+        has_share = len(queue.tests) == 1 and self._load(queue) >= share
         return has_share and len(self._pending) < self._takers()
 
     def _takers(self) -> int:
         """Return how many workers may take work, now or when they have come."""
-        here = [lane.refused or node.shutting_down for node, lane in self._lanes.items()]
+        here = [queue.refused or node.shutting_down for node, queue in self._queues.items()]
         return here.count(False) + self._coming
 
     def _share(self) -> float:
         """Return how long each worker would still be busy if all work was divided evenly."""
-        left = self._left.seconds(self._guess)
-        return (left + sum(map(self._load, self._lanes.values()))) / self._workers
+        pending = self._pending_work.seconds(self._guess)
+        return (pending + sum(map(self._load, self._queues.values()))) / self._workers
 
-    def _load(self, lane: WorkerQueue) -> float:
+    def _load(self, queue: WorkerQueue) -> float:
         """Return how long a worker will be busy with what it has."""
-        if not lane.tests:
+        if not queue.tests:
             return 0.0
-        running = seconds_of(lane.tests[0][1], 1)
-        begun = min(self._guess if running is None else running, self._clock() - lane.since)
-        return lane.work.seconds(self._guess) - begun
+        running = seconds_of(queue.tests[0][1], 1)
+        elapsed = self._clock() - queue.started_at
+        progress = min(self._guess if running is None else running, elapsed)
+        return queue.workload.seconds(self._guess) - progress

@@ -1,4 +1,4 @@
-"""Inside a job's controller: gives xdist our scheduler, and that what is known of the tests."""
+"""Give xdist in a job's controller our scheduler, with the durations of the tests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.compat import xdist_workers
-from pytest_valor_schedule.in_job.durations import known_of
+from pytest_valor_schedule.in_job import selected_tests
 from pytest_valor_schedule.in_job.scheduler import Scheduler
 from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
-from pytest_valor_schedule.model.work_units import TestOrder
+from pytest_valor_schedule.model.work_units import Known, TestOrder
 
 _SERVED = ("load", "worksteal", "loadscope", "loadfile", "loadgroup")
 REFUSED = "valor_schedule_refused"
@@ -22,8 +23,8 @@ REFUSED = "valor_schedule_refused"
 class SchedulerPlugin:
     """Answers xdist's question for a scheduler, unless a conftest.py of the project does."""
 
-    def __init__(self, told: RunConfig) -> None:
-        self._told = told
+    def __init__(self, run_config: RunConfig) -> None:
+        self._run_config = run_config
         self._starting: list[Any] = []
 
     @pytest.hookimpl(optionalhook=True)
@@ -38,9 +39,9 @@ class SchedulerPlugin:
         dist = config.getoption("dist")
         if dist not in _SERVED:
             return None
-        told = self._told
-        if told.starting_seconds is not None:
-            xdist_workers.wake_scheduler(config, told.starting_seconds)
+        run_config = self._run_config
+        if run_config.starting_seconds is not None:
+            xdist_workers.wake_scheduler(config, run_config.starting_seconds)
 
         def refuse(node: Any, text: str) -> None:
             """Report it as xdist does where it ends the whole run for it."""
@@ -55,19 +56,33 @@ class SchedulerPlugin:
             config.hook.pytest_collectreport(report=report)
 
         return Scheduler(
-            workers=told.workers,
+            workers=run_config.workers,
             dist=str(dist),
-            order=TestOrder(told.order) if told.order in list(TestOrder) else TestOrder.LONGEST,
-            known=known_of(told.known),
-            digest=_digest(told),
+            order=_order(run_config.order),
+            durations=_read_durations(run_config.known),
+            digest=_digest(run_config),
             starting=self._starting,
             refuse=refuse,
             config=config,
         )
 
 
-def _digest(told: RunConfig) -> str:
+def _order(name: str) -> TestOrder:
+    return TestOrder(name) if name in list(TestOrder) else TestOrder.LONGEST
+
+
+def _digest(run_config: RunConfig) -> str:
     """Return the digest of the tests that this round is for."""
-    if told.only is None:
-        return told.digest
-    return collection_digest(set(json.loads(Path(told.only).read_text())))
+    if run_config.only is None:
+        return run_config.digest
+    return collection_digest(selected_tests.read(run_config.only))
+
+
+def _read_durations(path: str | None) -> dict[str, Known]:
+    """Return node id to what the history has of it; nothing, and a warning, where that fails."""
+    try:
+        values = {} if path is None else json.loads(Path(path).read_text())
+        return {nodeid: Known(float(each[0]), bool(each[1])) for nodeid, each in values.items()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        warning(f"The durations cannot be read, so the tests run as collected: {error!r}")
+        return {}

@@ -1,4 +1,4 @@
-"""Inside a controller: each worker gets the number of its slot, and its share of threads."""
+"""Give each worker the number of its slot, and its share of threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one worker of a job has been given to run, and how long it takes. Pure."""
+"""Keep the tests that one worker of a job has to run, and how long they take. Pure."""
 
 from __future__ import annotations
 
@@ -12,54 +12,54 @@ def seconds_of(unit: WorkUnit, count: int) -> float | None:
     return None if unit.seconds is None else unit.seconds * count / len(unit.indices)
 
 
-class Work:
+class Workload:
     """How much work there is, kept as it changes: it is asked for after each test."""
 
     def __init__(self) -> None:
-        self._known = 0.0
-        self._unknown = 0
+        self._seconds = 0.0
+        self._unknown_tests = 0
 
     def add(self, unit: WorkUnit, tests: int) -> None:
         """Count so many of a unit's tests, or no longer if negative."""
         part = seconds_of(unit, tests)
         if part is None:
-            self._unknown += tests
+            self._unknown_tests += tests
         else:
-            self._known += part
+            self._seconds += part
 
     def seconds(self, guess: float) -> float:
         """Return how long it takes, where an unknown test takes so long as guessed."""
-        return self._known + self._unknown * guess
+        return self._seconds + self._unknown_tests * guess
 
 
 class WorkerQueue:
-    """What one worker has been given and has not finished, in the order in which it runs it."""
+    """Holds the tests that one worker has not finished, in the order in which it runs them."""
 
     def __init__(self) -> None:
         self.tests: deque[tuple[int, WorkUnit]] = deque()
-        self.work = Work()
+        self.workload = Workload()
         self.refused = False
-        self.since = 0.0  # when the first of the tests began
+        self.started_at = 0.0  # of the first of the tests
 
-    def give(self, unit: WorkUnit) -> None:
+    def add(self, unit: WorkUnit) -> None:
         """Add a unit to what the worker has."""
         self.tests.extend((index, unit) for index in unit.indices)
-        self.work.add(unit, len(unit.indices))
+        self.workload.add(unit, len(unit.indices))
 
     def finish(self, index: int) -> None:
         """Take a test away that has been run, as a rule the first."""
         for entry in self.tests:
             if entry[0] == index:
                 self.tests.remove(entry)
-                self.work.add(entry[1], -1)
+                self.workload.add(entry[1], -1)
                 break
 
     def rest(self) -> list[WorkUnit]:
         """Return what is left but for the first test, which may be running."""
-        left: dict[WorkUnit, list[int]] = {}
+        units: dict[WorkUnit, list[int]] = {}
         for index, unit in list(self.tests)[1:]:
-            left.setdefault(unit, []).append(index)
+            units.setdefault(unit, []).append(index)
         return [
             WorkUnit(tuple(indices), seconds_of(unit, len(indices)), unit.failed)
-            for unit, indices in left.items()
+            for unit, indices in units.items()
         ]

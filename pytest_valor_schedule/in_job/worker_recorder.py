@@ -1,6 +1,6 @@
-"""Inside a job's worker: report hooks that write its journal.
+"""Record the tests of a job's worker in its event log.
 
-Every worker has a journal of its own, because a report that a worker has made can be lost on its
+Every worker has an event log of its own, because a report that a worker has made can be lost on its
 way to the controller.
 """
 
@@ -36,16 +36,15 @@ CLOCK = types.SimpleNamespace(time=time.time, monotonic=time.monotonic)
 class Recorder:
     """Writes events; a fault in it warns once and never fails the run."""
 
-    def __init__(self, told: RunConfig, writer: str) -> None:
-        self._journal = EventLog(event_log.path(Path(told.folder), told.prefix, writer))
+    def __init__(self, run_config: RunConfig, writer: str) -> None:
+        self._log = EventLog(event_log.path(Path(run_config.folder), run_config.prefix, writer))
+        self._run_config = run_config
         self._warned = False
-        self._write(
-            lambda: {"kind": "open", "version": event_log.VERSION, "pid": self._journal.pid}
-        )
+        self._write(lambda: {"kind": "open", "version": event_log.VERSION, "pid": self._log.pid})
 
     def _write(self, make: Callable[[], dict[str, Any]]) -> None:
         try:
-            self._journal.write(make())
+            self._log.write(make())
         except Exception as error:
             self._warn(f"A result was not recorded: {error!r}")
 
@@ -78,25 +77,24 @@ class Recorder:
             yield
         finally:
             with contextlib.suppress(OSError):
-                self._journal.settle()
+                self._log.settle()
             with contextlib.suppress(OSError):
-                self._journal.close()
+                self._log.close()
 
 
 class WorkerRecorder(Recorder):
     """Records the tests that one xdist worker runs."""
 
-    def __init__(self, config: pytest.Config, told: RunConfig, worker: str) -> None:
-        super().__init__(told, worker)
+    def __init__(self, config: pytest.Config, run_config: RunConfig, worker: str) -> None:
+        super().__init__(run_config, worker)
         self._config = config
-        self._told = told
         self._nodeids: dict[str, str] = {}
         self._worker = worker
-        self._output = Path(told.folder) / OUTPUT
+        self._output = Path(run_config.folder) / OUTPUT
         self._stacks: IO[bytes] | None = None
         self._warnings = 0
-        self._asks_for_more = False
-        self._reported: str | None = None  # the last phase of the test that runs
+        self._has_result_hook = False
+        self._phase: str | None = None  # the last that was reported of the test that runs
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionstart(self) -> Generator[None, object, object]:
@@ -105,11 +103,11 @@ class WorkerRecorder(Recorder):
         By itself it says so before a conftest.py has, which may wipe what the tests of others use.
         """
         with xdist_workers.events_held_back(self._config):
-            done = yield
-        folder = Path(self._told.folder)  # after pytest's own faulthandler plugin
-        path = event_log.stacks_path(folder, self._told.prefix, self._worker)
+            result = yield
+        folder = Path(self._run_config.folder)  # after pytest's own faulthandler plugin
+        path = event_log.stacks_path(folder, self._run_config.prefix, self._worker)
         self._stacks = stacks.enable(path, xdist_workers.crash_output(self._config))
-        return done
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -118,11 +116,11 @@ class WorkerRecorder(Recorder):
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         hook = self._config.hook.pytest_valor_schedule_result
-        self._asks_for_more = bool(hook.get_hookimpls())  # every conftest.py is there by now
+        self._has_result_hook = bool(hook.get_hookimpls())  # every conftest.py is there by now
         original = {item.nodeid: item.stash.get(_NODEID, item.nodeid) for item in session.items}
         self._nodeids = {new: old for new, old in original.items() if new != old}
-        changed = collection_digest(set(original.values())) != self._told.digest
-        if changed and not self._told.is_further:
+        changed = collection_digest(set(original.values())) != self._run_config.digest
+        if changed and not self._run_config.is_further:
             self._write(lambda: {"kind": "collected", "ids": list(original.values())})
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -146,24 +144,24 @@ class WorkerRecorder(Recorder):
     def pytest_sessionfinish(self) -> None:
         """Wait for room on the disk before xdist calls the worker finished, and ends it."""
         with contextlib.suppress(OSError):
-            self._journal.settle()
+            self._log.settle()
 
     @pytest.hookimpl(tryfirst=True)  # before xdist sends it, which may fail
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         nodeid = self._nodeids.get(report.nodeid, report.nodeid)
-        self._reported = report.when or ""
+        self._phase = report.when or ""
         self._write(lambda: self._event(nodeid, report))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Tell of a test that another protocol was done with, and said nothing or not all of."""
-        self._reported = None
-        done = yield
-        if self._reported != "teardown":
+        """Note a test of which another protocol has reported nothing, or not all."""
+        self._phase = None
+        result = yield
+        if self._phase != "teardown":
             nodeid = item.stash.get(_NODEID, item.nodeid)
-            kind = "silent" if self._reported is None else "finish"
+            kind = "silent" if self._phase is None else "finish"
             self._write(lambda: {"kind": kind, "id": nodeid, "moment": CLOCK.monotonic()})
-        return done
+        return result
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(self, report: object) -> Generator[None, Any, Any]:
@@ -171,7 +169,7 @@ class WorkerRecorder(Recorder):
         serial = yield
         if reports.is_plain(report):
             return serial
-        if not self._told.shows_workers:  # whose controller shows it as if it had run there
+        if not self._run_config.shows_workers:  # whose controller shows it as if it had run there
             serial = reports.with_mark(serial, report)
         return reports.sendable(serial)
 
@@ -182,15 +180,15 @@ class WorkerRecorder(Recorder):
             event["serial"] = reports.serial_of(self._config, report, MOST_TEXT)
         else:
             event |= reports.rest_of(report)
-        extra = self._extra(report) if self._asks_for_more else {}
+        extra = self._extra(report) if self._has_result_hook else {}
         return {**event, "extra": extra} if extra else event
 
     def _extra(self, report: pytest.TestReport) -> dict[str, Any]:
         """Return what the project's hooks add to the record of a test; a fault of one warns."""
         hook = self._config.hook.pytest_valor_schedule_result
         try:
-            found = hook(config=self._config, report=report)
-            merged = {str(k): v for each in reversed(found) if each for k, v in each.items()}
+            extras = hook(config=self._config, report=report)
+            merged = {str(k): v for each in reversed(extras) if each for k, v in each.items()}
             if len(json.dumps(merged, allow_nan=False)) <= MOST_TEXT:
                 return merged
             raise ValueError(f"more than {MOST_TEXT} characters of JSON")

@@ -1,4 +1,4 @@
-"""Inside a job's controller: see to it that the run does not wait for ever for a dead worker.
+"""Declare dead workers down in a job's controller, so that the run does not wait for ever.
 
 The watch is a thread of the controller, which runs no tests and so never holds the GIL for long.
 """
@@ -24,7 +24,7 @@ class WorkerWatchdog:
         self._nodes: dict[Any, float | None] = {}  # -> when its process was first seen dead
         self._is_over = threading.Event()
         self._thread = threading.Thread(
-            target=self._watch, daemon=True, name="valor-schedule-guard"
+            target=self._watch, daemon=True, name="valor-schedule-watchdog"
         )
 
     @pytest.hookimpl(optionalhook=True)
@@ -55,14 +55,14 @@ class WorkerWatchdog:
     def _watch(self) -> None:
         """Declare a worker down whose pipe is held open by a child that it forked."""
         while not self._is_over.wait(_POLL_SECONDS):
-            for node, seen_dead in list(self._nodes.items()):
+            for node, dead_since in list(self._nodes.items()):
                 code = xdist_workers.exit_code_of(node)
                 if code is not None:
-                    self._notice(node, code, seen_dead)
+                    self._notice(node, code, dead_since)
 
-    def _notice(self, node: Any, code: int, seen_dead: float | None) -> None:
+    def _notice(self, node: Any, code: int, dead_since: float | None) -> None:
         now = time.monotonic()
-        if seen_dead is None:
+        if dead_since is None:
             self._nodes[node] = now
-        elif now - seen_dead >= _PATIENCE_SECONDS and self._nodes.pop(node, None) is not None:
+        elif now - dead_since >= _PATIENCE_SECONDS and self._nodes.pop(node, None) is not None:
             xdist_workers.declare_down(node, f"Ended with exit code {code}")

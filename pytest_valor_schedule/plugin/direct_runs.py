@@ -65,7 +65,7 @@ def sharing(config: pytest.Config, environment: Mapping[str, str]) -> Iterator[N
         _warn(error)
         held = Held((), ())
     placement = WorkerEnv(held.numbers, threads=None)
-    config.pluginmanager.register(placement, "valor_schedule_placement")
+    config.pluginmanager.register(placement, "valor_schedule_worker_env")
     try:
         with _told(held.numbers[0] if held.numbers and not _workers(config) else None):
             yield

@@ -79,7 +79,7 @@ def play(
     nodes = [MockNode(f"gw{n}") for n in range(workers)]
     scheduler = Scheduler(
         workers=workers,
-        known=history if known else {},
+        durations=history if known else {},
         order=order,
         digest=collection_digest(ids),
         starting=nodes,
@@ -225,7 +225,7 @@ def test_many_short_tests_take_few_messages(known: bool) -> None:
     clock = Clock()
     ids = [f"test_a.py::test_{n}" for n in range(3000)]
     history = {each: Known(0.0002, failed=False) for each in ids} if known else {}
-    scheduler = Scheduler(workers=1, known=history, clock=clock)
+    scheduler = Scheduler(workers=1, durations=history, clock=clock)
     node = MockNode("gw0")
     scheduler.add_node(node)
     scheduler.add_node_collection(node, ids)
@@ -423,7 +423,9 @@ class Run(RuleBasedStateMachine):
             starting=self.starting,
             dist=dist,
             order=order,
-            known={each: Known(0.1 * n % 0.7, failed=n % 4 == 0) for n, each in enumerate(known)},
+            durations={
+                each: Known(0.1 * n % 0.7, failed=n % 4 == 0) for n, each in enumerate(known)
+            },
             digest=collection_digest(self.ids),
             clock=self.clock,
         )
