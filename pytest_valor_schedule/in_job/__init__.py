@@ -1,1 +1,14 @@
-"""Work inside the pytest of a job: in its controller and in its workers."""
+"""Work inside the pytest of a job, as plugins of its controller and of its workers.
+
+- roles: which plugins the controller and a worker need
+- controller_recorder, worker_recorder: write the event logs
+- crash_output: what a dead worker had printed
+- collect_reports: skips and errors of the collection, counted for each module
+- scheduler, worker_queue: which worker runs which test next
+- scheduler_plugin: gives that scheduler to xdist
+- selected_tests: runs only the tests that the runner names
+- worker_env: slot number and threads of each worker
+- forked_workers: starts workers by forks
+- worker_watchdog: declares dead workers down
+- plain_terminal: prints what a pytest without workers prints
+"""
