@@ -192,13 +192,7 @@ def _serve(home: Home, watcher: Watcher) -> None:
         trouble = Trouble()
         lock_file = _lock_file(home)
         while lock_file and _lock_file(home) == lock_file:  # else the home was thrown away
-            try:
-                busy = dispatcher.step(time.time())
-                trouble = Trouble()
-            except Exception as error:  # a full disk, say: it may pass, and others may help
-                trouble = trouble.continued(fault_text(error), time.monotonic())
-                busy = trouble.bearable
-                time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
+            busy, trouble = _step(dispatcher, trouble)
             if busy:
                 idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
@@ -212,6 +206,16 @@ def _serve(home: Home, watcher: Watcher) -> None:
         executor.close()
         if lock_file and _lock_file(home) == lock_file and not watcher.dead:
             pruning.prune_quietly(store, time.time())
+
+
+def _step(dispatcher: Dispatcher, trouble: Trouble) -> tuple[bool, Trouble]:
+    """Return whether there is anything to do, or may be when what fails now has passed."""
+    try:
+        return dispatcher.step(time.time()), Trouble()
+    except Exception as error:  # a full disk, say: it may pass, and others may help
+        trouble = trouble.continued(fault_text(error), time.monotonic())
+        time.sleep(_PAUSE_AFTER_ERROR_SECONDS)
+        return trouble.bearable, trouble
 
 
 def _lock_file(home: Home) -> int | None:
@@ -257,22 +261,16 @@ def _serve_alone(home: Home, starting: list[int], watcher: Watcher) -> None:
 
     lock = FileLock(home.dispatcher_lock, mode=0o600, thread_local=False)
     while home.schedule.is_dir():  # else the lock would make it anew
-        try:
+        with contextlib.suppress(Timeout):  # another one serves, or did until now
             lock.acquire(timeout=_LOCK_PATIENCE_SECONDS, poll_interval=0.01)
-        except Timeout:  # another one serves, or did until now
-            _close(starting)
-            if service.is_running(home) or not _anything_to_do(home):
-                return
-            continue
-        _close(starting)
-        try:
-            _serve(home, watcher)
-        finally:
-            lock.release()
+        while starting:
+            os.close(starting.pop())
+        if lock.is_locked:
+            try:
+                _serve(home, watcher)
+            finally:
+                lock.release()
+        elif service.is_running(home):
+            return
         if watcher.dead or not _anything_to_do(home):
             return
-
-
-def _close(handles: list[int]) -> None:
-    while handles:
-        os.close(handles.pop())

@@ -100,23 +100,19 @@ class LocalExecutor:
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
         arguments = [str(self._home.root), job.job_id, str(attempt)]
+        environment = self._environment_of_runner(job.job_id)
         if interpreter == sys.executable and self._is_up_to_date():
-            self._environment = self._environment_of_runner(job.job_id)
+            self._environment = environment
             self._store.close()  # the connection comes back with its next use
             with contextlib.suppress(OSError):
                 self.get_ready()
                 if self._warm is not None:
                     return self._warm.run(runner.__name__, arguments)
-            return processes.fork_supervised(
-                functools.partial(runner.serve, self._home, job.job_id, attempt)
-            )
+            serve = functools.partial(runner.serve, self._home, job.job_id, attempt)
+            return processes.fork_supervised(serve)
+        folder, log = self._home.schedule, self._home.dispatcher_log
         return processes.start_supervised(
-            "runner",
-            arguments,
-            self._home.schedule,
-            self._home.dispatcher_log,
-            interpreter,
-            self._environment_of_runner(job.job_id),
+            "runner", arguments, folder, log, interpreter, environment
         )
 
     def _environment_of_runner(self, job_id: str) -> dict[str, str]:

@@ -145,27 +145,22 @@ def _first_line(result: Mapping[str, Any]) -> str:
     return (text.strip().splitlines() or [""])[0][:200]
 
 
-def send(address: str, title: str, body: str, kind: str) -> None:
-    """Send one message.
+def _send(address: str, title: str, body: str, kind: str) -> str | None:
+    """Send one message; return why that was not possible, or None.
 
-    Args:
-        address: Where to.
-        title: In one line.
-        body: In lines.
-        kind: What Apprise shows it as: "success", "failure" or "warning".
-
-    Raises:
-        NotifyError: with what Apprise says about it.
+    The kind is as what Apprise shows it: "success", "failure" or "warning".
     """
-    sender = _checked(address)
     try:
+        sender = _checked(address)
         with _quiet(), _apprise().LogCapture(level=_WARNING, fmt="%(message)s") as log:
             if sender.notify(title=title, body=body, notify_type=kind):
-                return
+                return None
             why = " ".join(log.getvalue().split())
+    except NotifyError as error:
+        return str(error)
     except Exception as error:
         why = repr(error)
-    raise NotifyError(_without_secrets(why, address) or "Apprise could not send it")
+    return _without_secrets(why, address) or "Apprise could not send it"
 
 
 def _without_secrets(text: str, address: str) -> str:
@@ -189,25 +184,28 @@ def tell(
     """
     attempts, reason = 0, None
     try:
-        chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
-        address = address_of(chat, token_of(store.home, environment))
-        _checked(address)
-        now = job_records.published(store, job)
-        before = next(previous_runs.earlier_records(store, job, 1), None)
-        title, body = message(now, before)
-        kind = _KINDS.get(job.outcome, "failure")
+        words = _message_to_send(store, job, environment)
         for pause in (0.0, *_PAUSES_SECONDS):
             sleep(pause)
             attempts += 1
-            try:
-                send(address, title, body, kind)
-                return {"sent": True, "at": clock.to_text(time.time()), "attempts": attempts}
-            except NotifyError as error:
-                reason = str(error)
+            if (reason := _send(*words)) is None:
+                break
     except ScheduleError as error:
         reason = str(error)
-    at = clock.to_text(time.time())
-    return {"sent": False, "at": at, "attempts": attempts, "reason": reason}
+    notification = {"sent": not reason, "at": clock.to_text(time.time()), "attempts": attempts}
+    return {**notification, "reason": reason} if reason else notification
+
+
+def _message_to_send(
+    store: JobStore, job: Job, environment: Mapping[str, str]
+) -> tuple[str, str, str, str]:
+    """Return what `_send` needs."""
+    chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
+    address = address_of(chat, token_of(store.home, environment))
+    _checked(address)
+    record = job_records.published(store, job)
+    previous = next(previous_runs.earlier_records(store, job, 1), None)
+    return address, *message(record, previous), _KINDS.get(job.outcome, "failure")
 
 
 def main() -> None:

@@ -38,18 +38,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
     if starting is None:  # another one has just been started, and only imports take their time
         return
     try:
-        from pytest_valor_schedule.process.background_env import (
-            own_environment,  # only where it is needed
-        )
-
-        processes.start_detached(
-            "daemon.watcher",
-            [str(home.root), "0", str(starting)],
-            home.schedule,
-            home.dispatcher_log,
-            own_environment(home, environment),
-            inherited=[starting],
-        )
+        _start_watcher(home, environment, starting)
     except OSError as error:
         raise StoreError(
             "Nobody could be started to serve the queue, which keeps its jobs: "
@@ -57,6 +46,19 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
         ) from error
     finally:
         os.close(starting)
+
+
+def _start_watcher(home: Home, environment: Mapping[str, str], starting: int) -> None:
+    from pytest_valor_schedule.process.background_env import own_environment  # rarely needed
+
+    processes.start_detached(
+        "daemon.watcher",
+        [str(home.root), "0", str(starting)],
+        home.schedule,
+        home.dispatcher_log,
+        own_environment(home, environment),
+        inherited=[starting],
+    )
 
 
 def look_after(store: JobStore) -> None:

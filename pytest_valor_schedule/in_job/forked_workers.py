@@ -37,7 +37,7 @@ def _inheritance(pid: int) -> tuple[object, ...]:
     )
 
 
-class Forks:
+class ForkedWorkers:
     """Gives xdist forked workers; where that is not possible, xdist starts them itself.
 
     Args:

@@ -15,29 +15,26 @@ def prepare_controller(config: pytest.Config, run_config: RunConfig) -> None:
     """Set what xdist and others read before the session of a controller begins."""
     if run_config.is_further:
         config.option.xmlpath = None  # the record is written there at the end
-        other_plugins.leave_streams(config)
-    if run_config.is_repetition:
-        _never_stop(config)
+    _prepare(config, run_config)
     config.option.numprocesses = run_config.workers
     config.option.maxprocesses = None
 
 
 def prepare_worker(config: pytest.Config, run_config: RunConfig) -> None:
     """Set what others read before the session of a worker begins."""
+    if run_config.only is not None:  # the cache, which may be another now, selects no tests
+        config.option.lf = config.option.failedfirst = False
+    _prepare(config, run_config)
+
+
+def _prepare(config: pytest.Config, run_config: RunConfig) -> None:
     if run_config.is_further:
         other_plugins.leave_streams(config)
-    if run_config.only is not None:  # the cache selected them before, and may be another now
-        config.option.lf = config.option.failedfirst = False
-    if run_config.is_repetition:
-        _never_stop(config)
-
-
-def _never_stop(config: pytest.Config) -> None:
-    """Let no failure stop the run: those that are only repeated are all to be repeated."""
-    option = config.option
-    option.maxfail = 0
-    # The second and the third would switch the first on.
-    option.stepwise = option.stepwise_skip = option.stepwise_reset = False
+    if run_config.is_repetition:  # all failures are to be repeated, so none may stop the run
+        option = config.option
+        option.maxfail = 0
+        # The second and the third would switch the first on.
+        option.stepwise = option.stepwise_skip = option.stepwise_reset = False
 
 
 def controller(
@@ -48,7 +45,7 @@ def controller(
     Args:
         config: The controller's.
         run_config: From its runner.
-        server: What forks workers, see `Forks`; None to start them.
+        server: What forks workers, see `ForkedWorkers`; None to start them.
         environment: The one that this pytest was started with.
     """
     from pytest_valor_schedule.in_job.collect_reports import CollectReports
@@ -70,10 +67,10 @@ def controller(
         # What is only run again is not to tell --lf that it passed.
         other_plugins.unregister_cache(config)
     if server is not None:
-        from pytest_valor_schedule.in_job.forked_workers import Forks
+        from pytest_valor_schedule.in_job.forked_workers import ForkedWorkers
 
         with contextlib.suppress(OSError, ValueError):  # it is not there any more, as after an exec
-            register(Forks(server, environment), "valor_schedule_forks")
+            register(ForkedWorkers(server, environment), "valor_schedule_forks")
     return ControllerRecorder(config, run_config)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,6 @@ class SchedulerPlugin:
         run_config = self._run_config
         if run_config.starting_seconds is not None:
             xdist_workers.wake_scheduler(config, run_config.starting_seconds)
-
-        def refuse(node: Any, text: str) -> None:
-            """Report it as xdist does where it ends the whole run for it."""
-            worker = str(node.gateway.id)
-            report = pytest.CollectReport(
-                f"another collection in worker {worker}",
-                outcome="failed",
-                longrepr=text,
-                result=[],
-            )
-            setattr(report, REFUSED, worker)  # as xdist adds the worker to one
-            config.hook.pytest_collectreport(report=report)
-
         return Scheduler(
             workers=run_config.workers,
             dist=str(dist),
@@ -62,9 +50,19 @@ class SchedulerPlugin:
             durations=_read_durations(run_config.known),
             digest=_digest(run_config),
             starting=self._starting,
-            refuse=refuse,
+            refuse=functools.partial(_refuse, config),
             config=config,
         )
+
+
+def _refuse(config: pytest.Config, node: Any, text: str) -> None:
+    """Report a worker with another collection, as xdist does where it ends the run for it."""
+    worker = str(node.gateway.id)
+    report = pytest.CollectReport(
+        f"another collection in worker {worker}", outcome="failed", longrepr=text, result=[]
+    )
+    setattr(report, REFUSED, worker)  # as xdist adds the worker to one
+    config.hook.pytest_collectreport(report=report)
 
 
 def _order(name: str) -> TestOrder:
