@@ -1,4 +1,4 @@
-"""Decide which job may start: the one process per home that does. It owns no job."""
+"""Decide which job may start, as the one process per home that does. It owns no job."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class Dispatcher:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trouble:
-    """A fault of the queue that lasts."""
+    """Remembers a fault of the queue that lasts."""
 
     text: str = ""
     since: float = 0.0
@@ -164,7 +164,7 @@ class Trouble:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Watcher:
-    """The parent of a dispatcher.
+    """Describes the parent of a dispatcher.
 
     Attributes:
         pid: Its process.
@@ -176,7 +176,7 @@ class Watcher:
 
     @property
     def dead(self) -> bool:
-        """Whether nobody would notice if this process died."""
+        """Whether it has died, so that nobody would notice if this process did."""
         return has_ended(self.death_pipe)
 
 

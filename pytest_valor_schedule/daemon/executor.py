@@ -27,7 +27,7 @@ LOCAL = "local"
 
 
 class RunnerState(StrEnum):
-    """The state of a runner."""
+    """States of a runner."""
 
     QUEUED = "queued"
     RUNNING = "running"

@@ -21,7 +21,7 @@ from pytest_valor_schedule.record.aggregate import RunSummary
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd:
-    """How a job ended, as far as whoever saw it can tell.
+    """Describes how a job ended, as far as whoever saw it can tell.
 
     Attributes:
         completed_at: Seconds since the epoch.

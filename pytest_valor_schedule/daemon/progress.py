@@ -16,7 +16,7 @@ _MOST_NODEID = 400  # characters of one that is shown while it runs
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunningTest:
-    """The test that a worker is at.
+    """Describes the test that a worker is at.
 
     Attributes:
         writer: The worker's event log; see `JournalReader.writer`.
@@ -87,7 +87,7 @@ class Progress:
             self._finish(writer, nodeid)
 
     def _measure(self, writer: str, nodeid: str, moment: float) -> None:
-        """Take in that a worker has begun a test, and so is done with the one before."""
+        """Count the test before as done, because its worker has begun another."""
         expected, previous = self._starts.get(writer, (0.0, moment))
         self._expected += expected
         self._spent += max(0.0, moment - previous)

@@ -171,7 +171,7 @@ class Rounds:
         return [each.nodeid for each in summary.results if each.outcome.bad and not each.flaky]
 
     def _run(self, kind: RoundKind, tests: Sequence[str] | None, number: int = 0) -> ProcessExit:
-        """Run one round: all tests that pytest collects, or these; a numbered one on one worker."""
+        """Run one round of all tests, or of these; a numbered one has one worker."""
         if (early_exit := self._await_room()) is not None:
             return early_exit
         round_ = Round(self._job.attempt, kind, number)

@@ -29,7 +29,7 @@ _NICE_OF_LOW = 10
 
 
 def serve(home: Home, job_id: str, attempt: int, standby: Spare | None = None) -> None:
-    """Run an attempt at a job, in a process that is there for nothing else."""
+    """Run an attempt at a job, in a process of its own."""
     startup.become_subreaper()
     startup.heed_signals()
     startup.ignore_interrupts()

@@ -86,6 +86,6 @@ def is_running(home: Home) -> bool:
 
 
 def _inside_job_of(home: Home) -> bool:
-    """Whether we are in a job of this home, with which a dispatcher started here would end."""
+    """Return whether we are in a job of this home, with which a dispatcher would end."""
     job_id = os.environ.get(JOB_ID_VARIABLE)
     return job_id is not None and home.job_folder(job_id).is_dir()

@@ -35,7 +35,7 @@ _MOST_BYTES = 4000  # of the output in which the reason of an end is looked for
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The limits of a job, clocks in seconds; None switches one off.
+    """Holds the limits of a job, clocks in seconds; None switches one off.
 
     Attributes:
         deadline: End of the whole job, by the monotonic clock.
@@ -68,7 +68,7 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessExit:
-    """How the process ended.
+    """Describes how the process ended.
 
     Attributes:
         code: Its exit code, negative for a signal.
@@ -224,7 +224,7 @@ class Supervisor:
         return stacks.ask(test.pid, path) or _state_of(test.pid)
 
     def _note(self, kind: str, test: RunningTest, text: str, worker_stacks: str) -> None:
-        """Write down, before anything is ended, what is to be and where it was."""
+        """Write down, before a worker is ended, which and where it was."""
         event = {
             "kind": kind,
             "worker": test.worker,

@@ -55,7 +55,7 @@ class ForkedWorkers:
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
-        """Before the workers are started: say by whom."""
+        """Tell xdist who starts the workers, before it starts them."""
         xdist_workers.start_by(config, self._start)
 
     def _start(

@@ -1,4 +1,4 @@
-"""Schedule the tests of a job onto its workers: an xdist scheduler.
+"""Schedule the tests of a job onto its workers, as a scheduler of pytest-xdist.
 
 Longest first, in units, to whoever is free. An xdist worker takes a further test before it runs
 one, and that cannot be taken back; so one that has its share already gets the shortest. When all
@@ -25,7 +25,7 @@ Node = Any  # xdist's WorkerController
 
 
 class Scheduler:
-    """An xdist scheduler (`xdist.scheduler.Scheduling`).
+    """Implements `xdist.scheduler.Scheduling`.
 
     Args:
         workers: How many workers the run is to have.
@@ -244,7 +244,7 @@ class Scheduler:
         return len(queue.tests) < 2 or self._load(queue) < enough
 
     def _may_go(self, queue: WorkerQueue, share: float) -> bool:
-        """Whether a worker has its share in one test, and each that is left can go to another."""
+        """Return whether a worker has its share in one test, and others can take the rest."""
         has_share = len(queue.tests) == 1 and self._load(queue) >= share
         return has_share and len(self._pending) < self._takers()
 

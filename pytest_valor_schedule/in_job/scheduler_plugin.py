@@ -30,7 +30,7 @@ class SchedulerPlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Before there is a scheduler: note who is started at the beginning."""
+        """Note which workers are started at the beginning, before there is a scheduler."""
         self._starting.append(node)
 
     # After a conftest.py, and before xdist's own, which is registered later and the last too.

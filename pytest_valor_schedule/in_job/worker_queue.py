@@ -13,7 +13,7 @@ def seconds_of(unit: WorkUnit, count: int) -> float | None:
 
 
 class Workload:
-    """How much work there is, kept as it changes: it is asked for after each test."""
+    """Sums up work as it changes, because it is asked for after each test."""
 
     def __init__(self) -> None:
         self._seconds = 0.0

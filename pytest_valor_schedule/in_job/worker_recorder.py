@@ -210,6 +210,6 @@ class WorkerRecorder(Recorder):
 
 
 def _came_from_outside(error: BaseException) -> bool:
-    """Whether another process or the disk failed, which need not happen again."""
+    """Return whether another process or the disk failed, which need not happen again."""
     of_a_file = getattr(error, "filename", None) is not None  # one that is not there
     return isinstance(error, EOFError | OSError) and not of_a_file

@@ -275,7 +275,7 @@ def _must_stay(config: pytest.Config) -> bool:
 
 
 def _fork_server(config: pytest.Config) -> str | None:
-    """Return what forks workers, see `Forks`; None if there is none or it is not wanted."""
+    """Return what forks workers, see `ForkedWorkers`; None if there is none or it is not wanted."""
     wanted = str(_nearest(config, "fork_workers")).strip().lower() not in _OFF[2:]
     return config.stash[_FORKS] if wanted else None
 
