@@ -99,7 +99,7 @@ def _published(
     """Return the record of a job that has ended."""
     from pytest_valor_schedule.queue import job_records
 
-    return job_records.published(store, job, wanted)
+    return job_records.record_of(store, job, wanted)
 
 
 @errors_as_answers
@@ -183,7 +183,7 @@ def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
     """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
     now = time.time()
     waiting = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
-    places = forecast.places(store, now, waiting) if waiting else {}
+    places = forecast.queue_positions(store, now, waiting) if waiting else {}
     return [
         _public(job) | _waiting(places.get(job.job_id)) | _running(store, job, now) for job in jobs
     ]

@@ -172,7 +172,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
 
 def _publish(store: JobStore, job: Job) -> None:
     if job.status.ended:
-        job_records.published(store, job)
+        job_records.record_of(store, job)
     else:
         store.publish(job, store.tests(job.job_id))
 
@@ -183,10 +183,10 @@ def _end(store: JobStore, job: Job) -> None:
 
 
 def _leftovers(ended: set[str]) -> Iterator[Finding]:
-    for pid, job_id in kill.marked(JOB_ID_VARIABLE):
+    for pid, job_id in kill.pids_with_variable(JOB_ID_VARIABLE):
         if job_id in ended and pid != os.getpid():
             text = f"Process {pid} was left behind by job {job_id}, which has ended."
-            yield Finding(text, partial(kill.end_marked, JOB_ID_VARIABLE, job_id))
+            yield Finding(text, partial(kill.end_all_with_variable, JOB_ID_VARIABLE, job_id))
 
 
 def versions() -> str:

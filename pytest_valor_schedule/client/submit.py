@@ -84,7 +84,7 @@ def submit(home: Home, order: RunRequest, request: RunOptions, collection: Colle
         job = dataclasses.replace(job, **estimation.fields_of(estimate))
         while not store.add(job, collection.nodeids, _environment(order, request)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
-        place = forecast.place_of(store, job, time.time())
+        place = forecast.queue_position(store, job, time.time())
         workers = estimation.most_workers(store, job.workers_wanted, job.test_count)
     service.call(home, order.environment)
     warnings = _warnings(home, order, request)

@@ -18,7 +18,7 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check, kill, processes, warm
-from pytest_valor_schedule.process.background_env import own_environment
+from pytest_valor_schedule.process.background_env import background_environment
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.store import JobStore
@@ -128,7 +128,7 @@ class LocalExecutor:
             theirs: Mapping[str, str] = environments.read(self._home, job_id)
         except ScheduleError:  # which the runner will tell
             theirs = os.environ
-        return own_environment(self._home, theirs)
+        return background_environment(self._home, theirs)
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
@@ -166,13 +166,13 @@ class LocalExecutor:
 
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
-        others = {pid for pid, _ in kill.marked(NOTIFIER_VARIABLE)}
+        others = {pid for pid, _ in kill.pids_with_variable(NOTIFIER_VARIABLE)}
         others |= {each.pid for each in self._runners.values()}
         others |= set() if self._warm is None else {self._warm.pid}
         kill.end_children(keep=others)
-        inherited = set(kill.named(runner.PROCESS_NAME))
+        inherited = set(kill.pids_with_name(runner.PROCESS_NAME))
         kill.end_children(keep=others | inherited | {os.getpid()}, of=self._watcher)
-        kill.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
+        kill.end_all_with_variable(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""

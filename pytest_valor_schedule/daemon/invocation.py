@@ -18,7 +18,7 @@ from pytest_valor_schedule.model.run_config import CONFIRMING, FIRST, RunConfig
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.queue.slots import Held
+from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
 _SECRET = (notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE)
@@ -33,7 +33,7 @@ class Invocation:
         held: Its slots.
     """
 
-    def __init__(self, store: JobStore, job: Job, held: Held) -> None:
+    def __init__(self, store: JobStore, job: Job, held: SlotLease) -> None:
         self._store = store
         self._job = job
         self._held = held
@@ -111,7 +111,9 @@ class Invocation:
         """Write what is known of the tests and return where; without it they run all the same."""
         path = self._folder / f"{prefix}.known.json"
         try:
-            found = History(self._store.database).known(project_of(self._job.rootdir), self.tests)
+            found = History(self._store.database).durations(
+                project_of(self._job.rootdir), self.tests
+            )
             self._seconds = {nodeid: test.seconds for nodeid, test in found.items()}
             durations.write(path, found)
         except (ScheduleError, OSError) as error:

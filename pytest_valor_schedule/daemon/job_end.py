@@ -95,7 +95,7 @@ def _notify(store: JobStore, ended: Job, known: Mapping[str, str]) -> None:
 def _account_for(store: JobStore, job: Job, ending: JobEnd) -> tuple[RunSummary, Job]:
     """Return what became of a job; where that cannot be found out, it ends without results."""
     try:
-        found = job_records.account(store, job, ending.stopped_at)
+        found = job_records.run_summary(store, job, ending.stopped_at)
         return found, _ended(job, ending, found)
     except Exception as error:
         why = _lasting_fault(job, "What became of its tests could not be found out", error)

@@ -192,7 +192,7 @@ def tell(
         chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
         address = address_of(chat, token_of(store.home, environment))
         _checked(address)
-        now = job_records.published(store, job)
+        now = job_records.record_of(store, job)
         before = next(previous_runs.earlier_records(store, job, 1), None)
         title, body = message(now, before)
         kind = _KINDS.get(job.outcome, "failure")

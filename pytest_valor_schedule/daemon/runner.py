@@ -22,14 +22,14 @@ from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.model.job import Job, Outcome, Priority
 from pytest_valor_schedule.model.run_config import AGAIN, ALONE, CONFIRMING, FIRST
 from pytest_valor_schedule.process import startup, warm
-from pytest_valor_schedule.process.death_pipe import lifeline
+from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.process.pseudo_terminal import open_pump
 from pytest_valor_schedule.process.warm import Spare
 from pytest_valor_schedule.queue import job_records, wakeup
 from pytest_valor_schedule.queue.claim import claim, own_claim, take_slots
 from pytest_valor_schedule.queue.job_row import JobRow
-from pytest_valor_schedule.queue.slots import Held
+from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregate import RunSummary
@@ -46,7 +46,9 @@ _END_PATIENCE_SECONDS = 3600.0
 class Runner:
     """Owns one job's processes, clocks and record."""
 
-    def __init__(self, store: JobStore, job: Job, held: Held, spare: Spare | None = None) -> None:
+    def __init__(
+        self, store: JobStore, job: Job, held: SlotLease, spare: Spare | None = None
+    ) -> None:
         self._store = store
         self._spare = spare
         self._job = job
@@ -74,7 +76,7 @@ class Runner:
             os.nice(_NICE_OF_LOW)
         try:
             self._begin()
-            with lifeline() as held:
+            with open_death_pipe() as held:
                 ending = self._rounds(held)
         except (OSError, ScheduleError) as error:
             ending = self._failure(self._why_failed(error))
@@ -135,7 +137,7 @@ class Runner:
         self._reported = first.code is not None and not first.killed and first.stop is None
         why = None
         if first.stop is None:
-            account = job_records.account(self._store, self._job)
+            account = job_records.run_summary(self._store, self._job)
             if account.missing and account.interruption is None:
                 self._reported = False
             if rounds.can_bring_more(account, first):
@@ -190,7 +192,7 @@ class Runner:
             The exit of the run as it was, but one that was told to stop.
         """
         for number in range(1, (self._job.confirm_failures or 0) + 1):
-            account = job_records.account(self._store, self._job)
+            account = job_records.run_summary(self._store, self._job)
             failed = [
                 each.nodeid for each in account.results if each.outcome.bad and not each.flaky
             ]

@@ -39,7 +39,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
         return
     try:
         from pytest_valor_schedule.process.background_env import (
-            own_environment,  # only where it is needed
+            background_environment,  # only where it is needed
         )
 
         processes.start_detached(
@@ -47,7 +47,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
             [str(home.root), "0", str(starting)],
             home.schedule,
             home.dispatcher_log,
-            own_environment(home, environment),
+            background_environment(home, environment),
             inherited=[starting],
         )
     except OSError as error:

@@ -21,7 +21,7 @@ _NEVER = ("COV", "LD_AUDIT", "LD_PRELOAD")
 """What measures a process, or changes it from below, on behalf of one run."""
 
 
-def own_environment(home: Home, theirs: Mapping[str, str]) -> dict[str, str]:
+def background_environment(home: Home, theirs: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a background process of ours.
 
     Args:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def lifeline() -> Iterator[int]:
+def open_death_pipe() -> Iterator[int]:
     """Give the read end of a pipe that reaches its end when this process dies or the block ends."""
     read_end, write_end = os.pipe()
     try:
@@ -30,7 +30,7 @@ def has_ended(read_end: int) -> bool:
     return bool(select.select([read_end], [], [], 0)[0])
 
 
-def hold_on_to(read_end: int) -> None:
+def die_with(read_end: int) -> None:
     """End this process's whole group when the lifeline ends. The descriptor is not handed on."""
     os.set_inheritable(read_end, False)
     # Without this module, whose loader holds pytest's config: what a thread has is not finalised.

@@ -63,7 +63,7 @@ class Line:
         os.close(self._handle)
 
 
-def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
+def with_fork_server(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
     """Return a command that does the same as another one, with the fork server between.
 
     Args:

@@ -57,7 +57,7 @@ def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | N
         time.sleep(0.002)
 
 
-def end_marked(name: str, value: str, patience: float = 10.0) -> None:
+def end_all_with_variable(name: str, value: str, patience: float = 10.0) -> None:
     """Kill every process that was started with NAME=value in its environment (Linux).
 
     This is for a job whose runner is dead, when nobody is left who has the job as its child.
@@ -71,7 +71,7 @@ def end_marked(name: str, value: str, patience: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def marked(name: str) -> Iterator[tuple[int, str]]:
+def pids_with_variable(name: str) -> Iterator[tuple[int, str]]:
     """Yield the pid of each process that has NAME in its first environment, and the value."""
     for pid in _pids():
         with contextlib.suppress(OSError):  # of another user, or gone by now
@@ -80,7 +80,7 @@ def marked(name: str) -> Iterator[tuple[int, str]]:
                     yield pid, variable.partition(b"=")[2].decode(errors="replace")
 
 
-def named(name: str) -> Iterator[int]:
+def pids_with_name(name: str) -> Iterator[int]:
     """Yield the pid of each process that `ps` calls by a name (Linux)."""
     for pid in _pids():
         with contextlib.suppress(OSError):

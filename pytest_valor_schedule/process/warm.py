@@ -143,7 +143,7 @@ def start_job(
     Raises:
         OSError: if the command or the folder is not there.
     """
-    forking = fork_client.forking(wanted.command, sys.executable)
+    forking = fork_client.with_fork_server(wanted.command, sys.executable)
     can_fork = may_fork and wanted.environment is not None and tuple(wanted.command) != forking
     if spare is not None and can_fork:
         child = spare.become(wanted, forking[2:])

@@ -8,14 +8,14 @@ import time
 from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import slots
-from pytest_valor_schedule.queue.slots import Held, Holder
+from pytest_valor_schedule.queue.slots import Holder, SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
 _SLOT_POLL_SECONDS = 0.02
 _ALL_SLOTS_SECONDS = 2.0
 
 
-def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
+def take_slots(store: JobStore, job_id: str, attempt: int) -> SlotLease | None:
     """Wait for the slots that the dispatcher granted; None if the job is no longer to be run.
 
     They can still be held by processes that are about to end.
@@ -41,7 +41,7 @@ def own_claim() -> str | None:
     return identity.to_text() if identity else None
 
 
-def claim(store: JobStore, job_id: str, attempt: int, held: Held) -> Job | None:
+def claim(store: JobStore, job_id: str, attempt: int, held: SlotLease) -> Job | None:
     """Make this process the one that runs a job; None if the job is no longer to be run by it."""
     return store.change(
         job_id,

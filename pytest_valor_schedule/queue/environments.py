@@ -21,7 +21,7 @@ _UNKNOWN_SECONDS = 3600.0
 
 
 @contextlib.contextmanager
-def kept(home: Home, job_id: str, environment: Mapping[str, str]) -> Iterator[None]:
+def keep(home: Home, job_id: str, environment: Mapping[str, str]) -> Iterator[None]:
     """Keep the environment of a new job, unless the block fails to put the job into the queue.
 
     Raises:

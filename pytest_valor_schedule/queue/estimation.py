@@ -12,7 +12,7 @@ from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.guess import Spread
-from pytest_valor_schedule.queue.history import Estimate, History, Run, makespan, selection
+from pytest_valor_schedule.queue.history import Estimate, History, Run, makespan, selection_key
 from pytest_valor_schedule.queue.job_row import job_of
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -28,7 +28,7 @@ def most_workers(store: JobStore, wanted: int, tests: int) -> int:
 def estimate(store: JobStore, history: History, job: Job, nodeids: Sequence[str]) -> Estimate:
     """Return how long a job will take; where that is a guess, no longer than it may."""
     most = most_workers(store, job.max_workers, len(nodeids))
-    found = history.estimate(project_of(job.rootdir), nodeids, most, selection(job.arguments))
+    found = history.estimate(project_of(job.rootdir), nodeids, most, selection_key(job.arguments))
     if found.runs:
         return found
     limit = job.timeout_minutes * 60
@@ -86,7 +86,7 @@ def _run_of(job: Job, results: tuple[TestResult, ...]) -> Run | None:
     gap = _gap(results)
     tests = makespan([result.duration_seconds + gap for result in results], job.workers)
     return Run(
-        selection=selection(job.arguments),
+        selection=selection_key(job.arguments),
         workers=job.workers,
         overhead_seconds=max(0.0, job.summary.duration_seconds - tests),
         gap_seconds=gap,

@@ -30,7 +30,7 @@ class QueuePosition:
     starts_at: float | None
 
 
-def places(
+def queue_positions(
     store: JobStore, now: float, wanted: Iterable[str] | None = None
 ) -> dict[str, QueuePosition]:
     """Return where scheduled jobs stand, by their ids.
@@ -66,9 +66,9 @@ def places(
     return found
 
 
-def place_of(store: JobStore, job: Job, now: float) -> QueuePosition:
+def queue_position(store: JobStore, job: Job, now: float) -> QueuePosition:
     """Return where a scheduled job stands; the first, if it has just been started."""
-    return places(store, now, [job.job_id]).get(job.job_id, QueuePosition(1, None, now))
+    return queue_positions(store, now, [job.job_id]).get(job.job_id, QueuePosition(1, None, now))
 
 
 def _why_nobody_starts(store: JobStore) -> str | None:

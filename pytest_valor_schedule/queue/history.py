@@ -73,7 +73,7 @@ class Run:
     """What a job was like as a whole.
 
     Attributes:
-        selection: Digest of its arguments; see `selection`.
+        selection: Digest of its arguments; see `selection_key`.
         workers: How many it had.
         overhead_seconds: What it took besides its tests: the start of pytest, and its end.
         gap_seconds: From the end of a test to the start of the next in the same worker.
@@ -87,7 +87,7 @@ class Run:
     peak_memory_bytes: float | None = None
 
 
-def selection(arguments: Iterable[str]) -> str:
+def selection_key(arguments: Iterable[str]) -> str:
     """Return a text that is equal for runs of the same arguments."""
     return hashlib.sha256("\0".join(arguments).encode(errors="surrogatepass")).hexdigest()[:16]
 
@@ -141,7 +141,7 @@ class History:
             with self._database.transaction() as connection:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
-    def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
+    def durations(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
         """Return what is known of a project's tests, with what lies between them, by node id."""
         rows = self._rows(project)
         gap = self._whole(project, "").gap
@@ -169,7 +169,7 @@ class History:
             project: What `project.project_of` returns.
             nodeids: The tests.
             most_workers: How many may run them.
-            selected: `selection` of the arguments.
+            selected: `selection_key` of the arguments.
         """
         rows = self._rows(project)
         found = [rows.get(storable(nodeid)) for nodeid in nodeids]

@@ -13,7 +13,7 @@ from pytest_valor_schedule.record import aggregate, event_log, record_file
 from pytest_valor_schedule.record.aggregate import RunSummary
 
 
-def published(
+def record_of(
     store: JobStore, job: Job, wanted: Callable[[dict[str, Any]], bool] | None = None
 ) -> dict[str, Any]:
     """Return the record of a job that has ended.
@@ -47,7 +47,7 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
             f"The record {path} is damaged or gone, and so are the journals that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
         )
-    found = account(store, job, _stopped_at(job))
+    found = run_summary(store, job, _stopped_at(job))
     if store.database.read_only:
         return {**_head(store, job, found), "results": [each.to_json() for each in found.results]}
     record_file.set_aside(path)
@@ -72,7 +72,7 @@ def _head(store: JobStore, ended: Job, found: RunSummary) -> dict[str, Any]:
     return job_record(ended, store.tests(ended.job_id), collection_errors=errors)
 
 
-def account(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
+def run_summary(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
     """Unite a job's journals as they are by now; see `aggregate.unite`."""
     readers = event_log.journals(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)

@@ -13,7 +13,7 @@ _LINGER = 0.1  # of the time that something has taken: so much longer it takes a
 _TRUST = 0.1  # of the work that the history knows: so much that was seen weighs as much as it
 
 
-def lasting(expected: float, elapsed: float) -> float:
+def remaining_seconds(expected: float, elapsed: float) -> float:
     """Return how much longer something takes that was expected to take so long, and still runs.
 
     What is late is expected to become twice as late. So this makes no jump when the time that was
@@ -102,7 +102,7 @@ class Standing:
             return cls()
 
 
-def seconds_left(
+def remaining_of_run(
     expected: float, elapsed: float, workers: int, standing: Standing, now: float
 ) -> float:
     """Return how long a running job is expected to go on; 0 when all its tests have finished.
@@ -115,7 +115,7 @@ def seconds_left(
         now: Seconds since the epoch.
     """
     if standing.queued is None:
-        return lasting(expected, elapsed)
-    tests = [lasting(each, max(0.0, now - began)) for each, began in standing.running]
+        return remaining_seconds(expected, elapsed)
+    tests = [remaining_seconds(each, max(0.0, now - began)) for each, began in standing.running]
     by_tests = max([*tests, (standing.queued + sum(tests)) / max(1, workers)])
-    return by_tests if standing.begun else max(by_tests, lasting(expected, elapsed))
+    return by_tests if standing.begun else max(by_tests, remaining_seconds(expected, elapsed))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pytest_valor_schedule.config.settings import AGING_SECONDS
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.queue.pace import Standing, seconds_left
+from pytest_valor_schedule.queue.pace import Standing, remaining_of_run
 
 _MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
 _MOST_FORETOLD = 100  # jobs: nobody knows how it will be for those behind so many others
@@ -116,7 +116,7 @@ def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None
     workers = job.workers or job.workers_wanted
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
     expected = expected_seconds(job, workers)
-    left = seconds_left(expected, elapsed, workers, Standing.of(progress), now)
+    left = remaining_of_run(expected, elapsed, workers, Standing.of(progress), now)
     return now + max(_SOONEST_SECONDS, min(left, job.timeout_minutes * 60 - elapsed))
 
 
@@ -125,7 +125,7 @@ def knows_end(job: Job, progress: Mapping[str, Any] | None) -> bool:
     return job.has_history or bool((progress or {}).get("finished"))
 
 
-def occupied(
+def to_running(
     jobs: Iterable[Job], now: float, progress: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Running]:
     """Return what running jobs, and those about to run, have of the machine.

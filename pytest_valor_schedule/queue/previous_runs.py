@@ -84,5 +84,5 @@ def earlier_records(
         if found >= most:
             return
         with contextlib.suppress(StoreError):  # it is damaged or gone, and says nothing any more
-            yield job_records.published(store, other, wanted)
+            yield job_records.record_of(store, other, wanted)
             found += 1

@@ -44,7 +44,7 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
         now: Seconds since the epoch.
     """
     progress = {job.job_id: _progress(store, job.job_id) for job in active}
-    expected = policy.occupied(active, now, progress)
+    expected = policy.to_running(active, now, progress)
     used = {job_id: _used(said) for job_id, said in progress.items()}
     # What a job uses is believed, where that is more than was expected.
     jobs = [

@@ -42,7 +42,7 @@ class Holder:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+class SlotLease:
     """Slots that this process holds.
 
     Attributes:
@@ -104,7 +104,7 @@ def _quota(path: Path) -> int:
 
 def take(
     home: Home, wanted: int, count: int, holder: Holder, least: int | None = None
-) -> Held | None:
+) -> SlotLease | None:
     """Take slots, the lowest free numbers.
 
     Args:
@@ -124,7 +124,7 @@ def take(
         handle = _try(_path(home, number))
         if handle is not None:
             found[number] = handle
-    held = Held(tuple(found), tuple(found.values()))
+    held = SlotLease(tuple(found), tuple(found.values()))
     if len(found) < (wanted if least is None else least):
         held.release()
         return None

@@ -70,7 +70,7 @@ class JobStore:
             # The record is written before the others have to wait for us, and put in place inside
             # the transaction: a job is acknowledged with it or not at all.
             with (
-                environments.kept(self.home, job.job_id, environment),
+                environments.keep(self.home, job.job_id, environment),
                 record_file.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):

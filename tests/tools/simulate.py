@@ -139,7 +139,7 @@ def waits(arrivals: Sequence[Arrival], slots: int, decide: Decide) -> dict[str, 
         while coming and coming[0].job.created_at <= now:
             queued.append(coming.pop(0).job)
         progress = _progress(running, lasts, now)
-        occupied = policy.occupied(running.values(), now, progress)
+        occupied = policy.to_running(running.values(), now, progress)
         for job, workers in decide(queued, occupied, slots, now):
             queued.remove(job)
             waited[job.job_id] = now - job.created_at

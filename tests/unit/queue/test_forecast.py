@@ -59,7 +59,7 @@ def test_no_start_is_foretold_behind_a_guess(home: Home) -> None:
         for n, runs in enumerate((3, 3, 0, 3)):
             job = a_job(job_id=f"20261122-203015-00000{n}", estimated_from_runs=runs)
             assert store.add(dataclasses.replace(job, max_workers=64), ["t"], {})
-        found = forecast.places(store, NOW).values()
+        found = forecast.queue_positions(store, NOW).values()
     assert [place.starts_at is not None for place in found] == [True, True, True, False]
 
 

@@ -139,7 +139,7 @@ def test_what_lies_between_tests_counts_too(history: History) -> None:
     found = history.estimate("/p", ids, 2)
     assert found.useful_workers == 2
     assert found.seconds == pytest.approx(1.0 + 1.5, abs=0.01)
-    assert history.known("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
+    assert history.durations("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
     assert history.estimate("/p", ids[:3], 2).useful_workers == 1
 
 

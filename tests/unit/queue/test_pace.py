@@ -15,7 +15,7 @@ from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.queue import policy
-from pytest_valor_schedule.queue.pace import Standing, Work, lasting, seconds_left
+from pytest_valor_schedule.queue.pace import Standing, Work, remaining_of_run, remaining_seconds
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
 from tests.support.jobs import a_job
@@ -33,7 +33,7 @@ _standings = st.builds(
 
 
 def _left(expected: float, standing: Standing, now: float, workers: int = 2) -> float:
-    return seconds_left(expected, now - NOW, workers, standing, now)
+    return remaining_of_run(expected, now - NOW, workers, standing, now)
 
 
 def _job(estimate: float, **changes: Any) -> Job:
@@ -85,7 +85,7 @@ def test_nothing_is_left_when_all_tests_have_finished(expected: float, elapsed: 
 def test_what_is_late_becomes_twice_as_late() -> None:
     """Before its time something takes what is left of it, and beyond that as long again."""
     times = [(0, 10), (4, 6), (10, 1), (12, 2), (20, 10), (100, 90)]
-    assert [lasting(10, elapsed) for elapsed, _ in times] == [left for _, left in times]
+    assert [remaining_seconds(10, elapsed) for elapsed, _ in times] == [left for _, left in times]
 
 
 def test_the_pace_counts_once_tests_have_begun() -> None:
