@@ -13,7 +13,7 @@ from pytest_valor_schedule.daemon import notification, outcomes
 from pytest_valor_schedule.errors import RecordError, ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
-from pytest_valor_schedule.queue import estimation, job_records
+from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
 from pytest_valor_schedule.record.aggregate import RunSummary
@@ -81,7 +81,7 @@ def complete(store: JobStore, job: Job, ending: JobEnd) -> Job | None:
             _report(store, ended, ending.junit_path)
     changed = _end_in_queue(store, job, ended)
     with _harmless(job, "The durations were not learned"):
-        estimation.learn_from(store, ended, found.results)
+        job_estimates.learn_from(store, ended, found.results)
     if changed is not None:
         _notify(store, ended, known)
     return changed

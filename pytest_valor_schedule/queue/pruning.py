@@ -19,6 +19,7 @@ from pytest_valor_schedule.model.retention import (
     logs_to_prune,
     records_to_prune,
 )
+from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.store import JobStore
 
 _MOST_BYTES_OF_DISPATCHER = 10 * 1024 * 1024
@@ -57,10 +58,12 @@ def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = 
     size = sum(job.log_bytes for job in ended if job.job_id in {*logs})
     size += sum(map(_size, (*others, *map(home.record, records))))
     history_before = now - retention.keep_history_days * DAY_SECONDS
-    durations = store.count_outdated(history_before)
+    history = History(store.database)
+    durations = history.count_outdated(history_before)
     if not dry_run:
         _remove(home, logs, [*others, *map(home.record, records)])
-        store.forget(records, history_before)
+        store.forget(records)
+        history.forget(history_before)
         store.drop_environments(now)
         bound_log(home.dispatcher_log, _MOST_BYTES_OF_DISPATCHER)
     names = tuple(path.name for path in others)

@@ -10,7 +10,6 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from pytest_valor_schedule.config.home import Home
@@ -30,10 +29,6 @@ from pytest_valor_schedule.record import record_file
 
 _MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1
-_MOST_HISTORY = 500_000  # rows of a table
-_SHORTEN = """
-DELETE FROM {0} WHERE seen_at < (SELECT seen_at FROM {0} ORDER BY seen_at DESC LIMIT 1 OFFSET ?)
-"""
 _ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
 
 
@@ -48,12 +43,7 @@ class JobStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -288,27 +278,9 @@ class JobStore:
         with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
             insert(connection, entry)
 
-    def count_outdated(self, history_before: float) -> int:
-        """Return of how many tests `forget` would forget the durations."""
-        query = "SELECT max(total(seen_at < ?), count(*) - ?) FROM durations"
-        values = (history_before, _MOST_HISTORY)
-        with self.database.reading() as connection:
-            return int(connection.execute(query, values).fetchone()[0])
-
-    def forget(self, job_ids: Iterable[str], history_before: float) -> None:
-        """Take jobs that have ended out of the index.
-
-        Args:
-            job_ids: Full ids.
-            history_before: Seconds since the epoch; tests and runs that were not seen since then
-                are forgotten too.
-        """
-        ended = [str(status) for status in JobStatus if status.ended]
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Take jobs that have ended out of the index."""
+        query = "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)"
+        final = [str(status) for status in JobStatus if status.ended]
         with self.database.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",
-                [(job_id, *ended) for job_id in job_ids],
-            )
-            for table in ("durations", "runs"):
-                connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (history_before,))
-                connection.execute(_SHORTEN.format(table), (_MOST_HISTORY,))
+            connection.executemany(query, [(job_id, *final) for job_id in job_ids])

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.guess import Spread
-from pytest_valor_schedule.queue.history import History, Run, makespan
+from pytest_valor_schedule.queue.estimate import Spread, makespan
+from pytest_valor_schedule.queue.history import History, Run
 from tests.support.properties import steady
 
 
