@@ -34,7 +34,7 @@ from pytest_valor_schedule.model.run_options import (
     check_limit,
     check_status_filter,
 )
-from pytest_valor_schedule.queue import forecast, policy
+from pytest_valor_schedule.queue import demand, forecast
 from pytest_valor_schedule.queue.forecast import QueuePosition
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def _running(store: JobStore, job: Job, now: float) -> Response:
         return {}
     progress = store.progress(job.job_id)
     answer: Response = {"progress": progress} if progress else {}
-    if policy.knows_end(job, progress):
-        answer["estimated_end"] = clock.to_text(policy.expected_end(job, now, progress))
+    if demand.knows_end(job, progress):
+        answer["estimated_end"] = clock.to_text(demand.expected_end(job, now, progress))
     return answer
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from pytest_valor_schedule.config.settings import aging_seconds
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.queue import policy, slots
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue import demand, policy, slots
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity, capacity
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -105,8 +105,8 @@ def reason(job: Job, ahead: int, left: Capacity, now: float) -> str | None:
 
 def _what_is_short(job: Job, left: Capacity) -> list[str]:
     free = left.total - sum(each.slots for each in left.running)
-    need = policy.needs(job, left.total)
-    memory = policy.expected_memory(job, need)
+    need = demand.needs(job, left.total)
+    memory = demand.expected_memory(job, need)
     parts = []
     if need > free:
         noun = "worker slot" if need == 1 else "worker slots"

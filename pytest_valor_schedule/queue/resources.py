@@ -11,8 +11,8 @@ from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import memory
-from pytest_valor_schedule.queue import policy, slots
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue import demand, slots
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.slots import Holder
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -44,7 +44,7 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
         now: Seconds since the epoch.
     """
     progress = {job.job_id: _progress(store, job.job_id) for job in active}
-    expected = policy.to_running(active, now, progress)
+    expected = demand.to_running(active, now, progress)
     used = {job_id: _used(said) for job_id, said in progress.items()}
     # What a job uses is believed, where that is more than was expected.
     jobs = [

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue import forecast
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job

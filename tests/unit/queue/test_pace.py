@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.queue import policy
+from pytest_valor_schedule.queue import demand
 from pytest_valor_schedule.queue.pace import Standing, Work, remaining_of_run, remaining_seconds
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
@@ -71,7 +71,7 @@ def test_a_running_job_ends_after_now_and_within_its_limit(
     queued = 0.0 if standing.queued is None else standing.queued
     said = _progress(int(standing.begun), queued, *standing.running)
     now = NOW + elapsed
-    ends = policy.expected_end(_job(expected), now, said)
+    ends = demand.expected_end(_job(expected), now, said)
     assert now + 1 <= ends <= max(NOW + LIMIT, now + 1)
 
 
@@ -93,7 +93,7 @@ def test_the_pace_counts_once_tests_have_begun() -> None:
     job = _job(20.0)
 
     def left(progress: dict[str, Any] | None, now: float = NOW + 5) -> float:
-        return policy.expected_end(job, now, progress) - now
+        return demand.expected_end(job, now, progress) - now
 
     assert left(None) == left(_progress(0, 30.0)) == 15
     assert left(_progress(0, 90.0)) == 45
@@ -107,17 +107,17 @@ def test_what_a_runner_of_another_version_says_is_no_fault() -> None:
     """Then the estimate is all there is."""
     older = {"finished": 3, "total": 9, "running": [{"worker": "gw0", "started_at": None}]}
     for said in (None, {}, older, {"running": 7}, {"running": [7]}, {"queued_seconds": "x"}):
-        assert policy.expected_end(_job(20.0), NOW + 5, said) == NOW + 20
+        assert demand.expected_end(_job(20.0), NOW + 5, said) == NOW + 20
 
 
 def test_a_job_without_history_has_a_known_end_when_tests_have_finished() -> None:
     """Before that, its end is a guess that nobody is told."""
     job = _job(20.0, estimated_from_runs=0)
     said = [
-        policy.knows_end(job, progress) for progress in (None, _progress(0, 1), _progress(1, 1))
+        demand.knows_end(job, progress) for progress in (None, _progress(0, 1), _progress(1, 1))
     ]
     assert said == [False, False, True]
-    assert policy.knows_end(_job(20.0), None)
+    assert demand.knows_end(_job(20.0), None)
 
 
 def test_a_slow_run_is_believed_little_by_little() -> None:
