@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.queue.pace import Standing, remaining_of_run
+from pytest_valor_schedule.queue.pace import Pace, remaining_of_run
 
 _SOONEST_SECONDS = 1.0  # after which a job ends that still runs
 
@@ -22,7 +22,7 @@ class Running:
         ends_at: When it is expected to give them back, in seconds since the epoch.
         memory: How many bytes it is expected to give back then.
         name: For people, where it is not a job.
-        known: Whether anything is known of its end, by its history or its pace.
+        is_predictable: Whether its end can be told, by its history or its pace.
     """
 
     job_id: str
@@ -30,7 +30,7 @@ class Running:
     ends_at: float
     memory: float = 0.0
     name: str = ""
-    known: bool = True
+    is_predictable: bool = True
 
     @property
     def load(self) -> Load:
@@ -39,7 +39,7 @@ class Running:
 
 
 class Load(NamedTuple):
-    """Worker slots and bytes of memory: taken, wanted or free."""
+    """Worker slots and bytes of memory: in use, needed or free."""
 
     slots: int
     memory: float
@@ -49,7 +49,7 @@ class Load(NamedTuple):
         return self.slots <= free.slots and self.memory <= free.memory
 
     def plus(self, other: Load) -> Load:
-        """Return both together."""
+        """Return the sum of both."""
         return Load(self.slots + other.slots, self.memory + other.memory)
 
     def less(self, other: Load) -> Load:
@@ -69,8 +69,8 @@ def expected_memory(job: Job, workers: int) -> float:
 
 def expected_seconds(job: Job, workers: int) -> float:
     """Return how long a job is expected to run with so many workers."""
-    wanted = job.workers_wanted
-    return job.estimated_seconds * wanted / min(workers, wanted)
+    most = job.workers_wanted
+    return job.estimated_seconds * most / min(workers, most)
 
 
 def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None) -> float:
@@ -84,8 +84,8 @@ def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None
     workers = job.workers or job.workers_wanted
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
     expected = expected_seconds(job, workers)
-    left = remaining_of_run(expected, elapsed, workers, Standing.of(progress), now)
-    return now + max(_SOONEST_SECONDS, min(left, job.timeout_minutes * 60 - elapsed))
+    rest = remaining_of_run(expected, elapsed, workers, Pace.of(progress), now)
+    return now + max(_SOONEST_SECONDS, min(rest, job.timeout_minutes * 60 - elapsed))
 
 
 def knows_end(job: Job, progress: Mapping[str, Any] | None) -> bool:
@@ -101,16 +101,22 @@ def to_running(
     Args:
         jobs: The jobs.
         now: Seconds since the epoch.
-        progress: By the id of a job, as its runner last said it.
+        progress: By the id of a job, as its runner last wrote it.
     """
-    found = []
+    running = []
     for job in jobs:
         workers = job.workers or job.workers_wanted
-        memory = expected_memory(job, workers)
-        said = (progress or {}).get(job.job_id)
-        ends_at, known = expected_end(job, now, said), knows_end(job, said)
-        found.append(Running(job.job_id, workers, ends_at, memory, known=known))
-    return found
+        own = (progress or {}).get(job.job_id)
+        running.append(
+            Running(
+                job.job_id,
+                workers,
+                ends_at=expected_end(job, now, own),
+                memory=expected_memory(job, workers),
+                is_predictable=knows_end(job, own),
+            )
+        )
+    return running
 
 
 def when_started(job: Job, workers: int, now: float) -> Running:

@@ -1,4 +1,4 @@
-"""Which queued jobs start now, and with how many workers. Pure.
+"""Decide which queued jobs start now, and with how many workers. Pure.
 
 A job that does not fit gets a reservation, and a later one may start before it only if that does
 not delay it: EASY backfill (Lifka, "The ANL/IBM SP scheduling system", 1995).
@@ -70,14 +70,13 @@ def to_start(
     waiting, starts = in_order(queued, aging), list[Start]()
     while True:  # what has started changes what is reserved
         started = _as_running(starts, now)
-        left = memory - sum(each.memory for each in started)
-        round_ = _Round([*running, *started], total, now, left)
-        found = list(round_.starts(waiting))
-        if not found:
+        free = memory - sum(each.memory for each in started)
+        new = list(_Round([*running, *started], total, now, free).starts(waiting))
+        if not new:
             return starts
-        starts += found
-        started_ids = {start.job.job_id for start in found}
-        waiting = [job for job in waiting if job.job_id not in started_ids]
+        starts += new
+        ids = {start.job.job_id for start in new}
+        waiting = [job for job in waiting if job.job_id not in ids]
 
 
 def _as_running(starts: Iterable[Start], now: float) -> list[Running]:
@@ -175,10 +174,10 @@ def forecast(
     """
     waiting, active, starts = _front(queued, aging), list(running), dict[str, float]()
     for _ in range(_MOST_STEPS):
-        found = _as_running(to_start(waiting, active, total, now, aging, memory), now)
-        starts |= {each.job_id: now for each in found}
-        memory -= sum(each.memory for each in found)
-        active += found
+        new = _as_running(to_start(waiting, active, total, now, aging, memory), now)
+        starts |= {each.job_id: now for each in new}
+        memory -= sum(each.memory for each in new)
+        active += new
         waiting = [job for job in waiting if job.job_id not in starts]
         if not waiting or not active:
             break

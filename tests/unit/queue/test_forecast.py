@@ -48,7 +48,7 @@ def test_a_reason_names_the_memory_that_is_short() -> None:
 
 def test_a_reason_promises_no_end_that_is_a_guess() -> None:
     """Of a job that runs for the first time nobody knows how long it takes."""
-    left = Capacity(1, (Running("r", 1, NOW + 40, known=False),), math.inf)
+    left = Capacity(1, (Running("r", 1, NOW + 40, is_predictable=False),), math.inf)
     said = "waits for 1 worker slot, 0 of 1 free; r has some, and has not run before"
     assert forecast.reason(a_job(job_id="a"), 0, left, NOW) == said
 

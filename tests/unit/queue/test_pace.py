@@ -15,7 +15,7 @@ from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.queue import demand
-from pytest_valor_schedule.queue.pace import Standing, Work, remaining_of_run, remaining_seconds
+from pytest_valor_schedule.queue.pace import Pace, Work, remaining_of_run, remaining_seconds
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
 from tests.support.jobs import a_job
@@ -25,15 +25,15 @@ NOW = 1_700_000_000.0
 LIMIT = 600.0
 _SECONDS = st.floats(0, 1e4)
 _standings = st.builds(
-    Standing,
-    begun=st.booleans(),
-    queued=st.none() | _SECONDS,
+    Pace,
+    has_begun=st.booleans(),
+    queued_seconds=st.none() | _SECONDS,
     running=st.lists(st.tuples(_SECONDS, st.floats(NOW - 1e4, NOW))).map(tuple),
 )
 
 
-def _left(expected: float, standing: Standing, now: float, workers: int = 2) -> float:
-    return remaining_of_run(expected, now - NOW, workers, standing, now)
+def _left(expected: float, pace: Pace, now: float, workers: int = 2) -> float:
+    return remaining_of_run(expected, now - NOW, workers, pace, now)
 
 
 def _job(estimate: float, **changes: Any) -> Job:
@@ -53,23 +53,23 @@ def _progress(finished: int, queued: float, *running: tuple[float, float]) -> di
 @steady
 @given(_SECONDS, _standings, _SECONDS, st.floats(0, 1e4), st.integers(1, 8))
 def test_what_is_left_grows_no_faster_than_the_time_goes_by(
-    expected: float, standing: Standing, elapsed: float, more: float, workers: int
+    expected: float, pace: Pace, elapsed: float, more: float, workers: int
 ) -> None:
     """Also when an estimate is over, and it sinks no faster: the end that is told never jumps."""
-    before = _left(expected, standing, NOW + elapsed, workers)
-    after = _left(expected, standing, NOW + elapsed + more, workers)
+    before = _left(expected, pace, NOW + elapsed, workers)
+    after = _left(expected, pace, NOW + elapsed + more, workers)
     assert before >= 0
-    assert abs(after - before) <= more * max(1, len(standing.running) / workers) + 1e-3
+    assert abs(after - before) <= more * max(1, len(pace.running) / workers) + 1e-3
 
 
 @steady
 @given(_SECONDS, _standings, _SECONDS)
 def test_a_running_job_ends_after_now_and_within_its_limit(
-    expected: float, standing: Standing, elapsed: float
+    expected: float, pace: Pace, elapsed: float
 ) -> None:
     """Whatever its runner says; and never at once, because it still runs."""
-    queued = 0.0 if standing.queued is None else standing.queued
-    said = _progress(int(standing.begun), queued, *standing.running)
+    queued = 0.0 if pace.queued_seconds is None else pace.queued_seconds
+    said = _progress(int(pace.has_begun), queued, *pace.running)
     now = NOW + elapsed
     ends = demand.expected_end(_job(expected), now, said)
     assert now + 1 <= ends <= max(NOW + LIMIT, now + 1)
@@ -79,7 +79,7 @@ def test_a_running_job_ends_after_now_and_within_its_limit(
 @given(_SECONDS, _SECONDS)
 def test_nothing_is_left_when_all_tests_have_finished(expected: float, elapsed: float) -> None:
     """However long the job was expected to take."""
-    assert _left(expected, Standing(begun=True, queued=0.0), NOW + elapsed) == 0
+    assert _left(expected, Pace(has_begun=True, queued_seconds=0.0), NOW + elapsed) == 0
 
 
 def test_what_is_late_becomes_twice_as_late() -> None:
@@ -161,5 +161,5 @@ def test_the_pace_is_measured_from_test_to_test_of_each_worker(tmp_path: Path) -
     told = {each["nodeid"]: each["expected_seconds"] for each in progress.running()}
     assert told == pytest.approx({"t1": slowness, "t2": slowness}, abs=0.01)
     said = {**progress.counts(), "running": progress.running(), "queued_seconds": 0.0}
-    assert Standing.of(said).begun
-    assert [began for _, began in Standing.of(said).running] == [NOW, NOW]
+    assert Pace.of(said).has_begun
+    assert [began for _, began in Pace.of(said).running] == [NOW, NOW]
