@@ -12,7 +12,7 @@ from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import read_only, wakeup
+from pytest_valor_schedule.queue import database_file, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 
@@ -69,7 +69,7 @@ def look_after(store: JobStore) -> None:
 
 def refuse_if_unserved(store: JobStore, job: Job) -> None:
     """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
-    if read_only.can_write(store.home.database) or is_running(store.home):
+    if database_file.can_write(store.home.database) or is_running(store.home):
         return
     if Identity.alive_in(store.claim(job.job_id)) is None:
         raise StoreError(

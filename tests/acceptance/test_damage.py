@@ -20,7 +20,7 @@ from pytest_valor_schedule import (
 )
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.queue.replacement import is_whole
+from pytest_valor_schedule.queue.database_file import is_whole
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.scheduled import (
     GATED,
