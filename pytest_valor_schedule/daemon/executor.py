@@ -18,8 +18,8 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check, kill, processes, warm
-from pytest_valor_schedule.process.background_env import background_environment
 from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.process.processes import background_environment
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.store import JobStore
 

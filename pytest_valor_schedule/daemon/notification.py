@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import processes
-from pytest_valor_schedule.process.background_env import background_environment
 from pytest_valor_schedule.process.fork_check import variables_at_start
+from pytest_valor_schedule.process.processes import background_environment
 from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.store import JobStore
 

@@ -25,7 +25,7 @@ from pytest_valor_schedule.process import startup, warm
 from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.process.pseudo_terminal import open_pump
-from pytest_valor_schedule.process.warm import Spare
+from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue import job_records, wakeup
 from pytest_valor_schedule.queue.claim import claim, own_claim, take_slots
 from pytest_valor_schedule.queue.job_row import JobRow
@@ -47,10 +47,10 @@ class Runner:
     """Owns one job's processes, clocks and record."""
 
     def __init__(
-        self, store: JobStore, job: Job, held: SlotLease, spare: Spare | None = None
+        self, store: JobStore, job: Job, held: SlotLease, preforked: PreforkedPytest | None = None
     ) -> None:
         self._store = store
-        self._spare = spare
+        self._preforked = preforked
         self._job = job
         self._held = held
         self._folder = store.home.job_folder(job.job_id)
@@ -227,7 +227,7 @@ class Runner:
             umask=self._job.umask,
         )
         self._rounds_begun += 1
-        spare, self._spare = self._spare, None
+        preforked, self._preforked = self._preforked, None
         may_fork = self._job.fork_workers is not False
         execution = Supervisor(
             self._folder,
@@ -240,7 +240,7 @@ class Runner:
             tell=self._tell,
         )
         try:
-            ended = execution.run(warm.start_job(wanted, spare, may_fork=may_fork))
+            ended = execution.run(warm.start_job(wanted, preforked, may_fork=may_fork))
         finally:
             self._peak_memory = max(self._peak_memory, execution.peak_memory)
         self._was_full |= ended.disk_full
@@ -266,7 +266,7 @@ class Runner:
                 self._store.set_progress(self._job.job_id, counts)
 
 
-def serve(home: Home, job_id: str, attempt: int, spare: Spare | None = None) -> None:
+def serve(home: Home, job_id: str, attempt: int, preforked: PreforkedPytest | None = None) -> None:
     """Run an attempt at a job, in a process that is there for nothing else."""
     startup.become_subreaper()
     startup.heed_signals()
@@ -277,7 +277,7 @@ def serve(home: Home, job_id: str, attempt: int, spare: Spare | None = None) -> 
         job = None if held is None else claim(store, job_id, attempt, held)
         if held is not None and job is not None:
             try:
-                Runner(store, job, held, spare).run()
+                Runner(store, job, held, preforked).run()
             except ScheduleError as error:
                 log.warning(f"{job_id}: {error}")
         if held is not None:
@@ -289,7 +289,7 @@ def serve(home: Home, job_id: str, attempt: int, spare: Spare | None = None) -> 
 def main() -> None:
     """Run the attempt at the job in the home that the command line names."""
     root, job_id, attempt = sys.argv[1:]
-    serve(Home(Path(root)), job_id, int(attempt), Spare.of(os.environ))
+    serve(Home(Path(root)), job_id, int(attempt), PreforkedPytest.of(os.environ))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
     if starting is None:  # another one has just been started, and only imports take their time
         return
     try:
-        from pytest_valor_schedule.process.background_env import (
+        from pytest_valor_schedule.process.processes import (
             background_environment,  # only where it is needed
         )
 

@@ -186,7 +186,7 @@ class Supervisor:
 
     def _fit_terminal(self) -> None:
         """Let a change of the window of who waits reach the job."""
-        if size := pseudo_terminal.window(self._folder):
+        if size := pseudo_terminal.read_window(self._folder):
             self._pump.resize(size)
 
     def _stop(self, process: processes.Process, why: Outcome, now: float) -> ProcessExit:

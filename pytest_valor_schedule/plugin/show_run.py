@@ -85,7 +85,7 @@ class Awaiting:
         size = terminal_size()
         if size is not None and size != self._size:
             self._size = size
-            pseudo_terminal.say_window(self._home.job_folder(self._job_id), size)
+            pseudo_terminal.write_window(self._home.job_folder(self._job_id), size)
 
     def _say_place(self, store: JobStore, job: Job, now: float) -> None:
         """Say where the job stands in the queue, in one line that changes."""

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, runner, watcher
-from pytest_valor_schedule.process.background_env import background_environment
+from pytest_valor_schedule.process.processes import background_environment
 from tests.support.scheduled import GATED, JOB_ID, open_gate, outcomes_of, results_of, schedule
 from tests.support.waiting import serving, wait_until
 
