@@ -19,7 +19,6 @@ from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check, kill, processes, warm
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.process.processes import background_environment
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -128,7 +127,7 @@ class LocalExecutor:
             theirs: Mapping[str, str] = environments.read(self._home, job_id)
         except ScheduleError:  # which the runner will tell
             theirs = os.environ
-        return background_environment(self._home, theirs)
+        return processes.background_environment(self._home, theirs)
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""

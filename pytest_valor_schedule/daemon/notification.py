@@ -12,7 +12,6 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.fork_check import variables_at_start
-from pytest_valor_schedule.process.processes import background_environment
 from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -67,5 +66,9 @@ def start(store: JobStore, job: Job, known: Mapping[str, str]) -> None:
         [str(home.root), job.job_id],
         home.root,
         home.dispatcher_log,
-        {**known, **background_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
+        {
+            **known,
+            **processes.background_environment(home, os.environ),
+            NOTIFIER_VARIABLE: job.job_id,
+        },
     )

@@ -38,16 +38,12 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
     if starting is None:  # another one has just been started, and only imports take their time
         return
     try:
-        from pytest_valor_schedule.process.processes import (
-            background_environment,  # only where it is needed
-        )
-
         processes.start_detached(
             "daemon.watcher",
             [str(home.root), "0", str(starting)],
             home.schedule,
             home.dispatcher_log,
-            background_environment(home, environment),
+            processes.background_environment(home, environment),
             inherited=[starting],
         )
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The environments of jobs that have not ended: a private file for each, gone when it has.
+"""Keep the environments of jobs that have not ended: a private file for each, gone when it has.
 
 What is secret is in them. The database would keep it in free pages and in its log after the end,
 and lose it with itself before.
@@ -61,12 +61,12 @@ def read(home: Home, job_id: str) -> dict[str, str]:
 
 
 def is_there(home: Home, job_id: str) -> bool:
-    """Return whether the environment of a job is kept."""
+    """Return whether there is the environment of a job."""
     return _path(home, job_id).exists()
 
 
 def erase(home: Home, job_id: str) -> None:
-    """Keep the environment of a job no longer."""
+    """Erase the environment of a job."""
     with contextlib.suppress(OSError):
         _path(home, job_id).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The queue and the index of all jobs: the database decides, the record publishes."""
+"""Keep the queue and the index of all jobs: the database decides, the record publishes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_valor_schedule.queue.job_row import (
     insert,
     job_of,
     storable,
-    unpacked,
+    unpack_tests,
 )
 from pytest_valor_schedule.record import record_file
 
@@ -87,8 +87,8 @@ class JobStore:
         Raises:
             UnknownJobError: if there is none, or more than one.
         """
-        wanted = text.strip().lower() if isinstance(text, str) else ""
-        ids = self._matching(wanted) if _ID_TEXT.fullmatch(wanted) else []
+        part = text.strip().lower() if isinstance(text, str) else ""
+        ids = self._matching(part) if _ID_TEXT.fullmatch(part) else []
         if not ids:
             raise UnknownJobError(
                 f"There is no job {text!r}; `valor-schedule list` shows the jobs there are."
@@ -114,12 +114,12 @@ class JobStore:
             )
         return str(row["id"])
 
-    def _matching(self, wanted: str) -> list[str]:
-        above = wanted[:-1] + chr(ord(wanted[-1]) + 1)  # the first text past all with this prefix
+    def _matching(self, part: str) -> list[str]:
+        above = part[:-1] + chr(ord(part[-1]) + 1)  # the first text past all with this prefix
         queries = (
-            ("id = ?", (wanted,)),
-            ("tail = ?", (wanted,)),
-            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (wanted, above) * 2),
+            ("id = ?", (part,)),
+            ("tail = ?", (part,)),
+            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (part, above) * 2),
         )
         with self.database.reading() as connection:
             for condition, values in queries:
@@ -145,25 +145,25 @@ class JobStore:
         if job is None:
             raise RecordError(
                 f"Neither the queue's entry nor the record of job {job_id} can be read; "
-                "its journals are still in the folder that `valor-schedule doctor` names."
+                "its event logs are still in the folder that `valor-schedule doctor` names."
             )
         return job
 
     def _readable(self, job_id: str, document: str) -> Job | None:
         """Return the job of a row, or else that of its record: one bad row must not stop all."""
         job = job_of(document)
-        if job is None and (found := recovery.read_record(self.home.record(job_id))):
-            job = found[0]
+        if job is None and (record := recovery.read_record(self.home.record(job_id))):
+            job = record[0]
         return job
 
     def tests(self, job_id: str) -> list[str]:
         """Return the node ids of a job's tests."""
-        packed = self._value(job_id, "tests")
+        blob = self._value(job_id, "tests")
         try:
-            return unpacked(packed)
+            return unpack_tests(blob)
         except (ValueError, TypeError, zlib.error):
-            if found := recovery.read_record(self.home.record(job_id)):
-                return found[1]
+            if record := recovery.read_record(self.home.record(job_id)):
+                return record[1]
         raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
 
     def drop_environments(self, now: float) -> None:
@@ -183,12 +183,12 @@ class JobStore:
         return claim
 
     def progress(self, job_id: str) -> dict[str, Any] | None:
-        """Return how far a running job is, as its runner last said."""
+        """Return how far a running job is, as its runner last wrote it."""
         text = self._value(job_id, "progress")
         return None if text is None else dict(json.loads(text))
 
     def cancel_requested(self, job_id: str) -> bool:
-        """Return whether somebody asked to end the job."""
+        """Return whether somebody wants the job to end."""
         return bool(self._value(job_id, "cancel_requested"))
 
     def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
@@ -273,10 +273,10 @@ class JobStore:
         with self.database.transaction() as connection:
             connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
 
-    def adopt(self, entry: JobRow) -> None:
-        """Take a job whose record was found into the index, unless it is there."""
+    def adopt(self, row: JobRow) -> None:
+        """Take a job that only has a record into the index, unless it is there."""
         with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
-            insert(connection, entry)
+            insert(connection, row)
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Take jobs that have ended out of the index."""

@@ -244,7 +244,7 @@ def test_a_record_that_is_gone_with_its_journals_is_said_to_be(ended: str, home:
     for file in home.job_folder(ended).glob("*.jsonl"):
         file.unlink()
     answer = get_job_results(ended)
-    assert "gone, and so are the journals" in answer["error"]
+    assert "gone, and so are the event logs" in answer["error"]
     assert [job["summary"]["total"] for job in list_jobs()["jobs"]] == [3]
     assert not home.record(ended).exists()
     assert run_tool("results", ended).returncode == 1
