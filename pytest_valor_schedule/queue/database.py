@@ -32,19 +32,16 @@ class Database:
             self._open()
 
     def _open(self) -> None:
+        self._refusal, self._stays_current = None, True
         try:
-            self._open_or_mend()
+            if not database_file.can_write(self.path):
+                self._connect_to_read()
+                return
+            while not self._connect():
+                self.mend()
         except BaseException:
             self.close()
             raise
-
-    def _open_or_mend(self) -> None:
-        self._refusal, self._stays_current = None, True
-        if not database_file.can_write(self.path):
-            self._connect_to_read()
-            return
-        while not self._connect():
-            self.mend()
 
     def _connect(self) -> bool:
         """Connect for reading and writing; return False for what is missing, damaged or old."""
@@ -78,19 +75,16 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = FULL")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            self._refuse_newer(version)
+            if version > VERSION:
+                raise StoreError(
+                    f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
+                    "than this one; upgrade it here: pip install -U pytest-valor-schedule"
+                )
         except BaseException:
             connection.close()
             raise
         self._connection = connection
         return version
-
-    def _refuse_newer(self, version: int) -> None:
-        if version > VERSION:
-            raise StoreError(
-                f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
-                "than this one; upgrade it here: pip install -U pytest-valor-schedule"
-            )
 
     @property
     def read_only(self) -> bool:
@@ -192,9 +186,9 @@ def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> N
     version = _version(connection)
     while True:
         end = min(moved_at + patience, begin + at_most)
-        left = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
+        seconds = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
         try:
-            connection.execute(f"PRAGMA busy_timeout = {1000 * left:.0f}")
+            connection.execute(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.Error as error:

@@ -172,7 +172,8 @@ def is_whole(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        with contextlib.closing(_opened(path)) as connection:
+        database = connect(path) if can_write(path) else connect_to_read(path)[0]
+        with contextlib.closing(database) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             return bool(
                 version >= VERSION
@@ -182,10 +183,6 @@ def is_whole(path: Path) -> bool:
         if not is_damage(error):
             raise
         return False
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    return connect(path) if can_write(path) else connect_to_read(path)[0]
 
 
 def _create(path: Path, refill: Refill) -> None:

@@ -82,8 +82,8 @@ def erase_others(home: Home, is_needed: Callable[[str], bool | None], now: float
     for path in home.environments.glob("*.json"):
         needed = is_needed(path.stem)
         with contextlib.suppress(OSError):
-            old = now - path.lstat().st_mtime >= _UNKNOWN_SECONDS
-            if needed is False or (needed is None and old):
+            is_new = now - path.lstat().st_mtime < _UNKNOWN_SECONDS
+            if not (is_new if needed is None else needed):
                 path.unlink()
 
 

@@ -47,17 +47,13 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
             f"The record {path} is damaged or gone, and so are the event logs that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
         )
-    run = run_summary(store, job, _stopped_at(job))
+    was_stopped = job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
+    run = run_summary(store, job, 0.0 if was_stopped else None)  # no worker of it has crashed
     if store.database.read_only:
         return {**_head(store, job, run), "results": [each.to_json() for each in run.results]}
     record_file.set_aside(path)
     publish(store, job, run)
     return record_file.read(path) or {}
-
-
-def _stopped_at(job: Job) -> float | None:
-    """Have no worker of a job that was stopped pass for crashed."""
-    return 0.0 if job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED) else None
 
 
 def publish(store: JobStore, job: Job, run: RunSummary) -> None:

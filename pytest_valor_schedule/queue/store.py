@@ -206,17 +206,8 @@ class JobStore:
             query = f"SELECT coalesce(sum(jobs), 0) FROM totals {where}"
             return int(connection.execute(query, values).fetchone()[0])
 
-    def _any_active(self) -> bool:
-        """Return whether any job is queued or running."""
-        query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status IN (?, ?))"
-        with self.database.reading() as connection:
-            values = (JobStatus.SCHEDULED, JobStatus.RUNNING)
-            return bool(connection.execute(query, values).fetchone()[0])
-
     def anything_to_do(self) -> bool:
         """Return whether any job runs, or is queued and may start."""
-        if not self._any_active():  # as almost always; this takes the same with very many jobs
-            return False
         return bool(self.jobs(JobStatus.RUNNING)) or self.anything_may_start(self.queue())
 
     def anything_may_start(self, queued: Iterable[Job]) -> bool:
