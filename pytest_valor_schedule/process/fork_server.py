@@ -7,7 +7,7 @@ path, in one of two ways:
 forking a process that waits to become the job's pytest.
 
 `-m pytest ARGS` or `/bin/pytest ARGS`: the pytest of a job. It forks a server, and then is the
-pytest that was asked for; the server forks the job's workers.
+pytest that was to start; the server forks the job's workers.
 
 All of them have seen no option, plugin, conftest.py or thread of a run, nothing of this package,
 and no module that a pytest which is started has not: what is forked is an interpreter at its start,
@@ -122,7 +122,7 @@ class _Server:
             for handle in self._forks.keys() & ready:
                 self._tell_end(handle)
             if self._requests.fileno() in ready:
-                handles = _received(self._requests)
+                handles = _receive(self._requests)
                 if not handles or not self._fork(handles):
                     return handles
 
@@ -149,7 +149,7 @@ class _Server:
         os.close(pipe)
 
 
-def _received(requests: socket.socket) -> Sequence[int]:
+def _receive(requests: socket.socket) -> Sequence[int]:
     """Return the descriptors of the next message; none when nobody can ask any more."""
     return socket.recv_fds(requests, 1, _MOST_HANDLES)[1]
 
@@ -164,9 +164,9 @@ def _serve(requests: socket.socket) -> _Message:
     can_freeze = not gc.get_freeze_count()  # Python 3.12 begins with some that stay so
     if can_freeze:
         gc.freeze()  # what all share is not to be searched, which would copy it
-    with _serving():
+    with _as_server():
         handles = _Server(requests).serve()
-        message = _opened(handles) if handles else None
+        message = _read_message(handles) if handles else None
     if message is None:
         os._exit(0)
     if can_freeze:
@@ -177,9 +177,9 @@ def _serve(requests: socket.socket) -> _Message:
 def _wait_for_one(requests: socket.socket) -> _Message:
     """Wait for one message, and return it where it is like a start to fulfil it."""
     message = None
-    with _serving():
-        if handles := _received(requests):
-            message = _opened(handles)
+    with _as_server():
+        if handles := _receive(requests):
+            message = _read_message(handles)
     if message is None or not _is_like(message.request):
         os._exit(0)
     os.setsid()  # before anybody may want to signal its group
@@ -188,7 +188,7 @@ def _wait_for_one(requests: socket.socket) -> _Message:
 
 
 @contextlib.contextmanager
-def _serving() -> Iterator[None]:
+def _as_server() -> Iterator[None]:
     """Be no more than one who waits, whom an interrupt does not reach: it ends with who asks."""
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     comm = Path("/proc/self/comm")
@@ -200,7 +200,7 @@ def _serving() -> Iterator[None]:
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def _opened(handles: Sequence[int]) -> _Message:
+def _read_message(handles: Sequence[int]) -> _Message:
     with os.fdopen(handles[0], encoding="utf-8", errors="surrogateescape") as file:
         return _Message(json.load(file), handles[1:])
 
@@ -214,7 +214,7 @@ def _is_like(request: ForkRequest) -> bool:
     )
 
 
-def _loaded(name: str) -> Any:
+def _load_beside(name: str) -> Any:
     """Return a module beside this one, which nobody who is forked here is to find imported."""
     path = Path(__file__).with_name(f"{name}.py")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -265,7 +265,7 @@ def main(words: Sequence[str]) -> _Program:
 
 
 def _request(words: Sequence[str]) -> _Message:
-    """Return what this process is to become: what it was started as, or what it is asked for."""
+    """Return what this process is to become: what it was started as, or what comes by message."""
     if words[0] != SERVE:
         return _Message({"words": words, "forks": "workers"}, ())
     if not (_HAS_PYTEST and can_fork()):
@@ -285,7 +285,7 @@ def _become(message: _Message, keep: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    _FORK_CHECK, _PROCTITLE = _loaded("fork_check"), _loaded("proctitle")
+    _FORK_CHECK, _PROCTITLE = _load_beside("fork_check"), _load_beside("proctitle")
     _PROCTITLE.place_of_command()  # once for all forks
     _run, _arguments = main(sys.argv[1:])
     _run(*_arguments)

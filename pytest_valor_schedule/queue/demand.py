@@ -53,7 +53,7 @@ class Load(NamedTuple):
         return Load(self.slots + other.slots, self.memory + other.memory)
 
     def less(self, other: Load) -> Load:
-        """Return what is left without the other."""
+        """Return the difference of both."""
         return Load(self.slots - other.slots, self.memory - other.memory)
 
 
@@ -79,7 +79,7 @@ def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None
     Args:
         job: The job.
         now: Seconds since the epoch.
-        progress: As its runner last said it.
+        progress: As its runner last wrote it.
     """
     workers = job.workers or job.workers_wanted
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)

@@ -32,25 +32,25 @@ class Start(NamedTuple):
     workers: int
 
 
-def in_order(queued: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
+def in_order(queue: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
     """Return the queued jobs in the order in which they are considered.
 
     It is that of their priority, but waiting raises it: nobody starts before a job of a lower
     priority that is older by `aging` for each step between them. So nobody starves.
 
     Args:
-        queued: The scheduled jobs, oldest first.
+        queue: The scheduled jobs, oldest first.
         aging: Seconds that one step of priority is worth.
     """
     latest, keys = 0.0, dict[str, float]()
-    for job in queued:
+    for job in queue:
         latest = max(latest, job.created_at)  # a clock that is set back lets nobody jump ahead
         keys[job.job_id] = latest + job.priority.rank * aging
-    return sorted(queued, key=lambda job: keys[job.job_id])
+    return sorted(queue, key=lambda job: keys[job.job_id])
 
 
 def to_start(
-    queued: Sequence[Job],
+    queue: Sequence[Job],
     running: Sequence[Running],
     total: int,
     now: float,
@@ -60,18 +60,18 @@ def to_start(
     """Return the jobs that start now.
 
     Args:
-        queued: The scheduled jobs, oldest first.
+        queue: The scheduled jobs, oldest first.
         running: The jobs that have slots.
         total: How many slots there are.
         now: Seconds since the epoch.
         aging: As for `in_order`.
         memory: Bytes that jobs may take beyond what those that run are expected to.
     """
-    waiting, starts = in_order(queued, aging), list[Start]()
+    waiting, starts = in_order(queue, aging), list[Start]()
     while True:  # what has started changes what is reserved
-        started = _as_running(starts, now)
-        free = memory - sum(each.memory for each in started)
-        new = list(_Round([*running, *started], total, now, free).starts(waiting))
+        own = _as_running(starts, now)
+        free = memory - sum(each.memory for each in own)
+        new = list(_Round([*running, *own], total, now, free).starts(waiting))
         if not new:
             return starts
         starts += new
@@ -92,7 +92,7 @@ class _Round:
         self._now = now
         self._free = Load(total - sum(each.slots for each in running), memory)
         self._reserved_at: float | None = None
-        self._spare = Load(0, 0)  # what is still free when the reservation begins
+        self._free_later = Load(0, 0)  # what is still free when the reservation begins
 
     def starts(self, waiting: Iterable[Job]) -> Iterator[Start]:
         """Yield the jobs that get their slots, until none is free."""
@@ -106,11 +106,11 @@ class _Round:
         """Give a job its slots and return how many; 0 if it does not start now."""
         workers = self._workers_for(job)
         if workers:
-            started = when_started(job, workers, self._now)
-            if self._reserved_at is not None and started.ends_at > self._reserved_at:
-                self._spare = self._spare.less(started.load)
-            self._free = self._free.less(started.load)
-            self._running.append(started)
+            running = when_started(job, workers, self._now)
+            if self._reserved_at is not None and running.ends_at > self._reserved_at:
+                self._free_later = self._free_later.less(running.load)
+            self._free = self._free.less(running.load)
+            self._running.append(running)
         return workers
 
     def _workers_for(self, job: Job) -> int:
@@ -127,7 +127,7 @@ class _Round:
             seconds = expected_seconds(job, fewer)
             if self._now + seconds <= begins + expected_seconds(job, need):
                 return fewer
-        self._reserved_at, self._spare = begins, free.less(self._load(job, need))
+        self._reserved_at, self._free_later = begins, free.less(self._load(job, need))
         return 0
 
     def _backfill(self, job: Job, need: int) -> int:
@@ -136,7 +136,9 @@ class _Round:
         for workers in range(min(need, self._free.slots), 0, -1):
             ends = self._now + expected_seconds(job, workers)
             early = ends <= self._reserved_at
-            if self._fits(job, workers) and (early or self._load(job, workers).fits(self._spare)):
+            if self._fits(job, workers) and (
+                early or self._load(job, workers).fits(self._free_later)
+            ):
                 return workers
         return 0
 
@@ -160,7 +162,7 @@ class _Round:
 
 
 def forecast(
-    queued: Sequence[Job],
+    queue: Sequence[Job],
     running: Sequence[Running],
     total: int,
     now: float,
@@ -172,7 +174,7 @@ def forecast(
     It plays the policy on, with every job taking as long as it is expected to. What stands far
     back is not foretold.
     """
-    waiting, active, starts = _front(queued, aging), list(running), dict[str, float]()
+    waiting, active, starts = _front(queue, aging), list(running), dict[str, float]()
     for _ in range(_MOST_STEPS):
         new = _as_running(to_start(waiting, active, total, now, aging, memory), now)
         starts |= {each.job_id: now for each in new}
@@ -187,7 +189,7 @@ def forecast(
     return starts
 
 
-def _front(queued: Sequence[Job], aging: float) -> list[Job]:
+def _front(queue: Sequence[Job], aging: float) -> list[Job]:
     """Return the jobs that come first, oldest first."""
-    ids = {job.job_id for job in in_order(queued, aging)[:_MOST_FORETOLD]}
-    return [job for job in queued if job.job_id in ids]
+    ids = {job.job_id for job in in_order(queue, aging)[:_MOST_FORETOLD]}
+    return [job for job in queue if job.job_id in ids]

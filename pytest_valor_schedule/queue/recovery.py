@@ -39,7 +39,7 @@ def refill(home: Home, connection: sqlite3.Connection, aside: Path | None) -> st
         What to tell about it; "" if there was nothing to rebuild.
     """
     for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
-        rows = _salvaged(aside, f"SELECT * FROM {table}", by="project")
+        rows = _salvage(aside, f"SELECT * FROM {table}", by="project")
         connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
     jobs = [row_of(home, *record) for record in _records(home)]
     for row in jobs:
@@ -86,7 +86,7 @@ def read_record(path: Path) -> tuple[Job, list[str]] | None:
 def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
     """End a job that cannot run any more, with a record that says so."""
     results = [TestResult(nodeid=nodeid, outcome=TestOutcome.NOT_RUN) for nodeid in tests]
-    ended = dataclasses.replace(
+    result = dataclasses.replace(
         job,
         status=JobStatus.COMPLETED,
         outcome=Outcome.ERROR,
@@ -95,8 +95,8 @@ def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
         summary=Summary.of(results, 0.0),
     )
     texts = (result.to_json() for result in results)
-    record_file.write(home.record(job.job_id), job_record(ended, tests), texts)
-    return ended
+    record_file.write(home.record(job.job_id), job_record(result, tests), texts)
+    return result
 
 
 def _claim(home: Home, job: Job) -> str | None:
@@ -110,7 +110,7 @@ def _claim(home: Home, job: Job) -> str | None:
     return claim
 
 
-def _salvaged(aside: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
+def _salvage(aside: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rows that can be read from both ends of a table towards its damage."""
     if aside is None:
         return

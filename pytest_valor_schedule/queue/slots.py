@@ -115,7 +115,7 @@ def take(
         least: How few will do; None for no fewer than `most`.
 
     Returns:
-        The slots, or None if fewer are free; then none is taken.
+        The slots, or None if fewer are free; then it takes none.
     """
     handles: dict[int, int] = {}
     for number in range(count):

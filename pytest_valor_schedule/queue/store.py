@@ -210,9 +210,9 @@ class JobStore:
         """Return whether any job runs, or is queued and may start."""
         return bool(self.jobs(JobStatus.RUNNING)) or self.anything_may_start(self.queue())
 
-    def anything_may_start(self, queued: Iterable[Job]) -> bool:
+    def anything_may_start(self, queue: Iterable[Job]) -> bool:
         """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
-        return not self.home.paused.exists() and any(not job.held for job in queued)
+        return not self.home.paused.exists() and any(not job.held for job in queue)
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""
