@@ -33,7 +33,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
     """
     with job_control.open_queue() as store:
         job = job_control.ended(store.find(job_id))
-        record, home = job_records.published(store, job), store.home
+        record, home = job_records.record_of(store, job), store.home
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
     plain += ["--assert=plain", "--no-header"]  # no test is imported, and no ini file read

@@ -34,7 +34,7 @@ from pytest_valor_schedule.model.run_options import (
     check_limit,
     check_status_filter,
 )
-from pytest_valor_schedule.queue import forecast, policy
+from pytest_valor_schedule.queue import demand, forecast
 from pytest_valor_schedule.queue.forecast import QueuePosition
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _published(
     """Return the record of a job that has ended."""
     from pytest_valor_schedule.queue import job_records
 
-    return job_records.published(store, job, wanted)
+    return job_records.record_of(store, job, wanted)
 
 
 @errors_as_answers
@@ -183,7 +183,7 @@ def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
     """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
     now = time.time()
     waiting = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
-    places = forecast.places(store, now, waiting) if waiting else {}
+    places = forecast.queue_positions(store, now, waiting) if waiting else {}
     return [
         _public(job) | _waiting(places.get(job.job_id)) | _running(store, job, now) for job in jobs
     ]
@@ -194,8 +194,8 @@ def _running(store: JobStore, job: Job, now: float) -> Response:
         return {}
     progress = store.progress(job.job_id)
     answer: Response = {"progress": progress} if progress else {}
-    if policy.knows_end(job, progress):
-        answer["estimated_end"] = clock.to_text(policy.expected_end(job, now, progress))
+    if demand.knows_end(job, progress):
+        answer["estimated_end"] = clock.to_text(demand.expected_end(job, now, progress))
     return answer
 
 

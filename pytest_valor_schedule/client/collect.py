@@ -14,7 +14,7 @@ from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.model.job import NEEDED_PLUGINS
 from pytest_valor_schedule.model.run_config import COLLECT_VARIABLE, CollectOrder
 from pytest_valor_schedule.process import kill, processes
-from pytest_valor_schedule.process.death_pipe import lifeline
+from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.record.error_line import reason
 
@@ -138,7 +138,7 @@ def _run(
     request: dict[str, Any],
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
-    with lifeline() as held:
+    with open_death_pipe() as held:
         order = CollectOrder(str(target), held, request)
         told = {**environment, COLLECT_VARIABLE: order.to_text()}
         wanted = Start(command=command, cwd=cwd, output=output, environment=told, inherited=[held])

@@ -21,7 +21,7 @@ from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import job_records, read_only, recovery, replacement
+from pytest_valor_schedule.queue import database_file, job_records, recovery
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
@@ -53,7 +53,7 @@ def examine(home: Home) -> Iterator[Finding]:
     home.make()
     yield from _permissions(home)
     yield from _disk(home)
-    if read_only.can_write(home.database):
+    if database_file.can_write(home.database):
         yield from _locks(home)
     else:
         yield Finding(
@@ -61,7 +61,7 @@ def examine(home: Home) -> Iterator[Finding]:
             "how its disk is mounted and whose it is, or set VALOR_HOME."
         )
     yield from _configuration(home)
-    if home.database.exists() and not replacement.is_whole(home.database):
+    if home.database.exists() and not database_file.is_whole(home.database):
         yield Finding(f"The database {home.database} is damaged.", partial(_rebuild, home))
         return
     with JobStore(home) as store:
@@ -137,8 +137,8 @@ def _configuration(home: Home) -> Iterator[Finding]:
 
 
 def _rebuild(home: Home) -> None:
-    replacement.mark_path(home.database).touch(mode=0o600)
-    JobStore(home).close()
+    with JobStore(home) as store:
+        store.database.mend()
 
 
 def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
@@ -155,7 +155,7 @@ def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
 
 
 def _adopt(store: JobStore, job: Job, tests: list[str]) -> None:
-    store.adopt(recovery.entry_of(store.home, job, tests))
+    store.adopt(recovery.row_of(store.home, job, tests))
 
 
 def _job(store: JobStore, job: Job) -> Iterator[Finding]:
@@ -172,7 +172,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
 
 def _publish(store: JobStore, job: Job) -> None:
     if job.status.ended:
-        job_records.published(store, job)
+        job_records.record_of(store, job)
     else:
         store.publish(job, store.tests(job.job_id))
 
@@ -183,10 +183,10 @@ def _end(store: JobStore, job: Job) -> None:
 
 
 def _leftovers(ended: set[str]) -> Iterator[Finding]:
-    for pid, job_id in kill.marked(JOB_ID_VARIABLE):
+    for pid, job_id in kill.pids_with_variable(JOB_ID_VARIABLE):
         if job_id in ended and pid != os.getpid():
             text = f"Process {pid} was left behind by job {job_id}, which has ended."
-            yield Finding(text, partial(kill.end_marked, JOB_ID_VARIABLE, job_id))
+            yield Finding(text, partial(kill.end_all_with_variable, JOB_ID_VARIABLE, job_id))
 
 
 def versions() -> str:

@@ -15,7 +15,7 @@ from pytest_valor_schedule.errors import JobStatusError, StoreError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.process.kill import marked
+from pytest_valor_schedule.process.kill import pids_with_variable
 from pytest_valor_schedule.queue import wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -187,7 +187,9 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
 
 def _refuse_if_unrecorded(home: Home, job: Job) -> None:
     """Raise JobStatusError if a job has no process any more, and waits for room for its record."""
-    if home.is_full() and all(value != job.job_id for _, value in marked(JOB_ID_VARIABLE)):
+    if home.is_full() and all(
+        value != job.job_id for _, value in pids_with_variable(JOB_ID_VARIABLE)
+    ):
         raise JobStatusError(
             f"No process of job {job.job_id} is left, but the disk of {home.root} is full, and its "
             "end cannot be recorded; make room, for example with `valor-schedule prune`, and it is "

@@ -36,7 +36,7 @@ def compare_jobs(job_id: str, earlier_job_id: str | None = None) -> ComparisonRe
     with job_control.open_queue() as store:
         job = job_control.ended(store.find(job_id))
         other = _earlier(store, job, earlier_job_id)
-        now, before = (job_records.published(store, each)["results"] for each in (job, other))
+        now, before = (job_records.record_of(store, each)["results"] for each in (job, other))
     if job.chosen_by_cache:  # of the tests that were left out it tells nothing
         ran = {result["nodeid"] for result in now}
         before = [result for result in before if result["nodeid"] in ran]
@@ -74,7 +74,7 @@ def count_failures_in_a_row(job_id: str) -> Response:
     with job_control.open_queue() as store:
         job = job_control.ended(store.find(job_id))
         now = _outcomes(
-            job_records.published(store, job, lambda each: each["outcome"] in compare.BAD)
+            job_records.record_of(store, job, lambda each: each["outcome"] in compare.BAD)
         )
         bad = {each["nodeid"] for each in now}
         records = previous_runs.earlier_records(
@@ -115,7 +115,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
     with job_control.open_queue() as store:
         job = store.find(job_id)
         chosen = (
-            _not_good(job_control.ended(job), job_records.published(store, job)) if failed else None
+            _not_good(job_control.ended(job), job_records.record_of(store, job)) if failed else None
         )
     order = RunRequest(
         specification=job.specification,

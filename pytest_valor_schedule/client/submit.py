@@ -18,9 +18,10 @@ from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest
-from pytest_valor_schedule.queue import estimation, forecast, slots
+from pytest_valor_schedule.queue import forecast, job_estimates, slots
+from pytest_valor_schedule.queue.estimate import Estimate
 from pytest_valor_schedule.queue.forecast import QueuePosition
-from pytest_valor_schedule.queue.history import Estimate, History
+from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.text import render
 
@@ -80,12 +81,12 @@ def submit(home: Home, order: RunRequest, request: RunOptions, collection: Colle
     with JobStore(home) as store:
         slots.total(home)  # a wrong setting is said now
         job = _new_job(order, request, collection)
-        estimate = estimation.estimate(store, History(store.database), job, collection.nodeids)
-        job = dataclasses.replace(job, **estimation.fields_of(estimate))
+        estimate = job_estimates.estimate(store, History(store.database), job, collection.nodeids)
+        job = dataclasses.replace(job, **job_estimates.fields_of(estimate))
         while not store.add(job, collection.nodeids, _environment(order, request)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
-        place = forecast.place_of(store, job, time.time())
-        workers = estimation.most_workers(store, job.workers_wanted, job.test_count)
+        place = forecast.queue_position(store, job, time.time())
+        workers = job_estimates.most_workers(store, job.workers_wanted, job.test_count)
     service.call(home, order.environment)
     warnings = _warnings(home, order, request)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)

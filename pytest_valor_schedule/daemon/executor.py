@@ -18,7 +18,6 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check, kill, processes, warm
-from pytest_valor_schedule.process.background_env import own_environment
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.store import JobStore
@@ -121,7 +120,7 @@ class LocalExecutor:
             environment: Mapping[str, str] = environments.read(self._home, job_id)
         except ScheduleError:  # which the runner will tell
             environment = os.environ
-        return own_environment(self._home, environment)
+        return processes.background_environment(self._home, environment)
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
@@ -159,13 +158,13 @@ class LocalExecutor:
 
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
-        keep = {pid for pid, _ in kill.marked(NOTIFIER_VARIABLE)}
+        keep = {pid for pid, _ in kill.pids_with_variable(NOTIFIER_VARIABLE)}
         keep |= {each.pid for each in self._runners.values()}
         keep |= set() if self._warm is None else {self._warm.pid}
         kill.end_children(keep=keep)
-        keep |= {os.getpid(), *kill.named(runner.PROCESS_NAME)}
+        keep |= {os.getpid(), *kill.pids_with_name(runner.PROCESS_NAME)}
         kill.end_children(keep=keep, of=self._watcher)
-        kill.end_marked(JOB_ID_VARIABLE, ref.partition(":")[0])
+        kill.end_all_with_variable(JOB_ID_VARIABLE, ref.partition(":")[0])
 
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""

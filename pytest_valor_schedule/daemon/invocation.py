@@ -19,7 +19,7 @@ from pytest_valor_schedule.model.work_units import Known
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.queue.slots import Held
+from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
 _SECRET = (notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE)
@@ -28,7 +28,9 @@ _SECRET = (notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE)
 class InvocationBuilder:
     """Builds the invocations of one job's rounds, of which each runs all its tests or some."""
 
-    def __init__(self, store: JobStore, job: Job, tests: Sequence[str], job_slots: Held) -> None:
+    def __init__(
+        self, store: JobStore, job: Job, tests: Sequence[str], job_slots: SlotLease
+    ) -> None:
         self._store = store
         self._job = job
         self._tests = tests
@@ -97,7 +99,7 @@ class InvocationBuilder:
         """What the history has of the tests; without it they run all the same."""
         try:
             history = History(self._store.database)
-            return history.known(project_of(self._job.rootdir), self._tests)
+            return history.durations(project_of(self._job.rootdir), self._tests)
         except (ScheduleError, OSError) as error:
             self._warn_of_durations(error)
             return {}

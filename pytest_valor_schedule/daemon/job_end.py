@@ -13,7 +13,7 @@ from pytest_valor_schedule.daemon import notification, outcomes
 from pytest_valor_schedule.errors import RecordError, ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
-from pytest_valor_schedule.queue import estimation, job_records
+from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
 from pytest_valor_schedule.record.aggregate import RunSummary
@@ -80,7 +80,7 @@ def complete(store: JobStore, job: Job, end: JobEnd) -> Job | None:
                 _report(store, ended_job, end.junit_path)
         changed = _end_in_queue(store, job, ended_job)
         with _harmless(job, "The durations were not learned"):
-            estimation.learn_from(store, ended_job, summary.results)
+            job_estimates.learn_from(store, ended_job, summary.results)
     if changed is not None:
         with _harmless(job, "Nobody could be told of its end"):
             notification.start(store, ended_job, environment)
@@ -90,7 +90,7 @@ def complete(store: JobStore, job: Job, end: JobEnd) -> Job | None:
 def _aggregate(store: JobStore, job: Job, end: JobEnd) -> tuple[RunSummary, Job]:
     """Return what became of a job; where that cannot be found out, it ends without results."""
     try:
-        summary = job_records.account(store, job, end.stopped_at)
+        summary = job_records.run_summary(store, job, end.stopped_at)
         return summary, _ended(job, end, summary)
     except Exception as error:
         why = _lasting_fault(job, "What became of its tests could not be found out", error)

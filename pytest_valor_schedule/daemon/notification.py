@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import processes
-from pytest_valor_schedule.process.background_env import own_environment
 from pytest_valor_schedule.process.fork_check import variables_at_start
 from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.store import JobStore
@@ -62,5 +61,9 @@ def start(store: JobStore, job: Job, variables: Mapping[str, str]) -> None:
         [str(home.root), job.job_id],
         home.root,
         home.dispatcher_log,
-        {**variables, **own_environment(home, os.environ), NOTIFIER_VARIABLE: job.job_id},
+        {
+            **variables,
+            **processes.background_environment(home, os.environ),
+            NOTIFIER_VARIABLE: job.job_id,
+        },
     )

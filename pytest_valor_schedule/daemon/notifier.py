@@ -203,7 +203,7 @@ def _message_to_send(
     chat = environment.get(ADDRESS_VARIABLE) or str(job.notification_chat_id)
     address = address_of(chat, token_of(store.home, environment))
     _checked(address)
-    record = job_records.published(store, job)
+    record = job_records.record_of(store, job)
     previous = next(previous_runs.earlier_records(store, job, 1), None)
     return address, *message(record, previous), _KINDS.get(job.outcome, "failure")
 

@@ -19,14 +19,14 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, Outcome
 from pytest_valor_schedule.model.round import Round, RoundKind
 from pytest_valor_schedule.process import warm
-from pytest_valor_schedule.process.death_pipe import lifeline
+from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.process.pseudo_terminal import open_pump
 from pytest_valor_schedule.process.pump import OutputPump
-from pytest_valor_schedule.process.warm import Spare
+from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.queue.slots import Held
+from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregate import RunSummary
@@ -49,7 +49,7 @@ class Rounds:
     """
 
     def __init__(
-        self, store: JobStore, job: Job, slots: Held, standby: Spare | None = None
+        self, store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | None = None
     ) -> None:
         self._store = store
         self._home = store.home
@@ -113,7 +113,7 @@ class Rounds:
         )
 
     def _summary(self) -> RunSummary:
-        return job_records.account(self._store, self._job)
+        return job_records.run_summary(self._store, self._job)
 
     def _rerun_missing(self, summary: RunSummary, first: ProcessExit) -> tuple[str, ProcessExit]:
         """Run what has no result; return why, or why that was not possible, and how it ended.
@@ -176,7 +176,7 @@ class Rounds:
             return early_exit
         round_ = Round(self._job.attempt, kind, number)
         workers = 1 if number else self._job.workers or 1
-        with lifeline() as death_pipe:
+        with open_death_pipe() as death_pipe:
             environment = self._invocation.environment(round_, tests, death_pipe, workers)
             self._store.close()  # the connection comes back with its next use
             self._count += 1

@@ -15,11 +15,11 @@ from pytest_valor_schedule.daemon.rounds import Rounds
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.model.job import Job, Priority
 from pytest_valor_schedule.process import startup
-from pytest_valor_schedule.process.warm import Spare
+from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue import wakeup
 from pytest_valor_schedule.queue.claim import claim, own_claim, take_slots
 from pytest_valor_schedule.queue.job_row import JobRow
-from pytest_valor_schedule.queue.slots import Held
+from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
 PROCESS_NAME = "valor-runner"
@@ -28,7 +28,7 @@ _END_PATIENCE_SECONDS = 3600.0
 _NICE_OF_LOW = 10
 
 
-def serve(home: Home, job_id: str, attempt: int, standby: Spare | None = None) -> None:
+def serve(home: Home, job_id: str, attempt: int, standby: PreforkedPytest | None = None) -> None:
     """Run an attempt at a job, in a process of its own."""
     startup.become_subreaper()
     startup.heed_signals()
@@ -48,7 +48,7 @@ def serve(home: Home, job_id: str, attempt: int, standby: Spare | None = None) -
     wakeup.wake(home.bell)
 
 
-def _run(store: JobStore, job: Job, slots: Held, standby: Spare | None) -> None:
+def _run(store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | None) -> None:
     """Run a job that this process has claimed, and end it, whatever happens."""
     if job.priority is Priority.LOW:
         os.nice(_NICE_OF_LOW)
@@ -79,7 +79,7 @@ def _has_ended(store: JobStore, job: Job, rounds: Rounds, end: JobEnd) -> bool:
 def main() -> None:
     """Run the attempt at the job in the home that the command line names."""
     root, job_id, attempt = sys.argv[1:]
-    serve(Home(Path(root)), job_id, int(attempt), Spare.of(os.environ))
+    serve(Home(Path(root)), job_id, int(attempt), PreforkedPytest.of(os.environ))
 
 
 if __name__ == "__main__":

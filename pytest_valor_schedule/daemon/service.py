@@ -12,7 +12,7 @@ from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import read_only, wakeup
+from pytest_valor_schedule.queue import database_file, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 
@@ -30,7 +30,7 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
 
     Args:
         home: The one that it is to serve.
-        environment: The one of which it has a part; see `background_env`.
+        environment: The one of which it has a part; see `processes.background_environment`.
     """
     if _inside_job_of(home) or is_running(home):
         return
@@ -49,14 +49,12 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
 
 
 def _start_watcher(home: Home, environment: Mapping[str, str], starting: int) -> None:
-    from pytest_valor_schedule.process.background_env import own_environment  # rarely needed
-
     processes.start_detached(
         "daemon.watcher",
         [str(home.root), "0", str(starting)],
         home.schedule,
         home.dispatcher_log,
-        own_environment(home, environment),
+        processes.background_environment(home, environment),
         inherited=[starting],
     )
 
@@ -71,7 +69,7 @@ def look_after(store: JobStore) -> None:
 
 def refuse_if_unserved(store: JobStore, job: Job) -> None:
     """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
-    if read_only.can_write(store.home.database) or is_running(store.home):
+    if database_file.can_write(store.home.database) or is_running(store.home):
         return
     if Identity.alive_in(store.claim(job.job_id)) is None:
         raise StoreError(

@@ -177,7 +177,9 @@ class Supervisor:
         self.peak_memory = max(self.peak_memory, used)
         self._report({**self._progress.snapshot(), "memory_mb": round(used / 2**20)})
         bound_log(self._output, self._limits.log_bytes)
-        if size := pseudo_terminal.window(self._folder):  # of who waits, which may have changed
+        if size := pseudo_terminal.read_window(
+            self._folder
+        ):  # of who waits, which may have changed
             self._pump.resize(size)
 
     def _error_line(self, process_exit: ProcessExit) -> str | None:

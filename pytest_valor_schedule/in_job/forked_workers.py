@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from pytest_valor_schedule.compat import xdist_workers
 from pytest_valor_schedule.process import fork_client
 from pytest_valor_schedule.process.fork_check import variables_at_start
 from pytest_valor_schedule.process.fork_client import ForkedProcess
-from pytest_valor_schedule.process.fork_server import Order
+from pytest_valor_schedule.process.fork_server import ForkRequest
 
 _INHERITED = ("Umask:", "Uid:", "Gid:", "Groups:", "CapEff:", "Cpus_allowed:")
 
@@ -49,8 +48,7 @@ class ForkedWorkers:
     """
 
     def __init__(self, server: str, environment: Mapping[str, str]) -> None:
-        handle, self._pid = map(int, server.split())
-        self._server = socket.socket(fileno=handle)
+        self._server, self._pid = fork_client.server_at(server)
         self._at_start = variables_at_start(environment)
 
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -68,7 +66,7 @@ class ForkedWorkers:
         return subprocess.Popen(command, **pipes)
 
     def _fork(self, command: Sequence[str]) -> ForkedProcess:
-        order: Order = {
+        request: ForkRequest = {
             "words": command[1:],
             "environment": dict(os.environ),
             "cwd": str(Path.cwd()),
@@ -78,4 +76,4 @@ class ForkedWorkers:
             for handle in (stdin, stdout):
                 theirs.callback(os.close, handle)
             pipes = os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb")
-            return ForkedProcess(fork_client.ask(self._server, order, [stdin, stdout, 2]), *pipes)
+            return ForkedProcess(fork_client.ask(self._server, request, [stdin, stdout, 2]), *pipes)

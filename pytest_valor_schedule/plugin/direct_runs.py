@@ -17,7 +17,7 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.in_job.worker_env import WorkerEnv
 from pytest_valor_schedule.model.run_config import DIRECT_VARIABLE, SLOT_VARIABLE
 from pytest_valor_schedule.queue import slots
-from pytest_valor_schedule.queue.slots import Held, Holder
+from pytest_valor_schedule.queue.slots import Holder, SlotLease
 
 _POLL_SECONDS = 0.05
 _RUNS_NO_TEST = (
@@ -63,7 +63,7 @@ def sharing(config: pytest.Config, environment: Mapping[str, str]) -> Iterator[N
         held = _take(config, Home.find(environment), environment)
     except (ScheduleError, OSError) as error:
         _warn(error)
-        held = Held((), ())
+        held = SlotLease((), ())
     placement = WorkerEnv(held.numbers, threads=None)
     config.pluginmanager.register(placement, "valor_schedule_worker_env")
     try:
@@ -93,7 +93,7 @@ def _workers(config: pytest.Config) -> int:
     return int(asked or len(getattr(config.option, "tx", None) or ()))
 
 
-def _take(config: pytest.Config, home: Home, environment: Mapping[str, str]) -> Held:
+def _take(config: pytest.Config, home: Home, environment: Mapping[str, str]) -> SlotLease:
     home.make()
     total = slots.total(home, environment)
     holder = Holder(
@@ -108,7 +108,7 @@ def _take(config: pytest.Config, home: Home, environment: Mapping[str, str]) -> 
         config.option.numprocesses = len(held.numbers)
         return held
     wanted = max(1, _workers(config))
-    return slots.take(home, wanted, total, holder, least=0) or Held((), ())
+    return slots.take(home, wanted, total, holder, least=0) or SlotLease((), ())
 
 
 def _own_limit(config: pytest.Config) -> int:
@@ -118,7 +118,7 @@ def _own_limit(config: pytest.Config) -> int:
     return max(1, min(int(found or 1), most or sys.maxsize))
 
 
-def _wait_for_one(home: Home, wanted: int, total: int, holder: Holder) -> Held:
+def _wait_for_one(home: Home, wanted: int, total: int, holder: Holder) -> SlotLease:
     """Take what is free as soon as that is anything at all."""
     said = False
     while (held := slots.take(home, wanted, total, holder, least=1)) is None:

@@ -135,9 +135,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     told = _told()
     early_config.stash[_TOLD] = told
     if told is not None and told.lifeline is not None:
-        from pytest_valor_schedule.process.death_pipe import hold_on_to
+        from pytest_valor_schedule.process.death_pipe import die_with
 
-        hold_on_to(told.lifeline)
+        die_with(told.lifeline)
     if env.JOB_ID_VARIABLE in os.environ and (told or "PYTEST_XDIST_WORKER" in os.environ):
         from pytest_valor_schedule.in_job import controller_recorder  # noqa: F401  # while all that it needs is whole
 

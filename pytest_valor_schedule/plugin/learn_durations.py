@@ -12,7 +12,7 @@ import pytest
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.project import project_of
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.queue import estimation
+from pytest_valor_schedule.queue import job_estimates
 from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -44,6 +44,6 @@ class Learner:
                 project = project_of(str(session.config.rootpath))
                 whole = {each: self._seconds[each] for each in self._finished}
                 History(store.database).learn(project, whole, time.time(), self._failed)
-                estimation.estimate_anew(store)
+                job_estimates.estimate_anew(store)
         except (ScheduleError, OSError) as error:
             print(f"The durations of this run were not learned: {error}", file=sys.stderr)

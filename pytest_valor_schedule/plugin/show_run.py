@@ -66,7 +66,7 @@ class Awaiting:
                 self._look(store, job)
                 time.sleep(_POLL_SECONDS)
             self._screen.show(self._tail.read())
-            return job_records.published(store, job)
+            return job_records.record_of(store, job)
 
     def _look(self, store: JobStore, job: Job) -> None:
         if job.status is JobStatus.RUNNING:
@@ -85,11 +85,11 @@ class Awaiting:
         size = terminal_size()
         if size is not None and size != self._size:
             self._size = size
-            pseudo_terminal.say_window(self._home.job_folder(self._job_id), size)
+            pseudo_terminal.write_window(self._home.job_folder(self._job_id), size)
 
     def _say_place(self, store: JobStore, job: Job, now: float) -> None:
         """Say where the job stands in the queue, in one line that changes."""
-        place = forecast.place_of(store, job, time.time())
+        place = forecast.queue_position(store, job, time.time())
         if place.reason is None:
             return
         if (size := terminal_size()) is not None:

@@ -1,4 +1,4 @@
-"""How a process learns that the one it works for has died, however that happened.
+"""Tell a process that the one it works for has died, however that happened.
 
 It holds the read end of a pipe whose write end only the other has; this is portable POSIX.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def lifeline() -> Iterator[int]:
+def open_death_pipe() -> Iterator[int]:
     """Give the read end of a pipe that reaches its end when this process dies or the block ends."""
     read_end, write_end = os.pipe()
     try:
@@ -30,13 +30,13 @@ def has_ended(read_end: int) -> bool:
     return bool(select.select([read_end], [], [], 0)[0])
 
 
-def hold_on_to(read_end: int) -> None:
-    """End this process's whole group when the lifeline ends. The descriptor is not handed on."""
+def die_with(read_end: int) -> None:
+    """End this process's whole group when the pipe ends. The descriptor is not handed on."""
     os.set_inheritable(read_end, False)
     # Without this module, whose loader holds pytest's config: what a thread has is not finalised.
     wait = types.FunctionType(_wait_for_the_end.__code__, {"os": os, "signal": signal})
     threading.Thread(
-        target=wait, args=(read_end,), daemon=True, name="valor-schedule-lifeline"
+        target=wait, args=(read_end,), daemon=True, name="valor-schedule-death-pipe"
     ).start()
 
 

@@ -1,4 +1,4 @@
-"""Whether a fork can be like an interpreter that is started, and making it so (Linux).
+"""Check whether a fork can be like an interpreter that is started, and make it so (Linux).
 
 It is loaded by the fork server, and imports nothing of this package.
 """
@@ -85,10 +85,10 @@ def _hides_any(names: Collection[str], folder: Path) -> bool:
     So it is in the projects of what pytest needs, such as Pygments.
     """
     try:
-        found = {each.name.partition(".")[0] for each in os.scandir(folder) if _is_module(each)}
+        own = {each.name.partition(".")[0] for each in os.scandir(folder) if _is_module(each)}
     except OSError:  # it is not there
         return False
-    return any(not _is_from(folder, name) for name in found.intersection(names))
+    return any(not _is_from(folder, name) for name in own.intersection(names))
 
 
 def _is_module(entry: os.DirEntry[str]) -> bool:
@@ -102,34 +102,34 @@ def _is_from(folder: Path, name: str) -> bool:
     return file is not None and Path(file).parent in (folder, folder / name)
 
 
-def become(order: Mapping[str, Any], handles: Sequence[int], keep: Collection[int]) -> None:
+def become(request: Mapping[str, Any], handles: Sequence[int], keep: Collection[int]) -> None:
     """Do by hand what `exec` does, and what subprocess does before it.
 
     Args:
-        order: What was ordered, see `fork_server.Order`.
+        request: See `fork_server.ForkRequest`.
         handles: The descriptors that came with it, for its streams and the inherited ones.
         keep: The others that stay open.
     """
-    _take(handles, (0, 1, 2, *order.get("inherited", ())), keep)
-    if order.get("umask") is not None:
-        os.umask(order["umask"])
-    if order.get("nice") is not None:
-        os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
-    os.chdir(order["cwd"])
-    for name in os.environ.keys() - order["environment"].keys():
+    _take(handles, (0, 1, 2, *request.get("inherited", ())), keep)
+    if request.get("umask") is not None:
+        os.umask(request["umask"])
+    if request.get("nice") is not None:
+        os.setpriority(os.PRIO_PROCESS, 0, request["nice"])
+    os.chdir(request["cwd"])
+    for name in os.environ.keys() - request["environment"].keys():
         del os.environ[name]
-    os.environ.update(order["environment"])
+    os.environ.update(request["environment"])
     importlib.invalidate_caches()  # a folder of PYTHONPATH that was not there
     for handle in _NAMES:
-        _open_stream(handle, "-u" in _options(order["words"]))
+        _open_stream(handle, "-u" in _options(request["words"]))
     _renew()
 
 
 def _take(handles: Sequence[int], numbers: Sequence[int], keep: Collection[int]) -> None:
     """Give descriptors the numbers that they are to have, and close all others."""
     free = max(*numbers, *handles, *keep) + 1
-    moved = [fcntl.fcntl(handle, fcntl.F_DUPFD, free) for handle in handles]
-    for handle, number in zip(moved, numbers, strict=True):
+    copies = [fcntl.fcntl(handle, fcntl.F_DUPFD, free) for handle in handles]
+    for handle, number in zip(copies, numbers, strict=True):
         os.dup2(handle, number)
     start = len(_NAMES)  # from 0 to 0 would be all
     for handle in (*sorted({*numbers, *keep} - _NAMES.keys()), os.sysconf("SC_OPEN_MAX")):
@@ -147,8 +147,8 @@ def _open_stream(handle: int, unbuffered: bool) -> None:
     raw = getattr(buffer, "raw", buffer)
     raw.name = f"<{_NAMES[handle]}>"
     by_lines = not unbuffered and (raw.isatty() or handle == 2)
-    chosen = (getattr(like, "encoding", None), getattr(like, "errors", None))
-    stream: Any = io.TextIOWrapper(buffer, *chosen, "\n", by_lines, unbuffered)
+    codec = (getattr(like, "encoding", None), getattr(like, "errors", None))
+    stream: Any = io.TextIOWrapper(buffer, *codec, "\n", by_lines, unbuffered)
     stream.mode = mode
     setattr(sys, _NAMES[handle], stream)
     setattr(sys, f"__{_NAMES[handle]}__", stream)

@@ -1,4 +1,4 @@
-"""Asking a fork server for processes; see fork_server.py, to which this is the other end."""
+"""Ask a fork server for processes, as the other end of fork_server.py, and follow forks."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ import socket
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import IO
 
 from pytest_valor_schedule.process import fork_server
-from pytest_valor_schedule.process.fork_server import Order
+from pytest_valor_schedule.process.fork_server import ForkRequest
 
 _FORK_SECONDS = 10.0
 _WAIT_SECONDS = 0.01
 
 
-class Line:
-    """What a server tells about a fork, a number for a line."""
+class Reply:
+    """What a server tells of a fork, a number for a line."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
-        self._heard = b""
+        self._buffer = b""
 
     def number(self, seconds: float) -> int | None:
-        """Return the next number; None if none is said within so many seconds.
+        """Return the next number; None if none comes within so many seconds.
 
         Raises:
-            EOFError: if nobody is left who could say any.
+            EOFError: if there is nobody any more to tell any.
         """
-        while b"\n" not in self._heard:
+        while b"\n" not in self._buffer:
             if not readable(self._handle, seconds):
                 return None
             if not (piece := os.read(self._handle, 64)):
                 raise EOFError
-            self._heard += piece
-        line, _, self._heard = self._heard.partition(b"\n")
+            self._buffer += piece
+        line, _, self._buffer = self._buffer.partition(b"\n")
         return int(line)
 
     def pid(self) -> int:
-        """Return the pid, which is told first.
+        """Return the pid, which comes first.
 
         Raises:
             OSError: if nothing was forked.
@@ -59,16 +60,16 @@ class Line:
         return pid
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close the pipe."""
         os.close(self._handle)
 
 
-def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
+def with_fork_server(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
     """Return a command that does the same as another one, with the fork server between.
 
     Args:
         command: What starts pytest.
-        interpreter: The Python that this package is known to be installed for.
+        interpreter: The Python that has this package.
 
     Returns:
         The command itself where it is none of `PYTHON -m pytest ...` and `PYTHON SCRIPT ...`.
@@ -80,6 +81,16 @@ def forking(command: Sequence[str], interpreter: str) -> tuple[str, ...]:
     return (interpreter, fork_server.__file__, *plain[1:])
 
 
+def server_at(name: str) -> tuple[socket.socket, int]:
+    """Return the socket and the pid of a server from its `FORKS_VARIABLE`.
+
+    Raises:
+        OSError, ValueError: if there is no such server.
+    """
+    handle, pid = map(int, name.split())
+    return socket.socket(fileno=handle), pid
+
+
 def readable(handle: int, seconds: float) -> bool:
     """Return whether anything can be read within so many seconds."""
     poll = select.poll()
@@ -87,63 +98,48 @@ def readable(handle: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def ask(server: socket.socket, order: Order, handles: Sequence[int]) -> Line:
-    """Send an order.
+def ask(server: socket.socket, request: ForkRequest, handles: Sequence[int]) -> Reply:
+    """Send a request.
 
     Args:
         server: Where the server listens.
-        order: What it shall fork.
+        request: What it shall fork.
         handles: The streams and the inherited descriptors.
 
     Raises:
         OSError: if there is no server any more.
     """
-    listening, saying = os.pipe()
-    written = os.memfd_create("order")
+    read_end, write_end = os.pipe()
+    file = os.memfd_create("fork")
     try:
-        os.write(written, json.dumps(order).encode(errors="surrogateescape"))
-        os.lseek(written, 0, os.SEEK_SET)
-        socket.send_fds(server, [b"f"], [written, saying, *handles])
+        os.write(file, json.dumps(request).encode(errors="surrogateescape"))
+        os.lseek(file, 0, os.SEEK_SET)
+        socket.send_fds(server, [b"f"], [file, write_end, *handles])
     except OSError:
-        os.close(listening)
+        os.close(read_end)
         raise
     finally:
-        os.close(written)
-        os.close(saying)
-    return Line(listening)
+        os.close(file)
+        os.close(write_end)
+    return Reply(read_end)
 
 
-class ForkedProcess:
-    """A process that a server has forked, as `subprocess.Popen` is one that was started here.
+class _Fork(ABC):
+    """A process that was forked, as `subprocess.Popen` is one that was started."""
 
-    Args:
-        line: On which the server tells its pid and its exit code.
-        stdin: Where its input comes from, if from here.
-        stdout: Where its output goes, if to here.
+    stdin: IO[bytes] | None = None
+    stdout: IO[bytes] | None = None
 
-    Raises:
-        OSError: if the server did not fork.
-    """
-
-    def __init__(
-        self, line: Line, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
-    ) -> None:
-        self.stdin = stdin
-        self.stdout = stdout
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self.returncode: int | None = None
-        self._line = line
-        self._lock = threading.Lock()
-        self.pid = line.pid()
-        self._handle: int | None = None
-        with contextlib.suppress(OSError):  # it has ended already, and the server says how
-            self._handle = os.pidfd_open(self.pid)
+        self._lock = threading.Lock()  # others may look, and kill, at the same time
 
     def poll(self) -> int | None:
         """Return its exit code, negative for a signal, or None while it runs."""
         with self._lock:
             if self.returncode is None:
-                self.returncode = self._code()
-                self._close_if_ended()
+                self.returncode = self._exit_code()
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -153,7 +149,7 @@ class ForkedProcess:
             subprocess.TimeoutExpired: if it has not after so many seconds.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while (code := self.poll()) is None:  # others may look, and kill, at the same time
+        while (code := self.poll()) is None:
             if time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
             time.sleep(_WAIT_SECONDS)
@@ -165,15 +161,53 @@ class ForkedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
-    def _code(self) -> int | None:
+    @abstractmethod
+    def _exit_code(self) -> int | None:
+        """Look whether it has ended, and how."""
+
+
+class ForkedChild(_Fork):
+    """A child of this process."""
+
+    def _exit_code(self) -> int | None:
         try:
-            return self._line.number(0.0)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:  # somebody else has reaped it
+            return 0
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+
+class ForkedProcess(_Fork):
+    """A child of a server.
+
+    Args:
+        reply: On which the server tells its pid and its exit code.
+        stdin: Where its input comes from, if from here.
+        stdout: Where its output goes, if to here.
+
+    Raises:
+        OSError: if the server did not fork.
+    """
+
+    def __init__(
+        self, reply: Reply, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> None:
+        super().__init__(reply.pid())
+        self.stdin = stdin
+        self.stdout = stdout
+        self._reply = reply
+        self._handle: int | None = None
+        with contextlib.suppress(OSError):  # it has ended already, and the server says how
+            self._handle = os.pidfd_open(self.pid)
+
+    def _exit_code(self) -> int | None:
+        try:
+            code = self._reply.number(0.0)
         except EOFError:  # the server is dead, and knows no more how its fork ends
             runs = self._handle is not None and not readable(self._handle, 0.0)
-            return None if runs else -signal.SIGKILL
-
-    def _close_if_ended(self) -> None:
-        if self.returncode is not None:
-            self._line.close()
+            code = None if runs else -signal.SIGKILL
+        if code is not None:
+            self._reply.close()
             if self._handle is not None:
                 os.close(self._handle)
+        return code

@@ -1,13 +1,13 @@
-"""Forks interpreters that are as if they had been started, but have imported pytest (Linux).
+"""Fork interpreters that are as if they had been started, but have imported pytest (Linux).
 
 Half of the time of a small job is three interpreters that import pytest. This module is run by its
 path, in one of two ways:
 
 `SERVE HANDLE`: the warm interpreter of a dispatcher. It forks runners; each of them begins by
-forking its spare, which waits to become the job's pytest.
+forking a process that waits to become the job's pytest.
 
 `-m pytest ARGS` or `/bin/pytest ARGS`: the pytest of a job. It forks a server, and then is the
-pytest that was asked for; the server forks the job's workers.
+pytest that was to start; the server forks the job's workers.
 
 All of them have seen no option, plugin, conftest.py or thread of a run, nothing of this package,
 and no module that a pytest which is started has not: what is forked is an interpreter at its start,
@@ -70,11 +70,11 @@ _MOST_HANDLES = 250  # of one message, by the kernel
 _Program = tuple[Callable[..., object], tuple[Any, ...]]
 
 
-class Order(TypedDict, total=False):
+class ForkRequest(TypedDict, total=False):
     """What to fork.
 
-    With it come descriptors: a pipe, the three streams, and the inherited ones. On the pipe the
-    pid is told and, by a server, later the exit code, a line each.
+    With it come descriptors: a pipe, the three streams, and the inherited ones. To the pipe go the
+    pid and, from a server, later the exit code, a line each.
     """
 
     words: Sequence[str]  # behind the name of the interpreter
@@ -84,13 +84,13 @@ class Order(TypedDict, total=False):
     leads: bool  # a session of its own
     umask: int | None
     nice: int | None
-    forks: Literal["spare", "workers"]
+    forks: Literal["pytest", "workers"]
 
 
-class _Request(NamedTuple):
-    """An order and its descriptors; none for a pytest that was started."""
+class _Message(NamedTuple):
+    """A request and its descriptors; none for a pytest that was started."""
 
-    order: Order
+    request: ForkRequest
     handles: Sequence[int]
 
 
@@ -106,14 +106,14 @@ def can_fork() -> bool:
 
 
 class _Server:
-    """Forks a process for each request, and tells of its end."""
+    """Forks a process for each message, and tells of its end."""
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
         self._forks: dict[int, tuple[int, int]] = {}  # pidfd -> pid, pipe
 
     def serve(self) -> Sequence[int]:
-        """Return the descriptors of a request in each fork, and none when nobody can ask."""
+        """Return the descriptors of a message in each fork, and none when nobody can ask."""
         while True:
             poll = select.poll()
             for handle in (self._requests.fileno(), *self._forks):
@@ -122,73 +122,73 @@ class _Server:
             for handle in self._forks.keys() & ready:
                 self._tell_end(handle)
             if self._requests.fileno() in ready:
-                handles = _received(self._requests)
+                handles = _receive(self._requests)
                 if not handles or not self._fork(handles):
                     return handles
 
     def _fork(self, handles: Sequence[int]) -> int:
-        order, pipe, *others = handles
+        request, pipe, *others = handles
         try:
             pid = os.fork()
         except OSError:  # too many processes; the end of the pipe says so
             pid = -1
         forks = [each for handle, (_, other) in self._forks.items() for each in (handle, other)]
-        for handle in (order, *others) if pid else forks:
+        for handle in (request, *others) if pid else forks:
             os.close(handle)
         if pid < 0:
             os.close(pipe)
         elif pid:
             self._forks[os.pidfd_open(pid)] = pid, pipe
-            _say(pipe, pid)
+            _tell(pipe, pid)
         return pid
 
     def _tell_end(self, handle: int) -> None:
         pid, pipe = self._forks.pop(handle)
-        _say(pipe, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        _tell(pipe, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os.close(handle)
         os.close(pipe)
 
 
-def _received(requests: socket.socket) -> Sequence[int]:
-    """Return the descriptors of the next request; none when nobody can ask any more."""
+def _receive(requests: socket.socket) -> Sequence[int]:
+    """Return the descriptors of the next message; none when nobody can ask any more."""
     return socket.recv_fds(requests, 1, _MOST_HANDLES)[1]
 
 
-def _say(pipe: int, number: int) -> None:
+def _tell(pipe: int, number: int) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
         os.write(pipe, b"%d\n" % number)
 
 
-def _serve(requests: socket.socket) -> _Request:
-    """Be a server; return a request in each fork."""
+def _serve(requests: socket.socket) -> _Message:
+    """Be a server; return a message in each fork."""
     can_freeze = not gc.get_freeze_count()  # Python 3.12 begins with some that stay so
     if can_freeze:
         gc.freeze()  # what all share is not to be searched, which would copy it
-    with _serving():
+    with _as_server():
         handles = _Server(requests).serve()
-        request = _opened(handles) if handles else None
-    if request is None:
+        message = _read_message(handles) if handles else None
+    if message is None:
         os._exit(0)
     if can_freeze:
         gc.unfreeze()
-    return request
+    return message
 
 
-def _wait(requests: socket.socket) -> _Request:
-    """Be a spare: return the one request that it gets, where it is like a start to fulfil it."""
-    request = None
-    with _serving():
-        if handles := _received(requests):
-            request = _opened(handles)
-    if request is None or not _is_like(request.order):
+def _wait_for_one(requests: socket.socket) -> _Message:
+    """Wait for one message, and return it where it is like a start to fulfil it."""
+    message = None
+    with _as_server():
+        if handles := _receive(requests):
+            message = _read_message(handles)
+    if message is None or not _is_like(message.request):
         os._exit(0)
     os.setsid()  # before anybody may want to signal its group
-    _say(request.handles[0], os.getpid())
-    return request
+    _tell(message.handles[0], os.getpid())
+    return message
 
 
 @contextlib.contextmanager
-def _serving() -> Iterator[None]:
+def _as_server() -> Iterator[None]:
     """Be no more than one who waits, whom an interrupt does not reach: it ends with who asks."""
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     comm = Path("/proc/self/comm")
@@ -200,19 +200,21 @@ def _serving() -> Iterator[None]:
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def _opened(handles: Sequence[int]) -> _Request:
+def _read_message(handles: Sequence[int]) -> _Message:
     with os.fdopen(handles[0], encoding="utf-8", errors="surrogateescape") as file:
-        return _Request(json.load(file), handles[1:])
+        return _Message(json.load(file), handles[1:])
 
 
-def _is_like(order: Order) -> bool:
+def _is_like(request: ForkRequest) -> bool:
     """Whether a fork of this process would be like a start."""
     if not _PROCTITLE.can_show() or _FORK_CHECK.is_edited(_MODULES, _BORN):
         return False
-    return bool(_FORK_CHECK.is_like(order["words"], order["cwd"], order["environment"], _MODULES))
+    return bool(
+        _FORK_CHECK.is_like(request["words"], request["cwd"], request["environment"], _MODULES)
+    )
 
 
-def _loaded(name: str) -> Any:
+def _load_beside(name: str) -> Any:
     """Return a module beside this one, which nobody who is forked here is to find imported."""
     path = Path(__file__).with_name(f"{name}.py")
     spec = importlib.util.spec_from_file_location(name, path)
@@ -224,19 +226,19 @@ def _loaded(name: str) -> Any:
 
 
 def _branch(
-    request: _Request, serve: Callable[[socket.socket], _Request]
-) -> tuple[_Request, Sequence[int]]:
-    """Fork who is to serve this process.
+    message: _Message, serve: Callable[[socket.socket], _Message]
+) -> tuple[_Message, Sequence[int]]:
+    """Fork the server of this process.
 
     Returns:
-        In here the same request, and the handle and the pid of the server; in what that one forks
-        the request for it, and nothing.
+        Here the same message, and the handle and the pid of the server; in what that one forks
+        the message for it, and nothing.
     """
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid:
         theirs.close()
-        return request, (ours.detach(), pid)
+        return message, (ours.detach(), pid)
     ours.close()
     with theirs:
         return serve(theirs), ()
@@ -244,28 +246,28 @@ def _branch(
 
 def main(words: Sequence[str]) -> _Program:
     """Return what the interpreter that this process has become is to run."""
-    request = _request(words)
+    message = _request(words)
     server: Sequence[int] = ()
-    if request.order.get("forks") == "spare":
-        request, server = _branch(request, _wait)
-    _become(request, server[:1])
-    if request.order.get("forks") == "workers" and _HAS_PYTEST and can_fork():
-        request, server = _branch(request, _serve)
+    if message.request.get("forks") == "pytest":
+        message, server = _branch(message, _wait_for_one)
+    _become(message, server[:1])
+    if message.request.get("forks") == "workers" and _HAS_PYTEST and can_fork():
+        message, server = _branch(message, _serve)
         if not server:
-            _become(request, ())
+            _become(message, ())
     if server:
         os.environ[FORKS_VARIABLE] = " ".join(map(str, server))
     for name in sys.modules.keys() - _MODULES:
         del sys.modules[name]
     sys.path_importer_cache.pop(__file__, None)
-    program: _Program = _FORK_CHECK.program(request.order["words"])
+    program: _Program = _FORK_CHECK.program(message.request["words"])
     return program
 
 
-def _request(words: Sequence[str]) -> _Request:
-    """Return what this process is to become: what it was started as, or what it is asked for."""
+def _request(words: Sequence[str]) -> _Message:
+    """Return what this process is to become: what it was started as, or what comes by message."""
     if words[0] != SERVE:
-        return _Request({"words": words, "forks": "workers"}, ())
+        return _Message({"words": words, "forks": "workers"}, ())
     if not (_HAS_PYTEST and can_fork()):
         os._exit(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
@@ -273,17 +275,17 @@ def _request(words: Sequence[str]) -> _Request:
         return _serve(requests)
 
 
-def _become(request: _Request, keep: Sequence[int]) -> None:
+def _become(message: _Message, keep: Sequence[int]) -> None:
     """Be the interpreter that was ordered; one that was started is that already."""
-    order = request.order
-    if request.handles:
-        _FORK_CHECK.become(order, request.handles[1:], keep)
-        sys.path[:] = [*_FORK_CHECK.first_on_path(order["words"]), *_PATH]
-    _PROCTITLE.show_as((sys.executable, *order["words"]), os.environ)
+    request = message.request
+    if message.handles:
+        _FORK_CHECK.become(request, message.handles[1:], keep)
+        sys.path[:] = [*_FORK_CHECK.first_on_path(request["words"]), *_PATH]
+    _PROCTITLE.show_as((sys.executable, *request["words"]), os.environ)
 
 
 if __name__ == "__main__":
-    _FORK_CHECK, _PROCTITLE = _loaded("fork_check"), _loaded("proctitle")
+    _FORK_CHECK, _PROCTITLE = _load_beside("fork_check"), _load_beside("proctitle")
     _PROCTITLE.place_of_command()  # once for all forks
     _run, _arguments = main(sys.argv[1:])
     _run(*_arguments)

@@ -1,4 +1,4 @@
-"""Which process it is: a number alone can be given to another one later."""
+"""Tell which process a number means: it can be that of another one later."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Identity:
     def alive_in(cls, text: str | None) -> Self | None:
         """Return the live process that a text names; None if it has ended, or names none."""
         with contextlib.suppress(ValueError, TypeError):
-            named = cls.from_text(text or "")
-            return named if named.alive else None
+            identity = cls.from_text(text or "")
+            return identity if identity.alive else None
         return None
 
     def to_text(self) -> str:
@@ -51,10 +51,8 @@ class Identity:
 def _start_of(pid: int) -> str | None:
     """Return when a process started, in a unit that stays the same; None if it is gone."""
     if not Path("/proc/self/stat").exists():
-        asked = subprocess.run(  # macOS
-            ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True
-        )
-        return asked.stdout.strip() or None
+        ps = ["/bin/ps", "-o", "lstart=", "-p", str(pid)]  # macOS
+        return subprocess.run(ps, capture_output=True, text=True).stdout.strip() or None
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Finding and ending processes and all that they have started."""
+"""Find and end processes and all that they have started."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from pytest_valor_schedule.process.memory import children
 from pytest_valor_schedule.process.processes import Process
 
 _EMPTY_LOOKS = 30
@@ -41,7 +42,8 @@ def end_tree(process: Process) -> None:
 def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | None = None) -> None:
     """Kill and reap the children of a process until none is left.
 
-    That of a subreaper thereby ends a tree whatever its members did to get away.
+    Only Linux tells of them, and hands orphans to a subreaper, which thereby ends a tree whatever
+    its members did to get away.
 
     Args:
         keep: The children that live on.
@@ -49,7 +51,7 @@ def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | N
         of: The process, which reaps its children itself; None for this one.
     """
     deadline = time.monotonic() + patience
-    while (doomed := _children(of) - set(keep)) and time.monotonic() < deadline:
+    while (doomed := set(children(of or "self")) - set(keep)) and time.monotonic() < deadline:
         _kill(doomed)
         for pid in doomed:
             with contextlib.suppress(ChildProcessError):
@@ -57,22 +59,25 @@ def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | N
         time.sleep(0.002)
 
 
-def end_marked(name: str, value: str, patience: float = 10.0) -> None:
+def end_all_with_variable(name: str, value: str, patience: float = 10.0) -> None:
     """Kill every process that was started with NAME=value in its environment (Linux).
 
     This is for a job whose runner is dead, when nobody is left who has the job as its child.
     """
     deadline = time.monotonic() + patience
-    mark = f"{name}={value}".encode()
     empty = 0
     # One that forks itself anew all the time is easily missed by a single look.
     while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
-        empty = 0 if _kill_marked(mark) else empty + 1
+        empty += 1
+        for pid, other in pids_with_variable(name):  # each at once: it may be about to fork
+            if other == value and pid != os.getpid():
+                _kill([pid])
+                empty = 0
         time.sleep(0.005)
 
 
-def marked(name: str) -> Iterator[tuple[int, str]]:
-    """Yield the pid of each process that has NAME in its first environment, and the value."""
+def pids_with_variable(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the pid of each process that was started with NAME, the newest first, and the value."""
     for pid in _pids():
         with contextlib.suppress(OSError):  # of another user, or gone by now
             for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
@@ -80,7 +85,7 @@ def marked(name: str) -> Iterator[tuple[int, str]]:
                     yield pid, variable.partition(b"=")[2].decode(errors="replace")
 
 
-def named(name: str) -> Iterator[int]:
+def pids_with_name(name: str) -> Iterator[int]:
     """Yield the pid of each process that `ps` calls by a name (Linux)."""
     for pid in _pids():
         with contextlib.suppress(OSError):
@@ -107,24 +112,3 @@ def _pids() -> list[int]:
         return []
     names = os.listdir("/proc")  # noqa: PTH208
     return sorted((int(name) for name in names if name.isdigit()), reverse=True)
-
-
-def _kill_marked(mark: bytes) -> bool:
-    """Kill what carries a mark, the newest first and each at once: it may be about to fork."""
-    found = False
-    for pid in _pids():
-        with contextlib.suppress(OSError):  # of another user, or gone by now
-            marked = mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            if marked and pid != os.getpid():
-                found = True
-                _kill([pid])
-    return found
-
-
-def _children(of: int | None) -> set[int]:
-    """Return the processes whose parent is this one, or another; only Linux hands us orphans."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{'self' if of is None else of}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.update(map(int, task.read_text().split()))
-    return found

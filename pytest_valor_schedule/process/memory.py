@@ -1,4 +1,4 @@
-"""How much memory processes use, and how much there is (Linux; elsewhere nothing is known)."""
+"""Measure the memory that processes use, and that there is (Linux; elsewhere nothing is known)."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _within(limit: Path, usage: Path, folder: Path, cache: str) -> float:
     """Return how much of a cgroup's limit is left; what caches files can be had back."""
     try:
         most, used = int(limit.read_text()), int(usage.read_text())  # a ValueError for "max"
-        found = re.search(rf"^{cache} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
+        match = re.search(rf"^{cache} (\d+)$", (folder / "memory.stat").read_text(), re.MULTILINE)
     except (OSError, ValueError):
         return math.inf
-    return max(0, most - used + int(found[1] if found else 0))
+    return max(0, most - used + int(match[1] if match else 0))
 
 
 def used_by_children(pid: int, proc: Path = _PROC) -> int:
@@ -50,12 +50,17 @@ def peak_of_ended_children() -> int:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
-def _descendants(pid: int, proc: Path) -> Iterator[int]:
+def children(pid: int | str, proc: Path = _PROC) -> Iterator[int]:
+    """Yield the processes whose parent is another one, "self" for this one."""
     for task in (proc / str(pid) / "task").glob("*/children"):
         with contextlib.suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                yield child
-                yield from _descendants(child, proc)
+            yield from map(int, task.read_text().split())
+
+
+def _descendants(pid: int, proc: Path) -> Iterator[int]:
+    for child in children(pid, proc):
+        yield child
+        yield from _descendants(child, proc)
 
 
 def _used(pid: int, proc: Path) -> int:

@@ -1,12 +1,10 @@
-"""Starting processes."""
+"""Start processes, and wait for their end."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
-import select
 import subprocess
 import sys
 import time
@@ -16,14 +14,24 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pytest_valor_schedule._util import files
-from pytest_valor_schedule.process.fork_client import ForkedProcess
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.process.fork_check import variables_at_start
+from pytest_valor_schedule.process.fork_client import ForkedChild, ForkedProcess, readable
 from pytest_valor_schedule.process.identity import Identity
 
 PACKAGE = __name__.partition(".")[0]
 _FIRST_HANDLE = 3
 _MOST_HANDLES = 1 << 16  # where the system does not tell
-_WAIT_SECONDS = 0.01
 _UMASK = 0o077
+
+_FROM_STARTER = (
+    "HOME",  # where this user's packages are
+    # What of the settings of the machine a dispatcher and a runner look up; see `settings`.
+    *(f"VALOR_SCHEDULE_{name}" for name in ("SLOTS", "AGING_MINUTES", "MEMORY_RESERVE_MB")),
+    "VALOR_SCHEDULE_IDLE_SECONDS",
+)
+_NEVER = ("COV", "LD_AUDIT", "LD_PRELOAD")
+"""What measures a process, or changes it from below, on behalf of one run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +55,7 @@ class Start:
     umask: int | None = None
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
+    def open_output(self) -> Iterator[int]:
         """Give the descriptor that all it prints goes to."""
         if isinstance(self.output, int):
             yield self.output
@@ -56,23 +64,23 @@ class Start:
             yield file.fileno()
 
 
-def start(wanted: Start) -> subprocess.Popen[bytes]:
+def start(spec: Start) -> subprocess.Popen[bytes]:
     """Start a process.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
-    with wanted.opened() as output:
+    with spec.open_output() as output:
         return subprocess.Popen(
-            list(wanted.command),
-            cwd=wanted.cwd,
-            env=wanted.environment,
+            list(spec.command),
+            cwd=spec.cwd,
+            env=spec.environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=tuple(wanted.inherited),
-            umask=-1 if wanted.umask is None else wanted.umask,
+            pass_fds=tuple(spec.inherited),
+            umask=-1 if spec.umask is None else spec.umask,
         )
 
 
@@ -128,56 +136,24 @@ def _code(module: str) -> str:
     return f"{deaf}\nfrom {PACKAGE}.{module} import main\nmain()"
 
 
-class Child:
-    """A process that was forked here, as `subprocess.Popen` is one that was started."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        """Return its exit code, negative for a signal, or None while it runs."""
-        return self._look(os.WNOHANG)
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code when it has ended.
-
-        Raises:
-            subprocess.TimeoutExpired: if it has not after so many seconds.
-        """
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while (code := self._look(os.WNOHANG if timeout is not None else 0)) is None:
-            if time.monotonic() >= deadline:
-                raise subprocess.TimeoutExpired("a fork", timeout or 0.0)
-            time.sleep(_WAIT_SECONDS)
-        return code
-
-    def _look(self, options: int) -> int | None:
-        if self.returncode is None:
-            try:
-                pid, status = os.waitpid(self.pid, options)
-            except ChildProcessError:  # somebody else has asked
-                pid, status = self.pid, 0
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
+Process: TypeAlias = "ForkedChild | ForkedProcess | subprocess.Popen[bytes]"
 
 
-Process: TypeAlias = "Child | ForkedProcess | subprocess.Popen[bytes]"
+def fork_supervised(action: Callable[[], None]) -> ForkedChild:
+    """Do something in a copy of this process, in a session of its own, as our child.
 
-
-def fork(action: Callable[[], None]) -> Child:
-    """Do something in a copy of this process, which is our child and ends with it.
-
-    The caller has no other thread, and has closed what must not cross a fork: its database.
+    The caller has no other thread, and has closed what must not cross a fork: its database. All
+    else that it has open, its locks among it, is closed in the child, whose outputs are ours.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid:
-        return Child(pid)
+        return ForkedChild(pid)
     code = 1
     try:
+        os.setsid()
+        os.closerange(_FIRST_HANDLE, max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX")))
         action()
         code = 0
     except BaseException:
@@ -188,27 +164,24 @@ def fork(action: Callable[[], None]) -> Child:
         os._exit(code)
 
 
-def fork_supervised(action: Callable[[], None]) -> Child:
-    """Do something in a copy of this process, in a session of its own, as our child.
+def background_environment(home: Home, theirs: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a background process of ours: little of that of its starter.
 
-    All that the caller has open, its locks among it, is closed in the child, whose outputs are
-    ours; see `fork`.
+    A dispatcher serves everybody who has this home. What its first submitter had in its
+    environment, secrets, tools that measure or preload, settings of its project, is no business of
+    the others.
+
+    Args:
+        home: The one that it works for; by it people see whose process it is.
+        theirs: The environment of whom it serves first. What an interpreter reads when it starts
+            goes over: our packages are found by it, and jobs that have the same may be forked.
     """
-
-    def alone() -> None:
-        os.setsid()
-        close_all()
-        action()
-
-    return fork(alone)
-
-
-def close_all(keep: Collection[int] = ()) -> None:
-    """Close what this process has open, but its input, its outputs and some more."""
-    start = _FIRST_HANDLE
-    for handle in (*sorted(keep), max(_MOST_HANDLES, os.sysconf("SC_OPEN_MAX"))):
-        os.closerange(start, handle)
-        start = handle + 1
+    at_start = variables_at_start(theirs).items()
+    return {
+        **{name: value for name, value in at_start if not name.startswith(_NEVER)},
+        **{name: theirs[name] for name in _FROM_STARTER if name in theirs},
+        "VALOR_HOME": str(home.root),
+    }
 
 
 def await_end(process: Process, seconds: float) -> None:
@@ -232,7 +205,7 @@ def _await_end(pid: int, seconds: float) -> bool:
     except (AttributeError, OSError):  # not on Linux
         return False
     try:
-        select.select([handle], [], [], seconds)
+        readable(handle, seconds)
     finally:
         os.close(handle)
     return True

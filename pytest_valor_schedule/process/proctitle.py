@@ -1,4 +1,4 @@
-"""The command and the environment that a process has which was forked (Linux).
+"""Show a forked process with the command and the environment of a started one (Linux).
 
 `ps` and our search for what a job has left see them in /proc, and programs that change their title
 (setproctitle, PostgreSQL's way) find them in memory: the words of the command, one after the other,
@@ -37,7 +37,7 @@ def show_as(command: Sequence[str], environment: Mapping[str, str]) -> None:
     """
     words = [_encoded(word) for word in command]
     variables = [_encoded(f"{name}={value}") for name, value in environment.items()]
-    place = _kept(b"".join((*words, *variables)))
+    place = _lasting_copy(b"".join((*words, *variables)))
     end = place + sum(map(len, words))
     with contextlib.suppress(OSError, ValueError, AttributeError, IndexError):
         if _set_places([place, end, end, end + sum(map(len, variables))]):
@@ -49,7 +49,7 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogateescape") + b"\0"
 
 
-def _kept(content: bytes) -> int:
+def _lasting_copy(content: bytes) -> int:
     """Return the address of a copy that is never freed."""
     allocate = ctypes.CDLL(None).malloc
     allocate.restype, allocate.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -69,20 +69,20 @@ def _set_places(places: Sequence[int]) -> bool:
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
     code, data = ([fields[each - _STATE] for each in kind] for kind in (_CODE, _DATA))
     others = (*code, *data, libc.sbrk(0), fields[_STACK - _STATE])
-    told = struct.pack("=11QQII", *others, *places, 0, 0, _UNCHANGED)
+    memory_map = struct.pack("=11QQII", *others, *places, 0, 0, _UNCHANGED)
     libc.prctl.argtypes = [ctypes.c_int, *4 * [ctypes.c_ulong]]
-    buffer = ctypes.create_string_buffer(told)
+    buffer = ctypes.create_string_buffer(memory_map)
     at = ctypes.addressof(buffer)
-    return bool(libc.prctl(_SET_MM, _SET_MM_MAP, at, len(told), 0) == 0)
+    return bool(libc.prctl(_SET_MM, _SET_MM_MAP, at, len(memory_map), 0) == 0)
 
 
 def _set_environment(place: int, variables: Iterable[bytes]) -> None:
     """Have the C library's environment be the one at a place."""
-    found = []
+    places = []
     for variable in variables:
-        found.append(place)
+        places.append(place)
         place += len(variable)
-    pointers = _kept(struct.pack(f"{len(found) + 1}P", *found, 0))
+    pointers = _lasting_copy(struct.pack(f"{len(places) + 1}P", *places, 0))
     ctypes.c_void_p.in_dll(ctypes.CDLL(None), "environ").value = pointers
 
 
@@ -94,8 +94,8 @@ def _set_command(command: Sequence[str]) -> None:
     """
     where = place_of_command()
     if where is not None:
-        words = [_kept(bytes(ctypes.create_unicode_buffer(word))) for word in command]
-        new = struct.pack("nP", len(words), _kept(struct.pack(f"{len(words)}P", *words)))
+        words = [_lasting_copy(bytes(ctypes.create_unicode_buffer(word))) for word in command]
+        new = struct.pack("nP", len(words), _lasting_copy(struct.pack(f"{len(words)}P", *words)))
         ctypes.memmove(where, new, len(new))
 
 

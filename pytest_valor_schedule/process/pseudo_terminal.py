@@ -1,4 +1,4 @@
-"""A pseudo-terminal for a job's pytest, whose output goes to the job's log as it is printed.
+"""Give a job's pytest a pseudo-terminal, and copy what it prints to the job's log.
 
 A pytest that somebody waits for at a terminal is to look as if it ran there: colours, width,
 progress bars. The runner holds the terminal; the one who waits reads the log.
@@ -49,8 +49,8 @@ class PseudoTerminal(OutputPump):
             self._size = size
             columns, lines = size
             with contextlib.suppress(OSError, struct.error):
-                packed = struct.pack("HHHH", lines, columns, 0, 0)
-                fcntl.ioctl(self._ours, termios.TIOCSWINSZ, packed)
+                window_size = struct.pack("HHHH", lines, columns, 0, 0)
+                fcntl.ioctl(self._ours, termios.TIOCSWINSZ, window_size)
 
 
 def open_pump(size: Sequence[int] | None) -> OutputPump:
@@ -69,7 +69,7 @@ def _print_plainly(handle: int) -> None:
     termios.tcsetattr(handle, termios.TCSANOW, mode)
 
 
-def say_window(folder: Path, size: Size) -> None:
+def write_window(folder: Path, size: Size) -> None:
     """Tell the runner of a job how large the terminal of who waits is."""
     with contextlib.suppress(OSError):  # the job has no folder yet, or no room
         handle = files.opener(folder / _WINDOW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -79,8 +79,8 @@ def say_window(folder: Path, size: Size) -> None:
             os.close(handle)
 
 
-def window(folder: Path) -> Size | None:
-    """Return what `say_window` last said; None if nothing."""
+def read_window(folder: Path) -> Size | None:
+    """Return what `write_window` last wrote; None if nothing."""
     try:
         columns, lines = map(int, files.read(folder / _WINDOW).split())
     except (OSError, ValueError):  # it is just being written, or was never

@@ -1,4 +1,4 @@
-"""What a job's pytest prints, on its way to the job's log.
+"""Copy what a job's pytest prints to the job's log.
 
 It goes through the runner, so that nothing about the log, such as a full disk, is an error of what
 prints: output is what may be lost first.
@@ -67,11 +67,11 @@ class OutputPump:
         os.close(self._ours)
 
     def _copy(self, output: Path, is_full: Callable[[], bool]) -> None:
-        lost = 0
+        lost_bytes = 0
         with contextlib.suppress(OSError):  # every process that had the terminal open has ended
             while self._wait() and (piece := os.read(self._ours, _PIECE_BYTES)):
-                is_kept = not is_full() and _has_taken(output, _notice(lost) + piece)
-                lost = 0 if is_kept else lost + len(piece)
+                is_kept = not is_full() and _append(output, _notice(lost_bytes) + piece)
+                lost_bytes = 0 if is_kept else lost_bytes + len(piece)
 
     def _wait(self) -> bool:
         """Return whether there is something to read; if not, all is over."""
@@ -82,12 +82,12 @@ class OutputPump:
                 return bool(ready)
 
 
-def _notice(lost: int) -> bytes:
-    text = f"\n[... {lost} bytes of output lost: the disk was full ...]\n"
-    return text.encode() if lost else b""
+def _notice(lost_bytes: int) -> bytes:
+    text = f"\n[... {lost_bytes} bytes of output lost: the disk was full ...]\n"
+    return text.encode() if lost_bytes else b""
 
 
-def _has_taken(output: Path, piece: bytes) -> bool:
+def _append(output: Path, piece: bytes) -> bool:
     with contextlib.suppress(OSError):
         log.append(output, piece)
         return True

@@ -1,4 +1,4 @@
-"""Stacks of a process that crashes, or hangs even where it holds the GIL.
+"""Get the stacks of a process that crashes, or hangs even where it holds the GIL.
 
 faulthandler writes them from C, into a file that the runner and the controller can read. What the
 process forks knows nothing of that.
@@ -33,7 +33,7 @@ def enable(path: Path, usual: int | None = None) -> IO[bytes] | None:
         usual: The descriptor to which pytest has them written at a crash, for what it forks.
 
     Returns:
-        The open file, to be kept; None if pytest's own faulthandler is switched off.
+        The open file, to stay open; None if pytest's own faulthandler is switched off.
     """
     if not faulthandler.is_enabled():
         return None

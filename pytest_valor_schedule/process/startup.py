@@ -1,4 +1,4 @@
-"""What a background process of ours does first: let go of what its starter has left it.
+"""Prepare a background process of ours: rid it of what its starter has left it.
 
 A watcher imports it, which is to stay small: nothing else of ours is imported in here.
 """

@@ -1,9 +1,9 @@
-"""The warm interpreter of a dispatcher, and the spare of a runner (Linux).
+"""Start runners and the pytests of jobs from an interpreter that is warm (Linux).
 
 The warm interpreter has imported pytest, once for many jobs, and nothing else. It forks a job's
-runner, and the runner begins by forking its spare, which is still the same and may become the job's
+runner, and the runner begins by forking a process that is still the same and may become the job's
 pytest: as its child, so that nothing of the job can get away from it. Where that would not be like
-a start, the spare says so, and the pytest is started.
+a start, it ends without an answer, and the pytest is started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from pytest_valor_schedule.process import fork_client, fork_server, kill, processes
-from pytest_valor_schedule.process.fork_client import ForkedProcess
+from pytest_valor_schedule.process.fork_client import ForkedChild, ForkedProcess
 from pytest_valor_schedule.process.processes import Start
 
 _PACKAGES = ("site-packages", "dist-packages")
@@ -30,11 +30,11 @@ def changed_at() -> float:
     Returns:
         Seconds since the epoch, 0 where nothing of it is there any more.
     """
-    installed = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
-    added = [path for folder in installed for path in folder.glob("*.pth")]
+    folders = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
+    pth_files = [path for folder in folders for path in folder.glob("*.pth")]
     times = [0.0]
     ours = Path(__file__).parents[1]
-    for path in (*installed, *added, *ours.rglob("*.py")):
+    for path in (*folders, *pth_files, *ours.rglob("*.py")):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     with contextlib.suppress(OSError):
@@ -74,15 +74,15 @@ class WarmInterpreter:
         Raises:
             OSError: if it does not fork.
         """
-        order: fork_server.Order = {
+        request: fork_server.ForkRequest = {
             "words": ["-P", "-m", module, *arguments],
             "environment": dict(os.environ),
             "cwd": str(Path.cwd()),
             "leads": True,
-            "forks": "spare",
+            "forks": "pytest",
         }
         with Path(os.devnull).open("r+b") as null:
-            return ForkedProcess(fork_client.ask(self._requests, order, [null.fileno(), 1, 2]))
+            return ForkedProcess(fork_client.ask(self._requests, request, [null.fileno(), 1, 2]))
 
     def close(self) -> None:
         """Let it end."""
@@ -90,7 +90,7 @@ class WarmInterpreter:
         self._process.wait()
 
 
-class Spare:
+class PreforkedPytest:
     """The process that waits to become this runner's pytest, once.
 
     Args:
@@ -98,55 +98,54 @@ class Spare:
     """
 
     def __init__(self, name: str) -> None:
-        handle, self._pid = map(int, name.split())
-        self._requests = socket.socket(fileno=handle)
+        self._requests, self._pid = fork_client.server_at(name)
 
     @classmethod
-    def of(cls, environment: MutableMapping[str, str]) -> Spare | None:
-        """Return the spare that this process was given, and take it out of its environment."""
+    def of(cls, environment: MutableMapping[str, str]) -> PreforkedPytest | None:
+        """Return the one that this process has, and take it out of its environment."""
         name = environment.pop(fork_server.FORKS_VARIABLE, None)
         return None if name is None else cls(name)
 
-    def become(self, wanted: Start, words: Sequence[str]) -> processes.Child | None:
-        """Return the spare as what was wanted; None if it could not be like a start, or is gone."""
-        order: fork_server.Order = {
+    def become(self, spec: Start, words: Sequence[str]) -> ForkedChild | None:
+        """Return it as a pytest; None if it could not be like a start, or is gone."""
+        request: fork_server.ForkRequest = {
             "words": words,
-            "environment": wanted.environment or {},
-            "cwd": str(wanted.cwd),
-            "inherited": [*wanted.inherited],
-            "umask": wanted.umask,
+            "environment": spec.environment or {},
+            "cwd": str(spec.cwd),
+            "inherited": [*spec.inherited],
+            "umask": spec.umask,
             "nice": os.getpriority(os.PRIO_PROCESS, 0),
             "forks": "workers",
         }
-        child = processes.Child(self._pid)
+        child = ForkedChild(self._pid)
         with contextlib.suppress(OSError), self._requests, Path(os.devnull).open("r+b") as null:
-            with wanted.opened() as output:
+            with spec.open_output() as output:
                 streams = [null.fileno(), output, output]
-                line = fork_client.ask(self._requests, order, [*streams, *wanted.inherited])
-            line.pid()
-            line.close()
+                reply = fork_client.ask(self._requests, request, [*streams, *spec.inherited])
+            reply.pid()
+            reply.close()
             return child
         kill.end_group(child)
         return None
 
 
 def start_job(
-    wanted: Start, spare: Spare | None = None, *, may_fork: bool = True
+    spec: Start, preforked: PreforkedPytest | None = None, *, may_fork: bool = True
 ) -> processes.Process:
     """Start a job's pytest as `processes.start` does, by a fork where that is the same.
 
     Args:
-        wanted: What to start.
-        spare: What may become it.
+        spec: What to start.
+        preforked: What may become it.
         may_fork: Whether whoever scheduled it has nothing against a fork.
 
     Raises:
         OSError: if the command or the folder is not there.
     """
-    forking = fork_client.forking(wanted.command, sys.executable)
-    can_fork = may_fork and wanted.environment is not None and tuple(wanted.command) != forking
-    if spare is not None and can_fork:
-        child = spare.become(wanted, forking[2:])
+    command = fork_client.with_fork_server(spec.command, sys.executable)
+    can_fork = may_fork and spec.environment is not None and tuple(spec.command) != command
+    if preforked is not None and can_fork:
+        child = preforked.become(spec, command[2:])
         if child is not None:
             return child
-    return processes.start(dataclasses.replace(wanted, command=forking))
+    return processes.start(dataclasses.replace(spec, command=command))

@@ -1,8 +1,4 @@
-"""The SQLite file: opening it, and its transactions.
-
-Every connection holds a shared lock beside the file while it is open. Whoever finds the file
-damaged or gone marks it so, and has it replaced once all have let go.
-"""
+"""Open the database of the queue, and run transactions in it."""
 
 from __future__ import annotations
 
@@ -16,21 +12,8 @@ from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.errors import QueueRebuiltError, StoreError
-from pytest_valor_schedule.queue import read_only
-from pytest_valor_schedule.queue.replacement import (
-    PATIENCE_SECONDS,
-    VERSION,
-    Refill,
-    empty,
-    in_place,
-    is_busy,
-    is_damage,
-    is_lack_of_room,
-    lock_path,
-    mark_path,
-    reason,
-    replace,
-)
+from pytest_valor_schedule.queue import database_file
+from pytest_valor_schedule.queue.database_file import PATIENCE_SECONDS, VERSION, Refill
 
 _LOOK_SECONDS = 2.0  # of waiting to write, until we see whether the others get on
 
@@ -38,7 +21,7 @@ _LOOK_SECONDS = 2.0  # of waiting to write, until we see whether the others get 
 class Database:
     """One connection. Never carried across a fork; closed by its owner."""
 
-    def __init__(self, path: Path, refill: Refill = empty) -> None:
+    def __init__(self, path: Path, refill: Refill = lambda connection, aside: "") -> None:
         self.path = path
         self._refill = refill
         self._connection: sqlite3.Connection | None = None
@@ -49,45 +32,42 @@ class Database:
             self._open()
 
     def _open(self) -> None:
+        self._refusal, self._stays_current = None, True
         try:
-            self._open_or_replace()
+            if not database_file.can_write(self.path):
+                self._connect_to_read()
+                return
+            while not self._connect():
+                self.mend()
         except BaseException:
             self.close()
             raise
 
-    def _open_or_replace(self) -> None:
-        self._refusal, self._stays_current = None, True
-        if not read_only.can_write(self.path):
-            self._connect_to_read()
-            return
-        while True:
-            self._lock = locks.take_shared(lock_path(self.path), PATIENCE_SECONDS)
-            if in_place(self.path) and self._connect_undamaged():
-                return
-            self.close()
-            replace(self.path, self._refill)
-
-    def _connect_undamaged(self) -> bool:
-        self._file = self.path.stat().st_ino
+    def _connect(self) -> bool:
+        """Connect for reading and writing; return False for what is missing, damaged or old."""
+        self._lock = locks.take_shared(database_file.lock_path(self.path), PATIENCE_SECONDS)
         try:
-            version = self._take(
-                sqlite3.connect(self.path, timeout=PATIENCE_SECONDS, isolation_level=None)
-            )
+            self._file = self.path.stat().st_ino
+            return self._take(database_file.connect(self.path)) >= VERSION
+        except FileNotFoundError:
+            return False
         except sqlite3.Error as error:
-            if is_lack_of_room(error):  # even readers need some, for the log that writers share
+            if database_file.is_lack_of_room(error):  # even readers need some, for the common log
                 self._refusal = error.with_traceback(None)  # whose frames would keep files open
                 self._connect_to_read()
                 return True
-            if not is_damage(error):
-                raise
-            version = 0
-        if version < VERSION:  # no database, not one of ours, or one that has other columns
-            mark_path(self.path).touch(mode=0o600)
-        return version >= VERSION
+            if database_file.is_damage(error) or not self.path.exists():
+                return False
+            raise
+
+    def mend(self) -> None:
+        """Put a new file in the place of a damaged or missing one, which then is opened anew."""
+        self.close()
+        database_file.mend(self.path, self._refill)
 
     def _connect_to_read(self) -> None:
         self._file = self.path.stat().st_ino
-        connection, self._stays_current = read_only.connect(self.path, PATIENCE_SECONDS)
+        connection, self._stays_current = database_file.connect_to_read(self.path)
         self._take(connection)
 
     def _take(self, connection: sqlite3.Connection) -> int:
@@ -95,19 +75,16 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA synchronous = FULL")
             version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            self._refuse_newer(version)
+            if version > VERSION:
+                raise StoreError(
+                    f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
+                    "than this one; upgrade it here: pip install -U pytest-valor-schedule"
+                )
         except BaseException:
             connection.close()
             raise
         self._connection = connection
         return version
-
-    def _refuse_newer(self, version: int) -> None:
-        if version > VERSION:
-            raise StoreError(
-                f"The queue {self.path} was made by a newer version of pytest-valor-schedule "
-                "than this one; upgrade it here: pip install -U pytest-valor-schedule"
-            )
 
     @property
     def read_only(self) -> bool:
@@ -119,9 +96,6 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._let_go()
-
-    def _let_go(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -181,7 +155,6 @@ class Database:
             return (
                 self._refusal is not None
                 or not self._stays_current
-                or mark_path(self.path).exists()
                 or self.path.stat().st_ino != self._file
             )
         except FileNotFoundError:
@@ -194,21 +167,13 @@ class Database:
         except sqlite3.IntegrityError:
             raise
         except (sqlite3.Error, OSError) as error:
-            if is_damage(error) and read_only.can_write(self.path):
-                self._recover()
-            why = reason(error) if self.path.parent.is_dir() else "its folder is gone"
+            if database_file.is_damage(error) and database_file.can_write(self.path):
+                self.mend()
+                text = f"The queue {self.path} was damaged and is rebuilt; ask again."
+                raise QueueRebuiltError(text) from error
+            here = self.path.parent.is_dir()
+            why = database_file.reason(error) if here else "its folder is gone"
             raise StoreError(f"The queue {self.path} cannot be used: {why}.") from error
-
-    def _recover(self) -> None:
-        """Replace the damaged file.
-
-        Raises:
-            QueueRebuiltError: once it is done.
-        """
-        self.close()
-        mark_path(self.path).touch(mode=0o600)
-        replace(self.path, self._refill)
-        raise QueueRebuiltError(f"The queue {self.path} was damaged and is rebuilt; ask again.")
 
 
 def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> None:
@@ -221,13 +186,13 @@ def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> N
     version = _version(connection)
     while True:
         end = min(moved_at + patience, begin + at_most)
-        left = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
+        seconds = min(max(0.0, end - time.monotonic()), _LOOK_SECONDS)
         try:
-            connection.execute(f"PRAGMA busy_timeout = {1000 * left:.0f}")
+            connection.execute(f"PRAGMA busy_timeout = {1000 * seconds:.0f}")
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.Error as error:
-            if not is_busy(error):
+            if not database_file.is_busy(error):
                 raise
             before, version = version, _version(connection)
             now = time.monotonic()

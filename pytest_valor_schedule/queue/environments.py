@@ -1,4 +1,4 @@
-"""The environments of jobs that have not ended: a private file for each, gone when it has.
+"""Keep the environments of jobs that have not ended: a private file for each, gone when it has.
 
 What is secret is in them. The database would keep it in free pages and in its log after the end,
 and lose it with itself before.
@@ -21,7 +21,7 @@ _UNKNOWN_SECONDS = 3600.0
 
 
 @contextlib.contextmanager
-def kept(home: Home, job_id: str, environment: Mapping[str, str]) -> Iterator[None]:
+def keep(home: Home, job_id: str, environment: Mapping[str, str]) -> Iterator[None]:
     """Keep the environment of a new job, unless the block fails to put the job into the queue.
 
     Raises:
@@ -61,12 +61,12 @@ def read(home: Home, job_id: str) -> dict[str, str]:
 
 
 def is_there(home: Home, job_id: str) -> bool:
-    """Return whether the environment of a job is kept."""
+    """Return whether there is the environment of a job."""
     return _path(home, job_id).exists()
 
 
 def erase(home: Home, job_id: str) -> None:
-    """Keep the environment of a job no longer."""
+    """Erase the environment of a job."""
     with contextlib.suppress(OSError):
         _path(home, job_id).unlink(missing_ok=True)
 
@@ -82,8 +82,8 @@ def erase_others(home: Home, is_needed: Callable[[str], bool | None], now: float
     for path in home.environments.glob("*.json"):
         needed = is_needed(path.stem)
         with contextlib.suppress(OSError):
-            old = now - path.lstat().st_mtime >= _UNKNOWN_SECONDS
-            if needed is False or (needed is None and old):
+            is_new = now - path.lstat().st_mtime < _UNKNOWN_SECONDS
+            if not (is_new if needed is None else needed):
                 path.unlink()
 
 

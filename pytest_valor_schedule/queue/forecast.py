@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from pytest_valor_schedule.config.settings import aging_seconds
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.queue import policy, slots
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue import demand, policy, slots
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity, capacity
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -21,8 +21,8 @@ class QueuePosition:
     Attributes:
         position: In the queue, from 1.
         reason: Why it waits, or None if it need not.
-        starts_at: When it is expected to start, in seconds since the epoch; None if not known,
-            as where of a job before it nothing is known but a guess.
+        starts_at: When it is expected to start, in seconds since the epoch; None where that
+            is not known, as where a job before it has nothing but a guess.
     """
 
     position: int
@@ -30,45 +30,43 @@ class QueuePosition:
     starts_at: float | None
 
 
-def places(
-    store: JobStore, now: float, wanted: Iterable[str] | None = None
+def queue_positions(
+    store: JobStore, now: float, job_ids: Iterable[str] | None = None
 ) -> dict[str, QueuePosition]:
     """Return where scheduled jobs stand, by their ids.
 
     Args:
         store: The queue.
         now: Seconds since the epoch.
-        wanted: The ids of those that are asked for; None for all.
+        job_ids: Of those to tell of; None for all.
     """
-    queued, total = store.queue(), slots.total_or_cpus(store.home)
+    queue, total = store.queue(), slots.total_or_cpus(store.home)
     aging = aging_seconds(store.home)
-    ordered = policy.in_order(queued, aging)
-    left = capacity(store, total, store.jobs(JobStatus.RUNNING), now)
+    machine = capacity(store, total, store.jobs(JobStatus.RUNNING), now)
     blocked = _why_nobody_starts(store)
-    able = [] if blocked else [job for job in queued if not job.held]
-    starts = policy.forecast(able, left.running, total, now, aging, left.memory)
-    starting = {each.job_id for each in left.running}  # their runners have slots already
-    found, ahead = {}, 0
-    asked = {job.job_id for job in queued} if wanted is None else set(wanted)
-    known = all(each.known for each in left.running)
-    for position, job in enumerate(ordered, 1):
-        starts_at = starts.get(job.job_id)
-        why = blocked or _why_held(job)
-        starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
-        if why is None and not starts_now and job.job_id in asked:
-            why = reason(job, ahead, left, now)
-        if job.job_id in asked:
-            found[job.job_id] = QueuePosition(
-                position, why, starts_at if known or starts_now else None
-            )
+    able = [] if blocked else [job for job in queue if not job.held]
+    starts = policy.forecast(able, machine.running, total, now, aging, machine.memory)
+    starting = {each.job_id for each in machine.running}  # their runners have slots already
+    ids = {job.job_id for job in queue} if job_ids is None else set(job_ids)
+    positions, ahead = dict[str, QueuePosition](), 0
+    is_certain = all(each.is_predictable for each in machine.running)
+    for number, job in enumerate(policy.in_order(queue, aging), 1):
+        if job.job_id in ids:
+            starts_at = starts.get(job.job_id)
+            starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
+            why = blocked or _why_held(job)
+            if why is None and not starts_now:
+                why = reason(job, ahead, machine, now)
+            expected = starts_at if is_certain or starts_now else None
+            positions[job.job_id] = QueuePosition(number, why, expected)
         ahead += not job.held
-        known = known and (job.held or job.has_history)
-    return found
+        is_certain = is_certain and (job.held or job.has_history)
+    return positions
 
 
-def place_of(store: JobStore, job: Job, now: float) -> QueuePosition:
+def queue_position(store: JobStore, job: Job, now: float) -> QueuePosition:
     """Return where a scheduled job stands; the first, if it has just been started."""
-    return places(store, now, [job.job_id]).get(job.job_id, QueuePosition(1, None, now))
+    return queue_positions(store, now, [job.job_id]).get(job.job_id, QueuePosition(1, None, now))
 
 
 def _why_nobody_starts(store: JobStore) -> str | None:
@@ -85,34 +83,34 @@ def _why_held(job: Job) -> str | None:
     return f"waits for `valor-schedule release {job.job_id}`, because it is held"
 
 
-def reason(job: Job, ahead: int, left: Capacity, now: float) -> str | None:
+def reason(job: Job, ahead: int, machine: Capacity, now: float) -> str | None:
     """Return why a job waits, for people; None if it can start.
 
     Args:
         job: The job.
         ahead: How many queued jobs come before it.
-        left: The machine.
+        machine: What is taken of it, and what is free.
         now: Seconds since the epoch.
     """
-    short = _what_is_short(job, left)
+    short = _what_is_short(job, machine)
     ahead_of_it = [f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of it"] if ahead else []
     parts = short + ahead_of_it
     if not parts:
         return None
     text = "waits for " + " and ".join(parts)
-    return f"{text}; {_next_end(left.running, now)}" if short else text
+    return f"{text}; {_next_end(machine.running, now)}" if short else text
 
 
-def _what_is_short(job: Job, left: Capacity) -> list[str]:
-    free = left.total - sum(each.slots for each in left.running)
-    need = policy.needs(job, left.total)
-    memory = policy.expected_memory(job, need)
+def _what_is_short(job: Job, machine: Capacity) -> list[str]:
+    free = machine.total - sum(each.slots for each in machine.running)
+    need = demand.needs(job, machine.total)
+    memory = demand.expected_memory(job, need)
     parts = []
     if need > free:
         noun = "worker slot" if need == 1 else "worker slots"
-        parts.append(f"{need} {noun}, {max(0, free)} of {left.total} free")
-    if left.running and memory > left.memory:
-        parts.append(f"{_gib(memory)} of memory, {_gib(max(0.0, left.memory))} free")
+        parts.append(f"{need} {noun}, {max(0, free)} of {machine.total} free")
+    if machine.running and memory > machine.memory:
+        parts.append(f"{_gib(memory)} of memory, {_gib(max(0.0, machine.memory))} free")
     return parts
 
 
@@ -120,7 +118,7 @@ def _next_end(running: Iterable[Running], now: float) -> str:
     first = min(running, key=lambda each: each.ends_at)
     if first.name:
         return f"{first.name} has some"
-    if not first.known:
+    if not first.is_predictable:
         return f"{first.job_id} has some, and has not run before"
     return f"{first.job_id} ends in about {max(1, math.ceil(first.ends_at - now))} s"
 

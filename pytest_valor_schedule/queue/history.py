@@ -1,71 +1,23 @@
-"""What tests and runs were like: learn it, and estimate from it."""
+"""Learn from runs what tests and whole runs are like, and read it for estimates."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import heapq
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
-from typing import NamedTuple
 
-from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.work_units import Known, filled
+from pytest_valor_schedule.model.work_units import Known
+from pytest_valor_schedule.queue import estimate
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.guess import Guess, Spread, by_file
+from pytest_valor_schedule.queue.estimate import Estimate, Guess, RunNorms, Spread
 from pytest_valor_schedule.queue.job_row import storable
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
-_UNKNOWN_SECONDS = 0.05  # of a test, where nothing is known
 _ROWS_AT_ONCE = 2000
-_OVERHEAD_SECONDS = 1.0
-_UNKNOWN_BYTES = 64 * 2**20  # of one process
+_MOST_ROWS = 500_000  # of a table
 _MOST_PROJECTS, _MOST_TESTS = 50, 300  # of each, that a guess looks at
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Estimate:
-    """How long a job is expected to run, and with how much memory.
-
-    Attributes:
-        seconds: What the queue reckons with.
-        runs: How many runs of these tests it rests on; 0 for none, and then it is no more than a
-            guess.
-        memory_bytes: At the peak, of all processes.
-        useful_workers: How many pay; None if that is not known.
-        spread: For a job without history what it may take; None where too little is known to say.
-        source: What such a guess rests on, for people.
-    """
-
-    seconds: float
-    runs: int
-    memory_bytes: int = 0
-    useful_workers: int | None = None
-    spread: Spread | None = None
-    source: str = ""
-
-    @property
-    def basis(self) -> str:
-        """What the estimate rests on, for people."""
-        if not self.runs:
-            return f"no history yet, {self.source}" if self.source else "no history yet"
-        return "from 1 run" if self.runs == 1 else f"from {self.runs} runs"
-
-    @property
-    def duration(self) -> str:
-        """How long the job is expected to run, for people: a range where that is a guess."""
-        if self.runs:
-            return clock.duration_text(self.seconds)
-        if self.spread is None:
-            return "not known yet"
-        return clock.range_text(self.spread.low, self.spread.high)
-
-    @property
-    def text(self) -> str:
-        """Both in one, as the end of a sentence about the job."""
-        lead = "about " if self.runs else "duration " if self.spread is None else ""
-        return f"{lead}{self.duration} ({self.basis})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +25,7 @@ class Run:
     """What a job was like as a whole.
 
     Attributes:
-        selection: Digest of its arguments; see `selection`.
+        selection: Digest of its arguments; see `selection_key`.
         workers: How many it had.
         overhead_seconds: What it took besides its tests: the start of pytest, and its end.
         gap_seconds: From the end of a test to the start of the next in the same worker.
@@ -87,17 +39,9 @@ class Run:
     peak_memory_bytes: float | None = None
 
 
-def selection(arguments: Iterable[str]) -> str:
+def selection_key(arguments: Iterable[str]) -> str:
     """Return a text that is equal for runs of the same arguments."""
     return hashlib.sha256("\0".join(arguments).encode(errors="surrogatepass")).hexdigest()[:16]
-
-
-class _Whole(NamedTuple):
-    """What runs are like: seconds besides the tests and between two of them, bytes a process."""
-
-    overhead: float
-    gap: float
-    memory: float
 
 
 class History:
@@ -108,14 +52,14 @@ class History:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._read: dict[str, dict[str, sqlite3.Row]] = {}
+        self._tests: dict[str, dict[str, sqlite3.Row]] = {}
 
     def learn(
         self,
         project: str,
         seconds: Mapping[str, float],
         now: float,
-        failed: Collection[str] = (),
+        failures: Set[str] = frozenset(),
         run: Run | None = None,
     ) -> None:
         """Take in one run.
@@ -124,13 +68,12 @@ class History:
             project: What `project.project_of` returns.
             seconds: Node id to duration of setup, call and teardown together.
             now: Seconds since the epoch.
-            failed: The node ids that failed.
+            failures: The node ids that failed.
             run: The whole.
         """
-        bad = set(failed)
-        self._read.pop(project, None)
+        self._tests.pop(project, None)
         rows = (
-            (project, storable(nodeid), value, nodeid in bad, now)
+            (project, storable(nodeid), value, nodeid in failures, now)
             for nodeid, value in seconds.items()
         )
         # In pieces: others want to write too.
@@ -141,27 +84,28 @@ class History:
             with self._database.transaction() as connection:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
-    def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
-        """Return what is known of a project's tests, with what lies between them, by node id."""
-        rows = self._rows(project)
-        gap = self._whole(project, "").gap
-        found = ((nodeid, rows.get(storable(nodeid))) for nodeid in nodeids)
+    def durations(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
+        """Return what the tests of a project took, with what lies between them, by node id.
+
+        Those that have not run yet are left out.
+        """
+        rows, gap = self._rows(project), self._norms(project).gap
         return {
             nodeid: Known(row["seconds"] + gap, bool(row["failed"]))
-            for nodeid, row in found
-            if row is not None
+            for nodeid in nodeids
+            if (row := rows.get(storable(nodeid))) is not None
         }
 
     def _rows(self, project: str) -> dict[str, sqlite3.Row]:
-        if project not in self._read:
+        if project not in self._tests:
             query = "SELECT nodeid, seconds, runs, failed FROM durations WHERE project = ?"
             with self._database.reading() as connection:
                 rows = connection.execute(query, (project,)).fetchall()
-            self._read[project] = {row["nodeid"]: row for row in rows}
-        return self._read[project]
+            self._tests[project] = {row["nodeid"]: row for row in rows}
+        return self._tests[project]
 
     def estimate(
-        self, project: str, nodeids: Sequence[str], most_workers: int, selected: str = ""
+        self, project: str, nodeids: Sequence[str], most_workers: int, selection: str = ""
     ) -> Estimate:
         """Return how long these tests will take, with how many workers and how much memory.
 
@@ -169,32 +113,27 @@ class History:
             project: What `project.project_of` returns.
             nodeids: The tests.
             most_workers: How many may run them.
-            selected: `selection` of the arguments.
+            selection: `selection_key` of the arguments.
         """
         rows = self._rows(project)
-        found = [rows.get(storable(nodeid)) for nodeid in nodeids]
-        rests_on = [row["runs"] for row in found if row is not None]
-        whole = self._whole(project, selected)
-        if not rests_on or len(rests_on) < len(nodeids) / 2:  # the most of it would be a guess
-            memory = round(whole.memory * (1 + most_workers))
-            return _guessed(self._guess(project, rows), len(nodeids), most_workers, memory)
-        seconds = [
-            each + whole.gap
-            for each in filled([None if row is None else row["seconds"] for row in found], 0.0)
-        ]
-        useful = useful_workers(sum(seconds), whole.overhead, most_workers)
-        memory = round(whole.memory * (1 + useful))
-        expected = whole.overhead + makespan(seconds, useful)
-        return Estimate(expected, max(rests_on), memory, useful)
+        tests = [rows.get(storable(nodeid)) for nodeid in nodeids]
+        runs = [row["runs"] for row in tests if row is not None]
+        norms = self._norms(project, selection)
+        if not runs or len(runs) < len(nodeids) / 2:  # the most of it would be a guess
+            guess = self._guess(project, rows)
+            return estimate.without_history(guess, len(nodeids), norms, most_workers)
+        seconds = [None if row is None else row["seconds"] for row in tests]
+        return estimate.from_history(seconds, max(runs), norms, most_workers)
 
     def _guess(self, project: str, rows: Mapping[str, sqlite3.Row]) -> Guess | None:
         """Return what is guessed of tests without history, by the project's others or by others.
 
         None if there are too few of both.
         """
-        own = Spread.of(by_file({nodeid: row["seconds"] for nodeid, row in rows.items()}))
+        files = estimate.by_file({nodeid: row["seconds"] for nodeid, row in rows.items()})
+        own = Spread.of(files)
         if own is not None:
-            seconds = self._whole(project, "").overhead
+            seconds = self._norms(project).overhead
             return Guess(own, Spread(*[seconds] * 3), "guessed from other tests of the project")
         others = self._other_projects(project)
         overhead = Spread.of(overhead for overhead, _ in others)
@@ -206,42 +145,47 @@ class History:
     def _other_projects(self, project: str) -> list[tuple[float, float]]:
         """Return overhead and seconds of a test, of the other projects that were run lately."""
         with self._database.reading() as connection:
-            found = connection.execute(_LATEST, (project, _MOST_PROJECTS)).fetchall()
+            rows = connection.execute(_LATEST, (project, _MOST_PROJECTS)).fetchall()
             means = [
                 connection.execute(_MEAN, (row["project"], _MOST_TESTS)).fetchone()[0]
-                for row in found
+                for row in rows
             ]
         return [
             (row["overhead_seconds"], mean + (row["gap_seconds"] or 0.0))
-            for row, mean in zip(found, means, strict=True)
+            for row, mean in zip(rows, means, strict=True)
             if mean is not None
         ]
 
-    def _whole(self, project: str, selected: str) -> _Whole:
+    def _norms(self, project: str, selection: str = "") -> RunNorms:
         """Return what runs of a project were like, those of the same arguments before others."""
         query = "SELECT * FROM runs WHERE project = ? ORDER BY selection = ? DESC, seen_at DESC"
         with self._database.reading() as connection:
-            rows = connection.execute(query, (project, selected)).fetchall()
+            rows = connection.execute(query, (project, selection)).fetchall()
         overheads = [r["overhead_seconds"] for r in rows if r["overhead_seconds"] is not None]
         gaps = [r["gap_seconds"] for r in rows if r["gap_seconds"] is not None]
-        same = [row for row in rows if row["selection"] == selected] or rows
-        for_each = max(
-            (r["peak_memory_bytes"] / (1 + r["workers"]) for r in same if r["peak_memory_bytes"]),
-            default=_UNKNOWN_BYTES,
+        same = [row for row in rows if row["selection"] == selection] or rows
+        sizes = [
+            r["peak_memory_bytes"] / (1 + r["workers"]) for r in same if r["peak_memory_bytes"]
+        ]
+        unknown = RunNorms()
+        return RunNorms(
+            next(iter(overheads), unknown.overhead),
+            next(iter(gaps), unknown.gap),
+            max(sizes, default=unknown.memory),
         )
-        return _Whole(next(iter(overheads), _OVERHEAD_SECONDS), next(iter(gaps), 0.0), for_each)
 
+    def count_outdated(self, before: float) -> int:
+        """Return of how many tests `forget` would forget the durations."""
+        query = "SELECT max(total(seen_at < ?), count(*) - ?) FROM durations"
+        with self._database.reading() as connection:
+            return int(connection.execute(query, (before, _MOST_ROWS)).fetchone()[0])
 
-def _guessed(guess: Guess | None, tests: int, workers: int, memory: int) -> Estimate:
-    """Return the estimate of a job without history.
-
-    The queue reckons with the middle, as tests/simulate.py tells: as soon as the job runs its pace
-    counts, and who is taken for longer than he is waits longer than he need.
-    """
-    if guess is None:
-        return Estimate(_OVERHEAD_SECONDS + tests / workers * _UNKNOWN_SECONDS, 0, memory)
-    spread = guess.of(tests, workers)
-    return Estimate(spread.middle, 0, memory, spread=spread, source=guess.source)
+    def forget(self, before: float) -> None:
+        """Forget tests and runs that were not seen since a time in epoch seconds."""
+        with self._database.transaction() as connection:
+            for table in ("durations", "runs"):
+                connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (before,))
+                connection.execute(_SHORTEN.format(table), (_MOST_ROWS,))
 
 
 _LATEST = """
@@ -271,28 +215,6 @@ ON CONFLICT DO UPDATE SET workers = excluded.workers, seen_at = excluded.seen_at
             + peak_memory_bytes / (1 + workers) * (1 + excluded.workers))),
         excluded.peak_memory_bytes, peak_memory_bytes)
 """
-
-
-def useful_workers(seconds: float, overhead: float, most: int) -> int:
-    """Return how many workers pay.
-
-    One more pays as long as those there are would still be busy when it is ready, which takes
-    about half of what a run takes besides its tests; the other half is the controller's.
-
-    Args:
-        seconds: What the tests take, one after the other.
-        overhead: Seconds that a run takes besides its tests.
-        most: How many there may be.
-    """
-    return max(1, min(most, 1 + int(seconds / max(overhead / 2, 0.01))))
-
-
-def makespan(seconds: Iterable[float], workers: int) -> float:
-    """Return the time at which the last worker ends when the longest tests go first.
-
-    This is list scheduling by longest processing time (Graham, 1969).
-    """
-    ends = [0.0] * workers
-    for value in sorted(seconds, reverse=True):
-        heapq.heapreplace(ends, ends[0] + value)
-    return max(ends)
+_SHORTEN = """
+DELETE FROM {0} WHERE seen_at < (SELECT seen_at FROM {0} ORDER BY seen_at DESC LIMIT 1 OFFSET ?)
+"""

@@ -1,4 +1,4 @@
-"""The record of a job: read it, and make it from the event logs where it is not there."""
+"""Read and write the record of a job, and make it anew from the event logs where it is gone."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from pytest_valor_schedule.record import aggregate, event_log, record_file
 from pytest_valor_schedule.record.aggregate import RunSummary
 
 
-def published(
-    store: JobStore, job: Job, wanted: Callable[[dict[str, Any]], bool] | None = None
+def record_of(
+    store: JobStore, job: Job, keep: Callable[[dict[str, Any]], bool] | None = None
 ) -> dict[str, Any]:
     """Return the record of a job that has ended.
 
-    One that was damaged is set aside, and one that is not there is made anew from the journals.
+    One that was damaged is set aside, and one that is not there is made anew from the event logs.
 
     Args:
         store: The queue.
         job: The job.
-        wanted: Which results are kept; None for all.
+        keep: Which results it shall have; None for all.
 
     Raises:
-        StoreError: if the journals are gone too.
+        StoreError: if the event logs are gone too.
     """
-    if wanted is None:
+    if keep is None:
         return _whole(store, job)
-    some = record_file.read_some(store.home.record(job.job_id), wanted)
+    some = record_file.read_some(store.home.record(job.job_id), keep)
     if some is not None and job_in(some) is not None:
         return some
     document = _whole(store, job)
-    return {**document, "results": list(filter(wanted, document.get("results") or ()))}
+    return {**document, "results": list(filter(keep, document.get("results") or ()))}
 
 
 def _whole(store: JobStore, job: Job) -> dict[str, Any]:
@@ -44,36 +44,32 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
         return document
     if job.started_at is not None and not event_log.journals(store.home.job_folder(job.job_id)):
         raise StoreError(
-            f"The record {path} is damaged or gone, and so are the journals that it was made "
+            f"The record {path} is damaged or gone, and so are the event logs that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
         )
-    found = account(store, job, _stopped_at(job))
+    was_stopped = job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
+    run = run_summary(store, job, 0.0 if was_stopped else None)  # no worker of it has crashed
     if store.database.read_only:
-        return {**_head(store, job, found), "results": [each.to_json() for each in found.results]}
+        return {**_head(store, job, run), "results": [each.to_json() for each in run.results]}
     record_file.set_aside(path)
-    publish(store, job, found)
+    publish(store, job, run)
     return record_file.read(path) or {}
 
 
-def _stopped_at(job: Job) -> float | None:
-    """Have no worker of a job that was told to stop taken for crashed."""
-    return 0.0 if job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED) else None
-
-
-def publish(store: JobStore, ended: Job, found: RunSummary) -> None:
+def publish(store: JobStore, job: Job, run: RunSummary) -> None:
     """Write the record of a job that has ended."""
-    results = (result.to_json() for result in found.results)
-    record_file.write(store.home.record(ended.job_id), _head(store, ended, found), results)
+    results = (result.to_json() for result in run.results)
+    record_file.write(store.home.record(job.job_id), _head(store, job, run), results)
 
 
-def _head(store: JobStore, ended: Job, found: RunSummary) -> dict[str, Any]:
+def _head(store: JobStore, job: Job, run: RunSummary) -> dict[str, Any]:
     """Return all of a record but for its results."""
-    errors = [dict(error) for error in found.collection_errors]
-    return job_record(ended, store.tests(ended.job_id), collection_errors=errors)
+    errors = [dict(error) for error in run.collection_errors]
+    return job_record(job, store.tests(job.job_id), collection_errors=errors)
 
 
-def account(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
-    """Unite a job's journals as they are by now; see `aggregate.unite`."""
+def run_summary(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
+    """Aggregate a job's event logs as they are by now; see `aggregate.aggregate`."""
     readers = event_log.journals(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)
     return aggregate.aggregate(store.tests(job.job_id), events, stopped_at)

@@ -1,4 +1,4 @@
-"""A job as a row of the queue, and back."""
+"""Turn a job into a row of the queue, and back."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class JobRow:
     claim: str | None = None
 
 
-def insert(connection: sqlite3.Connection, entry: JobRow) -> None:
+def insert(connection: sqlite3.Connection, row: JobRow) -> None:
     """Add a job to a database.
 
     Raises:
         sqlite3.IntegrityError: if its id is taken.
     """
-    job = entry.job
-    row = (
+    job = row.job
+    values = (
         job.job_id,
         short_id(job.job_id),
         job.status,
         storable(job.cwd),
         document_of(job),
-        entry.claim,
-        packed(entry.tests),
+        row.claim,
+        pack_tests(row.tests),
     )
     columns = "id, tail, status, folder, document, claim, tests"
-    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", row)
+    connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", values)
 
 
 def storable(text: str) -> str:
@@ -58,10 +58,10 @@ def document_of(job: Job, before: str | None = None) -> str:
         before: The text that this one replaces: what a newer version of this package keeps in it,
             and we do not know, stays.
     """
-    known = field_names(Job) | {"command"}
-    others = _object(before) if before is not None else {}
-    kept = {name: value for name, value in others.items() if name not in known}
-    return json.dumps({**kept, **job.to_json()})
+    names = field_names(Job) | {"command"}
+    fields = _object(before) if before is not None else {}
+    others = {name: value for name, value in fields.items() if name not in names}
+    return json.dumps({**others, **job.to_json()})
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def job_in(document: dict[str, Any]) -> Job | None:
         return None
 
 
-def packed(tests: Sequence[str]) -> bytes:
+def pack_tests(tests: Sequence[str]) -> bytes:
     """Return node ids as a row keeps them."""
     return zlib.compress(json.dumps(list(tests)).encode(), 1)
 
 
-def unpacked(tests: Any) -> list[str]:
-    """Return the node ids that `packed` packed."""
+def unpack_tests(tests: Any) -> list[str]:
+    """Return the node ids that `pack_tests` packed."""
     return [str(nodeid) for nodeid in json.loads(zlib.decompress(tests))]

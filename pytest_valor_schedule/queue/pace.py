@@ -1,4 +1,4 @@
-"""How long a run is expected to go on, by its estimate and by the pace that it has. Pure."""
+"""Expect how long a run goes on, by its estimate and by the pace that it has. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINGER = 0.1  # of the time that something has taken: so much longer it takes a
 _TRUST = 0.1  # of the work that the history knows: so much that was seen weighs as much as it
 
 
-def lasting(expected: float, elapsed: float) -> float:
+def remaining_seconds(expected: float, elapsed: float) -> float:
     """Return how much longer something takes that was expected to take so long, and still runs.
 
     What is late is expected to become twice as late. So this makes no jump when the time that was
@@ -28,82 +28,82 @@ class Work:
 
     Attributes:
         tests: How many they are.
-        known: Node id to seconds.
-        otherwise: Seconds of each test that is not known.
+        durations: Node id to seconds.
+        otherwise: Seconds of each test that has not run yet.
         seconds: Of all tests, one after the other.
         trust: How many seconds that were seen weigh as much as all that was expected.
     """
 
     tests: int
-    known: Mapping[str, float]
+    durations: Mapping[str, float]
     otherwise: float
     seconds: float
     trust: float
 
     @classmethod
-    def of(cls, nodeids: Iterable[str], known: Mapping[str, float], otherwise: float) -> Self:
+    def of(cls, nodeids: Iterable[str], durations: Mapping[str, float], otherwise: float) -> Self:
         """Return the work of a round.
 
         Args:
             nodeids: Its tests.
-            known: Node id to seconds, where the history knows them.
-            otherwise: Seconds of a test, if it knows none.
+            durations: Node id to seconds, of those that have run.
+            otherwise: Seconds of a test, if none has.
         """
-        found = [known.get(nodeid) for nodeid in nodeids]
-        unknown = filled([*found, None], otherwise)[-1]
-        sure = [each for each in found if each is not None]
-        seconds = sum(sure) + unknown * (len(found) - len(sure))
-        return cls(len(found), known, unknown, seconds, unknown + _TRUST * sum(sure))
+        tests = [durations.get(nodeid) for nodeid in nodeids]
+        unknown = filled([*tests, None], otherwise)[-1]
+        past = [each for each in tests if each is not None]
+        seconds = sum(past) + unknown * (len(tests) - len(past))
+        return cls(len(tests), durations, unknown, seconds, unknown + _TRUST * sum(past))
 
     def of_test(self, nodeid: str) -> float:
         """Return what a test is expected to take."""
-        return self.known.get(nodeid, self.otherwise)
+        return self.durations.get(nodeid, self.otherwise)
 
-    def slowness(self, expected: float, taken: float) -> float:
+    def slowness(self, expected: float, real: float) -> float:
         """Return by which factor tests take longer than expected.
 
         Args:
             expected: Seconds that those which have been run were expected to take.
-            taken: Seconds that they took.
+            real: Seconds that they took.
         """
-        return (self.trust + taken) / (self.trust + expected) if self.trust else 1.0
+        return (self.trust + real) / (self.trust + expected) if self.trust else 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
-    """How far a running job is, as its runner last said.
+class Pace:
+    """How far a running job is, as its runner last wrote it.
 
     Attributes:
-        begun: Whether a test of this round has begun.
-        queued: Seconds that the tests take that have not begun, one after the other; None if not
-            said, as by a runner of an older version.
+        has_begun: Whether a test of this round has begun.
+        queued_seconds: What the tests take that have not begun, one after the other; None from a
+            runner of an older version.
         running: What each test that runs is expected to take, and when it began, in seconds since
             the epoch.
     """
 
-    begun: bool = False
-    queued: float | None = None
+    has_begun: bool = False
+    queued_seconds: float | None = None
     running: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, progress: Mapping[str, Any] | None) -> Self:
         """Return what a job's progress says; nothing where it cannot be read."""
         try:
-            found = progress or {}
+            fields = progress or {}
             running = tuple(
                 (float(each["expected_seconds"]), clock.from_text(each["started_at"]) or 0.0)
-                for each in found.get("running", ())
+                for each in fields.get("running", ())
                 if each.get("started_at") and "expected_seconds" in each
             )
-            queued = found.get("queued_seconds")
-            begun = bool(running or found.get("finished"))
-            return cls(begun, None if queued is None else float(queued), running)
+            seconds = fields.get("queued_seconds")
+            has_begun = bool(running or fields.get("finished"))
+            return cls(has_begun, None if seconds is None else float(seconds), running)
         except (TypeError, ValueError, KeyError, AttributeError):
             return cls()
 
 
-def seconds_left(
-    expected: float, elapsed: float, workers: int, standing: Standing, now: float
+def remaining_of_run(
+    expected: float, elapsed: float, workers: int, pace: Pace, now: float
 ) -> float:
     """Return how long a running job is expected to go on; 0 when all its tests have finished.
 
@@ -111,11 +111,11 @@ def seconds_left(
         expected: Seconds that it was expected to take when it began.
         elapsed: Seconds since then.
         workers: How many it has.
-        standing: How far it is.
+        pace: How far it is.
         now: Seconds since the epoch.
     """
-    if standing.queued is None:
-        return lasting(expected, elapsed)
-    tests = [lasting(each, max(0.0, now - began)) for each, began in standing.running]
-    by_tests = max([*tests, (standing.queued + sum(tests)) / max(1, workers)])
-    return by_tests if standing.begun else max(by_tests, lasting(expected, elapsed))
+    if pace.queued_seconds is None:
+        return remaining_seconds(expected, elapsed)
+    tests = [remaining_seconds(each, max(0.0, now - began)) for each, began in pace.running]
+    by_tests = max([*tests, (pace.queued_seconds + sum(tests)) / max(1, workers)])
+    return by_tests if pace.has_begun else max(by_tests, remaining_seconds(expected, elapsed))

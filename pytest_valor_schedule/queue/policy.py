@@ -1,4 +1,4 @@
-"""Which queued jobs start now, and with how many workers. Pure.
+"""Decide which queued jobs start now, and with how many workers. Pure.
 
 A job that does not fit gets a reservation, and a later one may start before it only if that does
 not delay it: EASY backfill (Lifka, "The ANL/IBM SP scheduling system", 1995).
@@ -6,63 +6,23 @@ not delay it: EASY backfill (Lifka, "The ANL/IBM SP scheduling system", 1995).
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from pytest_valor_schedule.config.settings import AGING_SECONDS
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.queue.pace import Standing, seconds_left
+from pytest_valor_schedule.queue.demand import (
+    Load,
+    Running,
+    expected_memory,
+    expected_seconds,
+    needs,
+    when_started,
+)
 
 _MOST_STEPS = 200  # of a forecast; what starts later than that is not foretold
 _MOST_FORETOLD = 100  # jobs: nobody knows how it will be for those behind so many others
-_SOONEST_SECONDS = 1.0  # after which a job ends that still runs
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Running:
-    """A job that has slots.
-
-    Attributes:
-        job_id: Its id.
-        slots: How many it has.
-        ends_at: When it is expected to give them back, in seconds since the epoch.
-        memory: How many bytes it is expected to give back then.
-        name: For people, where it is not a job.
-        known: Whether anything is known of its end, by its history or its pace.
-    """
-
-    job_id: str
-    slots: int
-    ends_at: float
-    memory: float = 0.0
-    name: str = ""
-    known: bool = True
-
-    @property
-    def load(self) -> Load:
-        """What it takes of the machine."""
-        return Load(self.slots, self.memory)
-
-
-class Load(NamedTuple):
-    """Worker slots and bytes of memory: taken, wanted or free."""
-
-    slots: int
-    memory: float
-
-    def fits(self, free: Load) -> bool:
-        """Return whether there is enough of both."""
-        return self.slots <= free.slots and self.memory <= free.memory
-
-    def plus(self, other: Load) -> Load:
-        """Return both together."""
-        return Load(self.slots + other.slots, self.memory + other.memory)
-
-    def less(self, other: Load) -> Load:
-        """Return what is left without the other."""
-        return Load(self.slots - other.slots, self.memory - other.memory)
 
 
 class Start(NamedTuple):
@@ -72,81 +32,25 @@ class Start(NamedTuple):
     workers: int
 
 
-def in_order(queued: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
+def in_order(queue: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
     """Return the queued jobs in the order in which they are considered.
 
     It is that of their priority, but waiting raises it: nobody starts before a job of a lower
     priority that is older by `aging` for each step between them. So nobody starves.
 
     Args:
-        queued: The scheduled jobs, oldest first.
+        queue: The scheduled jobs, oldest first.
         aging: Seconds that one step of priority is worth.
     """
     latest, keys = 0.0, dict[str, float]()
-    for job in queued:
+    for job in queue:
         latest = max(latest, job.created_at)  # a clock that is set back lets nobody jump ahead
         keys[job.job_id] = latest + job.priority.rank * aging
-    return sorted(queued, key=lambda job: keys[job.job_id])
-
-
-def needs(job: Job, total: int) -> int:
-    """Return how many slots a job wants, of so many in all."""
-    return min(job.workers_wanted, total)
-
-
-def expected_memory(job: Job, workers: int) -> float:
-    """Return how many bytes a job is expected to take with so many workers, at its peak."""
-    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.workers_wanted)
-
-
-def expected_seconds(job: Job, workers: int) -> float:
-    """Return how long a job is expected to run with so many workers."""
-    wanted = job.workers_wanted
-    return job.estimated_seconds * wanted / min(workers, wanted)
-
-
-def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None) -> float:
-    """Return when a job that runs is expected to end: by its estimate and its pace, in its limit.
-
-    Args:
-        job: The job.
-        now: Seconds since the epoch.
-        progress: As its runner last said it.
-    """
-    workers = job.workers or job.workers_wanted
-    elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
-    expected = expected_seconds(job, workers)
-    left = seconds_left(expected, elapsed, workers, Standing.of(progress), now)
-    return now + max(_SOONEST_SECONDS, min(left, job.timeout_minutes * 60 - elapsed))
-
-
-def knows_end(job: Job, progress: Mapping[str, Any] | None) -> bool:
-    """Return whether the end of a job can be told: it has a history, or tests have finished."""
-    return job.has_history or bool((progress or {}).get("finished"))
-
-
-def occupied(
-    jobs: Iterable[Job], now: float, progress: Mapping[str, Mapping[str, Any]] | None = None
-) -> list[Running]:
-    """Return what running jobs, and those about to run, have of the machine.
-
-    Args:
-        jobs: The jobs.
-        now: Seconds since the epoch.
-        progress: By the id of a job, as its runner last said it.
-    """
-    found = []
-    for job in jobs:
-        workers = job.workers or job.workers_wanted
-        memory = expected_memory(job, workers)
-        said = (progress or {}).get(job.job_id)
-        ends_at, known = expected_end(job, now, said), knows_end(job, said)
-        found.append(Running(job.job_id, workers, ends_at, memory, known=known))
-    return found
+    return sorted(queue, key=lambda job: keys[job.job_id])
 
 
 def to_start(
-    queued: Sequence[Job],
+    queue: Sequence[Job],
     running: Sequence[Running],
     total: int,
     now: float,
@@ -156,33 +60,27 @@ def to_start(
     """Return the jobs that start now.
 
     Args:
-        queued: The scheduled jobs, oldest first.
+        queue: The scheduled jobs, oldest first.
         running: The jobs that have slots.
         total: How many slots there are.
         now: Seconds since the epoch.
         aging: As for `in_order`.
         memory: Bytes that jobs may take beyond what those that run are expected to.
     """
-    waiting, starts = in_order(queued, aging), list[Start]()
+    waiting, starts = in_order(queue, aging), list[Start]()
     while True:  # what has started changes what is reserved
-        started = _as_running(starts, now)
-        left = memory - sum(each.memory for each in started)
-        round_ = _Round([*running, *started], total, now, left)
-        found = list(round_.starts(waiting))
-        if not found:
+        own = _as_running(starts, now)
+        free = memory - sum(each.memory for each in own)
+        new = list(_Round([*running, *own], total, now, free).starts(waiting))
+        if not new:
             return starts
-        starts += found
-        started_ids = {start.job.job_id for start in found}
-        waiting = [job for job in waiting if job.job_id not in started_ids]
+        starts += new
+        ids = {start.job.job_id for start in new}
+        waiting = [job for job in waiting if job.job_id not in ids]
 
 
 def _as_running(starts: Iterable[Start], now: float) -> list[Running]:
-    return [_one_running(job, workers, now) for job, workers in starts]
-
-
-def _one_running(job: Job, workers: int, now: float) -> Running:
-    ends_at = now + min(expected_seconds(job, workers), job.timeout_minutes * 60)
-    return Running(job.job_id, workers, ends_at, expected_memory(job, workers))
+    return [when_started(job, workers, now) for job, workers in starts]
 
 
 class _Round:
@@ -194,7 +92,7 @@ class _Round:
         self._now = now
         self._free = Load(total - sum(each.slots for each in running), memory)
         self._reserved_at: float | None = None
-        self._spare = Load(0, 0)  # what is still free when the reservation begins
+        self._free_later = Load(0, 0)  # what is still free when the reservation begins
 
     def starts(self, waiting: Iterable[Job]) -> Iterator[Start]:
         """Yield the jobs that get their slots, until none is free."""
@@ -208,11 +106,11 @@ class _Round:
         """Give a job its slots and return how many; 0 if it does not start now."""
         workers = self._workers_for(job)
         if workers:
-            started = _one_running(job, workers, self._now)
-            if self._reserved_at is not None and started.ends_at > self._reserved_at:
-                self._spare = self._spare.less(started.load)
-            self._free = self._free.less(started.load)
-            self._running.append(started)
+            running = when_started(job, workers, self._now)
+            if self._reserved_at is not None and running.ends_at > self._reserved_at:
+                self._free_later = self._free_later.less(running.load)
+            self._free = self._free.less(running.load)
+            self._running.append(running)
         return workers
 
     def _workers_for(self, job: Job) -> int:
@@ -229,7 +127,7 @@ class _Round:
             seconds = expected_seconds(job, fewer)
             if self._now + seconds <= begins + expected_seconds(job, need):
                 return fewer
-        self._reserved_at, self._spare = begins, free.less(self._load(job, need))
+        self._reserved_at, self._free_later = begins, free.less(self._load(job, need))
         return 0
 
     def _backfill(self, job: Job, need: int) -> int:
@@ -238,7 +136,9 @@ class _Round:
         for workers in range(min(need, self._free.slots), 0, -1):
             ends = self._now + expected_seconds(job, workers)
             early = ends <= self._reserved_at
-            if self._fits(job, workers) and (early or self._load(job, workers).fits(self._spare)):
+            if self._fits(job, workers) and (
+                early or self._load(job, workers).fits(self._free_later)
+            ):
                 return workers
         return 0
 
@@ -262,7 +162,7 @@ class _Round:
 
 
 def forecast(
-    queued: Sequence[Job],
+    queue: Sequence[Job],
     running: Sequence[Running],
     total: int,
     now: float,
@@ -274,12 +174,12 @@ def forecast(
     It plays the policy on, with every job taking as long as it is expected to. What stands far
     back is not foretold.
     """
-    waiting, active, starts = _front(queued, aging), list(running), dict[str, float]()
+    waiting, active, starts = _front(queue, aging), list(running), dict[str, float]()
     for _ in range(_MOST_STEPS):
-        found = _as_running(to_start(waiting, active, total, now, aging, memory), now)
-        starts |= {each.job_id: now for each in found}
-        memory -= sum(each.memory for each in found)
-        active += found
+        new = _as_running(to_start(waiting, active, total, now, aging, memory), now)
+        starts |= {each.job_id: now for each in new}
+        memory -= sum(each.memory for each in new)
+        active += new
         waiting = [job for job in waiting if job.job_id not in starts]
         if not waiting or not active:
             break
@@ -289,7 +189,7 @@ def forecast(
     return starts
 
 
-def _front(queued: Sequence[Job], aging: float) -> list[Job]:
+def _front(queue: Sequence[Job], aging: float) -> list[Job]:
     """Return the jobs that come first, oldest first."""
-    ids = {job.job_id for job in in_order(queued, aging)[:_MOST_FORETOLD]}
-    return [job for job in queued if job.job_id in ids]
+    ids = {job.job_id for job in in_order(queue, aging)[:_MOST_FORETOLD]}
+    return [job for job in queue if job.job_id in ids]

@@ -1,4 +1,4 @@
-"""The runs before a job: those in the same folder that ran the same tests."""
+"""Find the runs before a job: those in the same folder that ran the same tests."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ def earlier_jobs(store: JobStore, job: Job) -> Iterator[Job]:
     ran before, runs that have most of the tests in common are yielded: some were added since.
     """
     others = list(_others(store, job))
-    found = False
-    for other in others:
-        if other.specification == job.specification or _in_common(store, job, other, 1.0):
-            found = True
-            yield other
-    if not found:
+    same = (
+        other
+        for other in others
+        if other.specification == job.specification or _in_common(store, job, other, 1.0)
+    )
+    if (first := next(same, None)) is not None:
+        yield first
+        yield from same
+    else:
         yield from (other for other in others if _in_common(store, job, other, _MOST))
 
 
@@ -73,16 +76,16 @@ def _in_common(store: JobStore, job: Job, other: Job, least: float) -> bool:
 
 
 def earlier_records(
-    store: JobStore, job: Job, most: int, wanted: Callable[[dict[str, Any]], bool] | None = None
+    store: JobStore, job: Job, most: int, keep: Callable[[dict[str, Any]], bool] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the records of at most so many runs before a job, the newest first.
 
-    Each has those results that are wanted, or all.
+    Each has the results for which `keep` is true, or all.
     """
-    found = 0
+    count = 0
     for other in earlier_jobs(store, job):
-        if found >= most:
+        if count >= most:
             return
         with contextlib.suppress(StoreError):  # it is damaged or gone, and says nothing any more
-            yield job_records.published(store, other, wanted)
-            found += 1
+            yield job_records.record_of(store, other, keep)
+            count += 1

@@ -1,4 +1,4 @@
-"""Throwing away what is old. Files go first, so that it works on a full disk."""
+"""Throw away what is old: files first, so that it works on a full disk."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pytest_valor_schedule.model.retention import (
     logs_to_prune,
     records_to_prune,
 )
+from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.store import JobStore
 
 _MOST_BYTES_OF_DISPATCHER = 10 * 1024 * 1024
@@ -36,7 +37,7 @@ class Pruned:
 
 
 def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = False) -> Pruned:
-    """Throw away logs, journals, records and durations that are too old or too many.
+    """Throw away logs, event logs, records and durations that are too old or too many.
 
     No job that has not ended is touched.
 
@@ -48,19 +49,21 @@ def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = 
     """
     home = store.home
     jobs = store.jobs()
-    ended = list(_remains(home, jobs))
-    with_logs = [job for job in ended if job.log_bytes]
-    records = records_to_prune(ended, retention, now)
+    remains = list(_remains(home, jobs))
+    with_logs = [job for job in remains if job.log_bytes]
+    records = records_to_prune(remains, retention, now)
     logs = logs_to_prune(with_logs, retention, now)
     logs += [job.job_id for job in with_logs if job.job_id in {*records} - {*logs}]
     others = list(_old_scraps(home, retention, now))
-    size = sum(job.log_bytes for job in ended if job.job_id in {*logs})
+    size = sum(job.log_bytes for job in remains if job.job_id in {*logs})
     size += sum(map(_size, (*others, *map(home.record, records))))
     history_before = now - retention.keep_history_days * DAY_SECONDS
-    durations = store.count_outdated(history_before)
+    history = History(store.database)
+    durations = history.count_outdated(history_before)
     if not dry_run:
         _remove(home, logs, [*others, *map(home.record, records)])
-        store.forget(records, history_before)
+        store.forget(records)
+        history.forget(history_before)
         store.drop_environments(now)
         bound_log(home.dispatcher_log, _MOST_BYTES_OF_DISPATCHER)
     names = tuple(path.name for path in others)
@@ -79,14 +82,14 @@ def prune_quietly(store: JobStore, now: float) -> None:
 
 def _remains(home: Home, jobs: Iterable[Job]) -> Iterator[Remains]:
     """Yield what there is of ended jobs, and of folders that belong to no job."""
-    known = {job.job_id for job in jobs}
+    ids = {job.job_id for job in jobs}
     for job in jobs:
         if job.status.ended:
             size = _size_of_folder(home.job_folder(job.job_id))
             ended_at = job.completed_at or job.created_at
             yield Remains(job_id=job.job_id, ended_at=ended_at, log_bytes=size)
     for folder in home.jobs.iterdir():
-        if folder.name not in known and not home.record(folder.name).exists():
+        if folder.name not in ids and not home.record(folder.name).exists():
             with contextlib.suppress(OSError):
                 ended_at, size = folder.lstat().st_mtime, _size_of_folder(folder)
                 yield Remains(job_id=folder.name, ended_at=ended_at, log_bytes=size)

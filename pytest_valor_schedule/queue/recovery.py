@@ -1,6 +1,6 @@
-"""A new database after the old one was damaged or deleted: from the records and the journals.
+"""Fill a new database after the old one was damaged or deleted, from records and event logs.
 
-What of the damaged file can still be read of the history of tests and runs is taken over.
+Of the history of tests and runs it gets what can be read of the file that was set aside last.
 """
 
 from __future__ import annotations
@@ -21,60 +21,56 @@ from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.job_row import JobRow, insert, job_in
 from pytest_valor_schedule.record import event_log, record_file
 
-_LOST = (
+_ENVIRONMENT_LOST = (
     "The database of the queue was damaged before this job could start, and the environment that "
     "it was to run in is lost too; schedule it again."
 )
 
 
-def refill(home: Home, connection: sqlite3.Connection, damaged: Path | None) -> str:
+def refill(home: Home, connection: sqlite3.Connection, aside: Path | None) -> str:
     """Fill a new database, inside a transaction.
 
     Args:
         home: The one whose records are taken.
         connection: To the new database.
-        damaged: The old one, if it is there.
+        aside: The damaged one, if there is any.
 
     Returns:
         What to tell about it; "" if there was nothing to rebuild.
     """
     for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
-        rows = _salvaged(damaged, f"SELECT * FROM {table}", by="project")
+        rows = _salvage(aside, f"SELECT * FROM {table}", by="project")
         connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
-    lost, count = 0, 0
-    for entry in _entries(home):
-        insert(connection, entry)
-        count += 1
-        lost += entry.job.explanation == _LOST
-    return _notice(count, lost) if count or damaged else ""
+    jobs = [row_of(home, *record) for record in _records(home)]
+    for row in jobs:
+        insert(connection, row)
+    given_up = sum(row.job.explanation == _ENVIRONMENT_LOST for row in jobs)
+    return _notice(len(jobs), given_up) if jobs or aside else ""
 
 
-def _notice(count: int, lost: int) -> str:
+def _notice(count: int, given_up: int) -> str:
     text = f"The queue was rebuilt from {count} {'record' if count == 1 else 'records'}."
-    return text + (f" {lost} of the jobs lost their environment and will not run." if lost else "")
+    if given_up:
+        text += f" {given_up} of the jobs lost their environment and will not run."
+    return text
 
 
-def _entries(home: Home) -> Iterator[JobRow]:
-    """Yield the jobs that the records tell of, the oldest first."""
+def _records(home: Home) -> Iterator[tuple[Job, list[str]]]:
+    """Yield what the records tell of jobs, the oldest first."""
     for path in sorted(home.results.glob("*.json")):
-        found = read_record(path)
-        if found is None:
-            continue
-        yield entry_of(home, *found)
+        if (record := read_record(path)) is not None:
+            yield record
 
 
-def entry_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
+def row_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
     """Return a job of a record as the queue keeps it.
 
     One that has not started and whose environment is lost is ended, with a record that says so.
     """
     if job.status is JobStatus.SCHEDULED and not environments.is_there(home, job.job_id):
         job = _give_up(home, job, tests)
-    return JobRow(
-        job=job,
-        tests=tests,
-        claim=_claim(home, job) if job.status is JobStatus.RUNNING else None,
-    )
+    claim = _claim(home, job) if job.status is JobStatus.RUNNING else None
+    return JobRow(job=job, tests=tests, claim=claim)
 
 
 def read_record(path: Path) -> tuple[Job, list[str]] | None:
@@ -90,17 +86,17 @@ def read_record(path: Path) -> tuple[Job, list[str]] | None:
 def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
     """End a job that cannot run any more, with a record that says so."""
     results = [TestResult(nodeid=nodeid, outcome=TestOutcome.NOT_RUN) for nodeid in tests]
-    ended = dataclasses.replace(
+    result = dataclasses.replace(
         job,
         status=JobStatus.COMPLETED,
         outcome=Outcome.ERROR,
-        explanation=_LOST,
+        explanation=_ENVIRONMENT_LOST,
         completed_at=time.time(),
         summary=Summary.of(results, 0.0),
     )
     texts = (result.to_json() for result in results)
-    record_file.write(home.record(job.job_id), job_record(ended, tests), texts)
-    return ended
+    record_file.write(home.record(job.job_id), job_record(result, tests), texts)
+    return result
 
 
 def _claim(home: Home, job: Job) -> str | None:
@@ -114,12 +110,12 @@ def _claim(home: Home, job: Job) -> str | None:
     return claim
 
 
-def _salvaged(damaged: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
+def _salvage(aside: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rows that can be read from both ends of a table towards its damage."""
-    if damaged is None:
+    if aside is None:
         return
     for order in ("ASC", "DESC"):
         with contextlib.suppress(sqlite3.Error):
-            name = f"{damaged.as_uri()}?mode=ro"
+            name = f"{aside.as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(name, uri=True)) as connection:
                 yield from connection.execute(f"{query} ORDER BY {by} {order}")

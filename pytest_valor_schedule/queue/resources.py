@@ -1,4 +1,4 @@
-"""What of the machine is taken, and what is left for jobs that wait."""
+"""Measure what of the machine is in use, and what jobs that wait may have."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import memory
-from pytest_valor_schedule.queue import policy, slots
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue import demand, slots
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.slots import Holder
 from pytest_valor_schedule.queue.store import JobStore
 
@@ -35,7 +35,7 @@ class Capacity:
 
 
 def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> Capacity:
-    """Return what is taken and what is left.
+    """Return what is in use and what is free.
 
     Args:
         store: The queue.
@@ -44,8 +44,8 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
         now: Seconds since the epoch.
     """
     progress = {job.job_id: _progress(store, job.job_id) for job in active}
-    expected = policy.occupied(active, now, progress)
-    used = {job_id: _used(said) for job_id, said in progress.items()}
+    expected = demand.to_running(active, now, progress)
+    used = {job_id: _used_bytes(each) for job_id, each in progress.items()}
     # What a job uses is believed, where that is more than was expected.
     jobs = [
         dataclasses.replace(each, memory=max(each.memory, used[each.job_id])) for each in expected
@@ -53,19 +53,19 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
     others = [who for who in slots.holders(store.home, total).values() if who.job_id not in used]
     growth = sum(each.memory - used[each.job_id] for each in jobs)
     reserve = settings.memory_reserve_bytes(store.home)
-    left = memory.available() - reserve - growth
-    return Capacity(total, (*jobs, *_others(others, now)), left)
+    free = memory.available() - reserve - growth
+    return Capacity(total, (*jobs, *_others(others, now)), free)
 
 
 def _progress(store: JobStore, job_id: str) -> Mapping[str, Any]:
-    """Return how far a running job is, as its runner last said; nothing if that cannot be read."""
+    """Return how far a running job is; nothing if that cannot be read."""
     try:
         return store.progress(job_id) or {}
     except (ScheduleError, TypeError, ValueError):
         return {}
 
 
-def _used(progress: Mapping[str, Any]) -> float:
+def _used_bytes(progress: Mapping[str, Any]) -> float:
     """Return the bytes that a running job uses."""
     try:
         return float(progress.get("memory_mb", 0)) * 2**20
@@ -81,5 +81,5 @@ def _others(holders: Iterable[Holder], now: float) -> Iterator[Running]:
     for who, count in Counter(holders).items():
         seconds = max(_SHORTEST_SECONDS, now - who.since) if who.pid else _SHORTEST_SECONDS
         name = f"a direct run in {who.folder}" if who.pid else "somebody else"
-        named = "" if who.job_id else name
-        yield Running(who.job_id, count, now + seconds, name=named, known=not named)
+        name = "" if who.job_id else name
+        yield Running(who.job_id, count, now + seconds, name=name, is_predictable=not name)

@@ -1,4 +1,4 @@
-"""Worker slots of the machine: one locked file for each worker that runs.
+"""Take and look at the worker slots of the machine: one locked file for each worker that runs.
 
 Whoever has the lock has the slot, and the kernel gives it back when its holder and all to whom
 the holder passed the descriptor are gone.
@@ -42,8 +42,8 @@ class Holder:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Held:
-    """Slots that this process holds.
+class SlotLease:
+    """Slots that this process has.
 
     Attributes:
         numbers: Of the slots, from 0.
@@ -103,34 +103,34 @@ def _quota(path: Path) -> int:
 
 
 def take(
-    home: Home, wanted: int, count: int, holder: Holder, least: int | None = None
-) -> Held | None:
+    home: Home, most: int, count: int, holder: Holder, least: int | None = None
+) -> SlotLease | None:
     """Take slots, the lowest free numbers.
 
     Args:
         home: Whose slots they are.
-        wanted: How many.
+        most: How many.
         count: How many the machine has.
         holder: Who takes them.
-        least: How few will do; None for as many as are wanted.
+        least: How few will do; None for no fewer than `most`.
 
     Returns:
-        The slots, or None if fewer are free; then none is held.
+        The slots, or None if fewer are free; then it takes none.
     """
-    found: dict[int, int] = {}
+    handles: dict[int, int] = {}
     for number in range(count):
-        if len(found) == wanted:
+        if len(handles) == most:
             break
         handle = _try(_path(home, number))
         if handle is not None:
-            found[number] = handle
-    held = Held(tuple(found), tuple(found.values()))
-    if len(found) < (wanted if least is None else least):
-        held.release()
+            handles[number] = handle
+    lease = SlotLease(tuple(handles), tuple(handles.values()))
+    if len(handles) < (most if least is None else least):
+        lease.release()
         return None
-    for handle in found.values():
+    for handle in lease.handles:
         _sign(handle, holder)
-    return held
+    return lease
 
 
 def _try(path: Path) -> int | None:
@@ -147,7 +147,7 @@ def _path(home: Home, number: int) -> Path:
 
 
 def _sign(handle: int, holder: Holder) -> None:
-    with contextlib.suppress(OSError):  # on a full disk nobody is told whose it is
+    with contextlib.suppress(OSError):  # on a full disk nobody sees whose it is
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(dataclasses.asdict(holder)).encode(), 0)
 
@@ -159,8 +159,8 @@ def free(home: Home, count: int) -> list[int]:
 
 def holders(home: Home, count: int) -> dict[int, Holder]:
     """Return who holds which slot, by its number; the free ones are left out."""
-    unheld = set(free(home, count))
-    return {n: _holder(_path(home, n)) for n in range(count) if n not in unheld}
+    unused = set(free(home, count))
+    return {n: _holder(_path(home, n)) for n in range(count) if n not in unused}
 
 
 def _holder(path: Path) -> Holder:

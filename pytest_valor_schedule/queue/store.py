@@ -1,4 +1,4 @@
-"""The queue and the index of all jobs: the database decides, the record publishes."""
+"""Keep the queue and the index of all jobs: the database decides, the record publishes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from pytest_valor_schedule.config.home import Home
@@ -24,16 +23,12 @@ from pytest_valor_schedule.queue.job_row import (
     insert,
     job_of,
     storable,
-    unpacked,
+    unpack_tests,
 )
 from pytest_valor_schedule.record import record_file
 
 _MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1
-_MOST_HISTORY = 500_000  # rows of a table
-_SHORTEN = """
-DELETE FROM {0} WHERE seen_at < (SELECT seen_at FROM {0} ORDER BY seen_at DESC LIMIT 1 OFFSET ?)
-"""
 _ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
 
 
@@ -48,12 +43,7 @@ class JobStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -70,7 +60,7 @@ class JobStore:
             # The record is written before the others have to wait for us, and put in place inside
             # the transaction: a job is acknowledged with it or not at all.
             with (
-                environments.kept(self.home, job.job_id, environment),
+                environments.keep(self.home, job.job_id, environment),
                 record_file.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
@@ -97,8 +87,8 @@ class JobStore:
         Raises:
             UnknownJobError: if there is none, or more than one.
         """
-        wanted = text.strip().lower() if isinstance(text, str) else ""
-        ids = self._matching(wanted) if _ID_TEXT.fullmatch(wanted) else []
+        part = text.strip().lower() if isinstance(text, str) else ""
+        ids = self._matching(part) if _ID_TEXT.fullmatch(part) else []
         if not ids:
             raise UnknownJobError(
                 f"There is no job {text!r}; `valor-schedule list` shows the jobs there are."
@@ -124,12 +114,12 @@ class JobStore:
             )
         return str(row["id"])
 
-    def _matching(self, wanted: str) -> list[str]:
-        above = wanted[:-1] + chr(ord(wanted[-1]) + 1)  # the first text past all with this prefix
+    def _matching(self, part: str) -> list[str]:
+        above = part[:-1] + chr(ord(part[-1]) + 1)  # the first text past all with this prefix
         queries = (
-            ("id = ?", (wanted,)),
-            ("tail = ?", (wanted,)),
-            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (wanted, above) * 2),
+            ("id = ?", (part,)),
+            ("tail = ?", (part,)),
+            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (part, above) * 2),
         )
         with self.database.reading() as connection:
             for condition, values in queries:
@@ -155,25 +145,25 @@ class JobStore:
         if job is None:
             raise RecordError(
                 f"Neither the queue's entry nor the record of job {job_id} can be read; "
-                "its journals are still in the folder that `valor-schedule doctor` names."
+                "its event logs are still in the folder that `valor-schedule doctor` names."
             )
         return job
 
     def _readable(self, job_id: str, document: str) -> Job | None:
         """Return the job of a row, or else that of its record: one bad row must not stop all."""
         job = job_of(document)
-        if job is None and (found := recovery.read_record(self.home.record(job_id))):
-            job = found[0]
+        if job is None and (record := recovery.read_record(self.home.record(job_id))):
+            job = record[0]
         return job
 
     def tests(self, job_id: str) -> list[str]:
         """Return the node ids of a job's tests."""
-        packed = self._value(job_id, "tests")
+        blob = self._value(job_id, "tests")
         try:
-            return unpacked(packed)
+            return unpack_tests(blob)
         except (ValueError, TypeError, zlib.error):
-            if found := recovery.read_record(self.home.record(job_id)):
-                return found[1]
+            if record := recovery.read_record(self.home.record(job_id)):
+                return record[1]
         raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
 
     def drop_environments(self, now: float) -> None:
@@ -193,12 +183,12 @@ class JobStore:
         return claim
 
     def progress(self, job_id: str) -> dict[str, Any] | None:
-        """Return how far a running job is, as its runner last said."""
+        """Return how far a running job is, as its runner last wrote it."""
         text = self._value(job_id, "progress")
         return None if text is None else dict(json.loads(text))
 
     def cancel_requested(self, job_id: str) -> bool:
-        """Return whether somebody asked to end the job."""
+        """Return whether somebody wants the job to end."""
         return bool(self._value(job_id, "cancel_requested"))
 
     def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
@@ -216,22 +206,13 @@ class JobStore:
             query = f"SELECT coalesce(sum(jobs), 0) FROM totals {where}"
             return int(connection.execute(query, values).fetchone()[0])
 
-    def _any_active(self) -> bool:
-        """Return whether any job is queued or running."""
-        query = "SELECT EXISTS (SELECT 1 FROM jobs WHERE status IN (?, ?))"
-        with self.database.reading() as connection:
-            values = (JobStatus.SCHEDULED, JobStatus.RUNNING)
-            return bool(connection.execute(query, values).fetchone()[0])
-
     def anything_to_do(self) -> bool:
         """Return whether any job runs, or is queued and may start."""
-        if not self._any_active():  # as almost always; this takes the same with very many jobs
-            return False
         return bool(self.jobs(JobStatus.RUNNING)) or self.anything_may_start(self.queue())
 
-    def anything_may_start(self, queued: Iterable[Job]) -> bool:
+    def anything_may_start(self, queue: Iterable[Job]) -> bool:
         """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
-        return not self.home.paused.exists() and any(not job.held for job in queued)
+        return not self.home.paused.exists() and any(not job.held for job in queue)
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""
@@ -283,32 +264,14 @@ class JobStore:
         with self.database.transaction() as connection:
             connection.execute("UPDATE jobs SET cancel_requested = 1 WHERE id = ?", (job_id,))
 
-    def adopt(self, entry: JobRow) -> None:
-        """Take a job whose record was found into the index, unless it is there."""
+    def adopt(self, row: JobRow) -> None:
+        """Take a job that only has a record into the index, unless it is there."""
         with contextlib.suppress(sqlite3.IntegrityError), self.database.transaction() as connection:
-            insert(connection, entry)
+            insert(connection, row)
 
-    def count_outdated(self, history_before: float) -> int:
-        """Return of how many tests `forget` would forget the durations."""
-        query = "SELECT max(total(seen_at < ?), count(*) - ?) FROM durations"
-        values = (history_before, _MOST_HISTORY)
-        with self.database.reading() as connection:
-            return int(connection.execute(query, values).fetchone()[0])
-
-    def forget(self, job_ids: Iterable[str], history_before: float) -> None:
-        """Take jobs that have ended out of the index.
-
-        Args:
-            job_ids: Full ids.
-            history_before: Seconds since the epoch; tests and runs that were not seen since then
-                are forgotten too.
-        """
-        ended = [str(status) for status in JobStatus if status.ended]
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Take jobs that have ended out of the index."""
+        query = "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)"
+        final = [str(status) for status in JobStatus if status.ended]
         with self.database.transaction() as connection:
-            connection.executemany(
-                "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",
-                [(job_id, *ended) for job_id in job_ids],
-            )
-            for table in ("durations", "runs"):
-                connection.execute(f"DELETE FROM {table} WHERE seen_at < ?", (history_before,))
-                connection.execute(_SHORTEN.format(table), (_MOST_HISTORY,))
+            connection.executemany(query, [(job_id, *final) for job_id in job_ids])

@@ -1,7 +1,7 @@
-"""Waking the dispatcher: a named pipe into which whoever changed the queue puts a byte.
+"""Wake the dispatcher: through a named pipe into which whoever changed the queue puts a byte.
 
-Where there can be no such pipe, or nobody rings, the dispatcher looks at the queue from time to
-time all the same.
+Where there can be no such pipe, or nobody writes to it, the dispatcher looks at the queue from time
+to time all the same.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _WITHOUT_SECONDS = 0.05
 
 
 class Wakeup:
-    """The end of the pipe that is listened to."""
+    """The end of the pipe from which the dispatcher reads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with contextlib.suppress(OSError):
             os.mkfifo(path, 0o600)
-        self._handle = _opened(path, os.O_RDWR)  # to write too: so it never is at its end
+        self._handle = _open(path, os.O_RDWR)  # to write too: so it never is at its end
 
     def wait(self, seconds: float, others: Collection[int] = ()) -> None:
-        """Return when somebody has rung since the last time, or after so many seconds.
+        """Return when somebody has woken us since the last time, or after so many seconds.
 
         Args:
             seconds: How many.
@@ -41,7 +41,7 @@ class Wakeup:
             os.read(self._handle, 4096)
 
     def close(self) -> None:
-        """Listen no more; a pipe that is left would be in the way of whoever copies the home."""
+        """Remove the pipe, which would be in the way of whoever copies the home."""
         if self._handle is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -50,15 +50,15 @@ class Wakeup:
 
 
 def wake(path: Path) -> None:
-    """Wake whoever listens, if anybody does."""
-    handle = _opened(path, os.O_WRONLY)
+    """Wake the dispatcher, if there is any."""
+    handle = _open(path, os.O_WRONLY)
     if handle is not None:
-        with contextlib.suppress(OSError):  # full of rings: nobody needs another one
+        with contextlib.suppress(OSError):  # full: nobody needs another byte
             os.write(handle, b"!")
         os.close(handle)
 
 
-def _opened(path: Path, flags: int) -> int | None:
+def _open(path: Path, flags: int) -> int | None:
     try:
         handle = files.opener(path, flags | os.O_NONBLOCK)
     except OSError:

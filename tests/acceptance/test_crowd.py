@@ -114,10 +114,10 @@ def test_a_place_far_back_is_told(store: JobStore) -> None:
     with store.database.transaction() as connection:
         for job in jobs:
             insert(connection, JobRow(job=job, tests=["a"]))
-    found = forecast.places(store, NOW, [jobs[5].job_id, jobs[-1].job_id])
+    found = forecast.queue_positions(store, NOW, [jobs[5].job_id, jobs[-1].job_id])
     assert found.keys() == {jobs[5].job_id, jobs[-1].job_id}
     assert found[jobs[5].job_id].starts_at is not None
-    last = forecast.place_of(store, jobs[-1], NOW)
+    last = forecast.queue_position(store, jobs[-1], NOW)
     assert (last.position, last.starts_at) == (300, None)
     assert last.reason == "waits for 299 jobs ahead of it"
 

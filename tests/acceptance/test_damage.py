@@ -20,7 +20,7 @@ from pytest_valor_schedule import (
 )
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.queue.replacement import is_whole
+from pytest_valor_schedule.queue.database_file import is_whole
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.scheduled import (
     GATED,
@@ -244,7 +244,7 @@ def test_a_record_that_is_gone_with_its_journals_is_said_to_be(ended: str, home:
     for file in home.job_folder(ended).glob("*.jsonl"):
         file.unlink()
     answer = get_job_results(ended)
-    assert "gone, and so are the journals" in answer["error"]
+    assert "gone, and so are the event logs" in answer["error"]
     assert [job["summary"]["total"] for job in list_jobs()["jobs"]] == [3]
     assert not home.record(ended).exists()
     assert run_tool("results", ended).returncode == 1

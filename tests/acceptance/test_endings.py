@@ -15,7 +15,7 @@ from pytest_valor_schedule.daemon import job_end, runner
 from pytest_valor_schedule.daemon.dispatcher import Dispatcher
 from pytest_valor_schedule.daemon.executor import RunnerState
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.queue import estimation, job_records
+from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
 from tests.support.jobs import a_job
@@ -89,10 +89,10 @@ def _claim_damaged(home: Home, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "has_record"),
     [
-        pytest.param(_bug_in(job_records, "account"), True, id="bug in the account"),
+        pytest.param(_bug_in(job_records, "run_summary"), True, id="bug in the account"),
         pytest.param(_bug_in(job_records, "publish"), False, id="bug in the record"),
         pytest.param(_bug_in(job_end, "_report"), True, id="bug in the JUnit file"),
-        pytest.param(_bug_in(estimation, "learn_from"), True, id="bug in learning"),
+        pytest.param(_bug_in(job_estimates, "learn_from"), True, id="bug in learning"),
         pytest.param(_folder_in_place_of_record, False, id="no place for the record"),
         pytest.param(_tests_damaged, False, id="no list of its tests"),
         pytest.param(_claim_damaged, True, id="odd claim"),

@@ -314,7 +314,7 @@ def test_a_chat_id_is_kept(project: Path, home: Home) -> None:
 def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes while it is made is not half in it: no job twice, none without its place."""
     ids = ["20261122-203015-000001", "20261122-203015-000002"]
-    places = forecast.places
+    queue_positions = forecast.queue_positions
 
     def start_one_and_add_one(
         store: JobStore, now: float, wanted: Iterable[str] | None = None
@@ -324,13 +324,13 @@ def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch)
             other.change(waiting, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=now)
             new = f"20261122-203016-00000{other.count()}"
             other.add(a_job(job_id=new), ["a"], {})
-        return places(store, now, wanted)
+        return queue_positions(store, now, wanted)
 
     with JobStore(home) as store:
         for job_id in ids:
             store.add(a_job(job_id=job_id), ["a"], {})
     with monkeypatch.context() as patch:
-        patch.setattr(forecast, "places", start_one_and_add_one)
+        patch.setattr(forecast, "queue_positions", start_one_and_add_one)
         one, listed, queue = get_job_status(ids[0]), list_jobs(), api.list_queue(3)
     assert (one["status"], one["queue_position"]) == ("scheduled", 1)
     assert listed["total"] == len(listed["jobs"]) == 3

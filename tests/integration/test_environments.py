@@ -13,7 +13,7 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, runner, watcher
-from pytest_valor_schedule.process.background_env import own_environment
+from pytest_valor_schedule.process.processes import background_environment
 from tests.support.scheduled import GATED, JOB_ID, open_gate, outcomes_of, results_of, schedule
 from tests.support.waiting import serving, wait_until
 
@@ -124,6 +124,6 @@ def test_a_background_process_has_what_its_interpreter_needs(home: Home) -> None
     needed |= {"VALOR_SCHEDULE_SLOTS": "3", "LANG": "C.UTF-8"}
     others = {"PATH": "/bin", "LD_PRELOAD": "x.so", "COVERAGE_RCFILE": "x", "TOKEN": "x"}
     others |= {"VALOR_HOME": "/elsewhere", "VALOR_SCHEDULE_TELEGRAM_TOKEN": "x"}
-    found = own_environment(home, {**needed, **others})
+    found = background_environment(home, {**needed, **others})
     assert found.pop("VALOR_HOME") == str(home.root)
     assert found == needed

@@ -13,7 +13,7 @@ from pytest_valor_schedule import JobStatusResponse, get_job_status, hold_job, l
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.project import project_of
-from pytest_valor_schedule.queue import estimation
+from pytest_valor_schedule.queue import job_estimates
 from pytest_valor_schedule.queue.history import History, Run
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.scheduled import GATED, is_running, open_gate, record_of, results_of, schedule
@@ -31,7 +31,7 @@ def _learn(home: Home, project: Path, seconds: dict[str, float]) -> None:
         run = Run(selection="", workers=2, overhead_seconds=0.1, peak_memory_bytes=2**30)
         name = project_of(str(project))
         History(store.database).learn(name, seconds, time.time(), run=run)
-        estimation.estimate_anew(store)
+        job_estimates.estimate_anew(store)
 
 
 def _looks(job_id: str) -> Iterator[list[JobStatusResponse]]:

@@ -13,7 +13,7 @@ import pytest
 from pytest_valor_schedule import list_jobs
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.project import project_of
-from pytest_valor_schedule.queue import estimation
+from pytest_valor_schedule.queue import job_estimates
 from pytest_valor_schedule.queue.history import History, Run
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.scheduled import (
@@ -65,7 +65,7 @@ def test_waits_behind_what_runs(project: Path, home: Home) -> None:
         seconds = {"test_a.py::test_one": 2.3, "test_a.py::test_two": 2.3}
         run = Run(selection="", workers=1, overhead_seconds=1.0)
         History(store.database).learn(project_of(str(project)), seconds, time.time(), run=run)
-        estimation.estimate_anew(store)
+        job_estimates.estimate_anew(store)
     said = run_pytest("--schedule").stdout
     assert "3rd in the queue, expected to start in 7s: waits for 2 jobs ahead of it" in said
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pytest_valor_schedule.model.job import Job, Priority
-from pytest_valor_schedule.queue import policy
+from pytest_valor_schedule.queue import demand, policy
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.queue.policy import Running, Start
+from pytest_valor_schedule.queue.policy import Start
 from tests.support.jobs import a_job
 
 LOAD = 0.85  # of the slots, on average
@@ -106,7 +107,7 @@ def in_strict_order(order: Callable[[Sequence[Job]], list[Job]]) -> Decide:
     ) -> list[Start]:
         free, starts = total - sum(each.slots for each in running), []
         for job in order(queued):
-            workers = policy.needs(job, total)
+            workers = demand.needs(job, total)
             if workers > free:
                 break
             free -= workers
@@ -139,12 +140,12 @@ def waits(arrivals: Sequence[Arrival], slots: int, decide: Decide) -> dict[str, 
         while coming and coming[0].job.created_at <= now:
             queued.append(coming.pop(0).job)
         progress = _progress(running, lasts, now)
-        occupied = policy.occupied(running.values(), now, progress)
+        occupied = demand.to_running(running.values(), now, progress)
         for job, workers in decide(queued, occupied, slots, now):
             queued.remove(job)
             waited[job.job_id] = now - job.created_at
             running[job.job_id] = replace(job, started_at=now, workers=workers)
-            lasts[job.job_id] = really[job.job_id] * policy.needs(job, slots) / workers
+            lasts[job.job_id] = really[job.job_id] * demand.needs(job, slots) / workers
             heapq.heappush(ends, (now + lasts[job.job_id], job.job_id))
     return waited
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check
 from pytest_valor_schedule.process.fork_check import variables_at_start
-from pytest_valor_schedule.process.fork_client import forking
+from pytest_valor_schedule.process.fork_client import with_fork_server
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ from pytest_valor_schedule.process.fork_client import forking
 def test_a_plain_start_can_fork(command: tuple[str, ...]) -> None:
     """`python -m pytest` and `python SCRIPT` get our module between."""
     python, *rest = command
-    assert forking(command, python)[2:] == tuple(rest)
-    assert forking(command, python)[1].endswith("fork_server.py")
+    assert with_fork_server(command, python)[2:] == tuple(rest)
+    assert with_fork_server(command, python)[1].endswith("fork_server.py")
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_plain_start_can_fork(command: tuple[str, ...]) -> None:
 )
 def test_another_start_stays_as_it_is(command: tuple[str, ...]) -> None:
     """A launcher, another interpreter or one with flags of its own is not replaced."""
-    assert forking(command, "/py") == command
+    assert with_fork_server(command, "/py") == command
 
 
 def test_what_is_looked_at_only_at_the_start() -> None:

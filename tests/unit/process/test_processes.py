@@ -260,7 +260,7 @@ def test_marked_processes_are_ended_wherever_they_are(
     output = tmp_path / "output.log"
     with _job(output, DAEMON + HABITS["sleeps"]) as process:
         wait_until(output.read_text, "the daemon is up")
-        kill.end_marked("MARK_OF_A_JOB", tmp_path.name)
+        kill.end_all_with_variable("MARK_OF_A_JOB", tmp_path.name)
         assert process.wait(DEADLINE_SECONDS) == -signal.SIGKILL
     assert processes_marked(f"MARK_OF_A_JOB={tmp_path.name}") == []
     assert sleeper.poll() is None

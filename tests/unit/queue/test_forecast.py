@@ -9,7 +9,7 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue import forecast
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job
@@ -48,7 +48,7 @@ def test_a_reason_names_the_memory_that_is_short() -> None:
 
 def test_a_reason_promises_no_end_that_is_a_guess() -> None:
     """Of a job that runs for the first time nobody knows how long it takes."""
-    left = Capacity(1, (Running("r", 1, NOW + 40, known=False),), math.inf)
+    left = Capacity(1, (Running("r", 1, NOW + 40, is_predictable=False),), math.inf)
     said = "waits for 1 worker slot, 0 of 1 free; r has some, and has not run before"
     assert forecast.reason(a_job(job_id="a"), 0, left, NOW) == said
 
@@ -59,7 +59,7 @@ def test_no_start_is_foretold_behind_a_guess(home: Home) -> None:
         for n, runs in enumerate((3, 3, 0, 3)):
             job = a_job(job_id=f"20261122-203015-00000{n}", estimated_from_runs=runs)
             assert store.add(dataclasses.replace(job, max_workers=64), ["t"], {})
-        found = forecast.places(store, NOW).values()
+        found = forecast.queue_positions(store, NOW).values()
     assert [place.starts_at is not None for place in found] == [True, True, True, False]
 
 

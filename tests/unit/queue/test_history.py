@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.guess import Spread
-from pytest_valor_schedule.queue.history import History, Run, makespan
+from pytest_valor_schedule.queue.estimate import Spread, makespan
+from pytest_valor_schedule.queue.history import History, Run
 from tests.support.properties import steady
 
 
@@ -139,7 +139,7 @@ def test_what_lies_between_tests_counts_too(history: History) -> None:
     found = history.estimate("/p", ids, 2)
     assert found.useful_workers == 2
     assert found.seconds == pytest.approx(1.0 + 1.5, abs=0.01)
-    assert history.known("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
+    assert history.durations("/p", ids[:1])["0"].seconds == pytest.approx(0.001)
     assert history.estimate("/p", ids[:3], 2).useful_workers == 1
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.queue import policy
-from pytest_valor_schedule.queue.pace import Standing, Work, lasting, seconds_left
+from pytest_valor_schedule.queue import demand
+from pytest_valor_schedule.queue.pace import Pace, Work, remaining_of_run, remaining_seconds
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
 from tests.support.jobs import a_job
@@ -25,15 +25,15 @@ NOW = 1_700_000_000.0
 LIMIT = 600.0
 _SECONDS = st.floats(0, 1e4)
 _standings = st.builds(
-    Standing,
-    begun=st.booleans(),
-    queued=st.none() | _SECONDS,
+    Pace,
+    has_begun=st.booleans(),
+    queued_seconds=st.none() | _SECONDS,
     running=st.lists(st.tuples(_SECONDS, st.floats(NOW - 1e4, NOW))).map(tuple),
 )
 
 
-def _left(expected: float, standing: Standing, now: float, workers: int = 2) -> float:
-    return seconds_left(expected, now - NOW, workers, standing, now)
+def _left(expected: float, pace: Pace, now: float, workers: int = 2) -> float:
+    return remaining_of_run(expected, now - NOW, workers, pace, now)
 
 
 def _job(estimate: float, **changes: Any) -> Job:
@@ -53,25 +53,25 @@ def _progress(finished: int, queued: float, *running: tuple[float, float]) -> di
 @steady
 @given(_SECONDS, _standings, _SECONDS, st.floats(0, 1e4), st.integers(1, 8))
 def test_what_is_left_grows_no_faster_than_the_time_goes_by(
-    expected: float, standing: Standing, elapsed: float, more: float, workers: int
+    expected: float, pace: Pace, elapsed: float, more: float, workers: int
 ) -> None:
     """Also when an estimate is over, and it sinks no faster: the end that is told never jumps."""
-    before = _left(expected, standing, NOW + elapsed, workers)
-    after = _left(expected, standing, NOW + elapsed + more, workers)
+    before = _left(expected, pace, NOW + elapsed, workers)
+    after = _left(expected, pace, NOW + elapsed + more, workers)
     assert before >= 0
-    assert abs(after - before) <= more * max(1, len(standing.running) / workers) + 1e-3
+    assert abs(after - before) <= more * max(1, len(pace.running) / workers) + 1e-3
 
 
 @steady
 @given(_SECONDS, _standings, _SECONDS)
 def test_a_running_job_ends_after_now_and_within_its_limit(
-    expected: float, standing: Standing, elapsed: float
+    expected: float, pace: Pace, elapsed: float
 ) -> None:
     """Whatever its runner says; and never at once, because it still runs."""
-    queued = 0.0 if standing.queued is None else standing.queued
-    said = _progress(int(standing.begun), queued, *standing.running)
+    queued = 0.0 if pace.queued_seconds is None else pace.queued_seconds
+    said = _progress(int(pace.has_begun), queued, *pace.running)
     now = NOW + elapsed
-    ends = policy.expected_end(_job(expected), now, said)
+    ends = demand.expected_end(_job(expected), now, said)
     assert now + 1 <= ends <= max(NOW + LIMIT, now + 1)
 
 
@@ -79,13 +79,13 @@ def test_a_running_job_ends_after_now_and_within_its_limit(
 @given(_SECONDS, _SECONDS)
 def test_nothing_is_left_when_all_tests_have_finished(expected: float, elapsed: float) -> None:
     """However long the job was expected to take."""
-    assert _left(expected, Standing(begun=True, queued=0.0), NOW + elapsed) == 0
+    assert _left(expected, Pace(has_begun=True, queued_seconds=0.0), NOW + elapsed) == 0
 
 
 def test_what_is_late_becomes_twice_as_late() -> None:
     """Before its time something takes what is left of it, and beyond that as long again."""
     times = [(0, 10), (4, 6), (10, 1), (12, 2), (20, 10), (100, 90)]
-    assert [lasting(10, elapsed) for elapsed, _ in times] == [left for _, left in times]
+    assert [remaining_seconds(10, elapsed) for elapsed, _ in times] == [left for _, left in times]
 
 
 def test_the_pace_counts_once_tests_have_begun() -> None:
@@ -93,7 +93,7 @@ def test_the_pace_counts_once_tests_have_begun() -> None:
     job = _job(20.0)
 
     def left(progress: dict[str, Any] | None, now: float = NOW + 5) -> float:
-        return policy.expected_end(job, now, progress) - now
+        return demand.expected_end(job, now, progress) - now
 
     assert left(None) == left(_progress(0, 30.0)) == 15
     assert left(_progress(0, 90.0)) == 45
@@ -107,17 +107,17 @@ def test_what_a_runner_of_another_version_says_is_no_fault() -> None:
     """Then the estimate is all there is."""
     older = {"finished": 3, "total": 9, "running": [{"worker": "gw0", "started_at": None}]}
     for said in (None, {}, older, {"running": 7}, {"running": [7]}, {"queued_seconds": "x"}):
-        assert policy.expected_end(_job(20.0), NOW + 5, said) == NOW + 20
+        assert demand.expected_end(_job(20.0), NOW + 5, said) == NOW + 20
 
 
 def test_a_job_without_history_has_a_known_end_when_tests_have_finished() -> None:
     """Before that, its end is a guess that nobody is told."""
     job = _job(20.0, estimated_from_runs=0)
     said = [
-        policy.knows_end(job, progress) for progress in (None, _progress(0, 1), _progress(1, 1))
+        demand.knows_end(job, progress) for progress in (None, _progress(0, 1), _progress(1, 1))
     ]
     assert said == [False, False, True]
-    assert policy.knows_end(_job(20.0), None)
+    assert demand.knows_end(_job(20.0), None)
 
 
 def test_a_slow_run_is_believed_little_by_little() -> None:
@@ -161,5 +161,5 @@ def test_the_pace_is_measured_from_test_to_test_of_each_worker(tmp_path: Path) -
     told = {each["nodeid"]: each["expected_seconds"] for each in progress.running()}
     assert told == pytest.approx({"t1": slowness, "t2": slowness}, abs=0.01)
     said = {**progress.counts(), "running": progress.running(), "queued_seconds": 0.0}
-    assert Standing.of(said).begun
-    assert [began for _, began in Standing.of(said).running] == [NOW, NOW]
+    assert Pace.of(said).has_begun
+    assert [began for _, began in Pace.of(said).running] == [NOW, NOW]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.config.settings import AGING_SECONDS
 from pytest_valor_schedule.model.job import Job, Priority
-from pytest_valor_schedule.queue import policy
-from pytest_valor_schedule.queue.policy import Running
+from pytest_valor_schedule.queue import demand, policy
+from pytest_valor_schedule.queue.demand import Running
 from tests.support.jobs import a_job
 from tests.support.properties import steady
 
@@ -159,7 +159,7 @@ def test_no_slot_is_left_that_somebody_could_use(
 
 
 def _as_running(job: Job, workers: int) -> Running:
-    seconds = min(policy.expected_seconds(job, workers), job.timeout_minutes * 60)
+    seconds = min(demand.expected_seconds(job, workers), job.timeout_minutes * 60)
     return Running(job.job_id, workers, NOW + seconds)
 
 
@@ -178,7 +178,7 @@ def test_nobody_delays_the_first_that_waits(
     if first is None:
         return
     before = ordered[: ordered.index(first)]
-    need = policy.needs(first, total)
+    need = demand.needs(first, total)
     earlier = [*running, *(_as_running(job, n) for job, n in starts if job in before)]
     everybody = [*running, *(_as_running(job, n) for job, n in starts)]
     assert _free_at(everybody, total, need) <= _free_at(earlier, total, need)
@@ -220,7 +220,7 @@ def test_a_job_that_overruns_its_estimate_is_expected_to_end_some_time_after(
 ) -> None:
     """Not at its limit, unless that is near; also where the clock has been set back."""
     job = dataclasses.replace(_job("a", 1, estimate), started_at=started, workers=1)
-    assert policy.expected_end(job, NOW) == ends
+    assert demand.expected_end(job, NOW) == ends
 
 
 @steady
@@ -231,7 +231,7 @@ def test_memory_is_never_promised_twice(
     """What starts fits into what is left, but for a job that has the machine to itself."""
     running, total = machine
     starts = policy.to_start(queue, running, total, NOW, memory=memory)
-    taken = sum(policy.expected_memory(job, workers) for job, workers in starts)
+    taken = sum(demand.expected_memory(job, workers) for job, workers in starts)
     assert not starts or taken <= memory or (len(starts) == 1 and not running)
     assert starts or running or not queue
 

@@ -216,7 +216,7 @@ def test_an_environment_that_nobody_needs_is_erased(store: JobStore) -> None:
     kept = ended.read_bytes()
     store.change(FIRST, JobStatus.SCHEDULED, status=JobStatus.COMPLETED)
     ended.write_bytes(kept)  # as if a kill had come between
-    with environments.kept(store.home, THIRD, {}):
+    with environments.keep(store.home, THIRD, {}):
         now = time.time()
         store.drop_environments(now)
         left = {path.stem for path in store.home.environments.iterdir()}

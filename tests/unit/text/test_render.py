@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.client.submit import Receipt
 from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.queue.estimate import Estimate, Spread
 from pytest_valor_schedule.queue.forecast import QueuePosition
-from pytest_valor_schedule.queue.guess import Spread
-from pytest_valor_schedule.queue.history import Estimate
 from pytest_valor_schedule.text import render, result_list
 from tests.support.jobs import a_job
 from tests.support.properties import steady

@@ -1,7 +1,9 @@
-"""A new SQLite file in the place of a damaged or missing one.
+"""Make, open and replace the SQLite file of the queue.
 
-SQLite cannot notice that a file was replaced, and would mix the write-ahead logs of both. So a
-new one is put in place only while nobody has the old one open; see `Database`.
+A damaged file is set aside as soon as anybody comes upon the damage, and a missing one is made
+anew. SQLite cannot notice that a file was replaced, and would mix the write-ahead logs of both: so
+each connection holds a shared lock beside the file while it is open, and the new one is put in
+place by who has the exclusive lock, once all have let go.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.queue import read_only
 
 Refill = Callable[[sqlite3.Connection, Path | None], str]
-"""Fills a new database; gets the damaged file, if any, and returns what to tell about it."""
+"""Fills a new database; gets the file set aside last, if any, and returns what to tell people."""
 
 VERSION = 2
 PATIENCE_SECONDS = 30.0
@@ -85,11 +86,6 @@ _REASONS = {
 }
 
 
-def empty(connection: sqlite3.Connection, damaged: Path | None) -> str:
-    """Leave a new database empty."""
-    return ""
-
-
 def is_damage(error: Exception) -> bool:
     """Return whether an error says that the file is no database or a damaged one."""
     return _code(error) in _DAMAGE
@@ -122,44 +118,62 @@ def lock_path(path: Path) -> Path:
     return path.with_name("queue.lock")
 
 
-def mark_path(path: Path) -> Path:
-    """Return the file whose presence says that a database is damaged."""
-    return path.with_name("queue.damaged")
-
-
-def in_place(path: Path) -> bool:
-    """Whether there is a database that nobody has found to be damaged."""
-    try:
-        return path.stat().st_size > 0 and not mark_path(path).exists()
-    except FileNotFoundError:
-        return False
-
-
-def replace(path: Path, refill: Refill) -> None:
-    """Put a new database in the place of a damaged or missing one, unless it is whole.
+def mend(path: Path, refill: Refill) -> None:
+    """Put a new database in the place of a damaged or missing one; leave one that is whole.
 
     Raises:
-        StoreError: if somebody keeps the damaged one open for too long.
+        StoreError: if somebody keeps the damaged one open for too long, or the disk refuses.
     """
-    handle = locks.take_exclusive(lock_path(path), PATIENCE_SECONDS, lambda: in_place(path))
-    if handle is None:
-        return  # somebody else has done it
     try:
-        if not is_whole(path):
-            _replace(path, refill)
-        mark_path(path).unlink(missing_ok=True)
+        _set_aside_if_damaged(path)
+        handle = locks.take_exclusive(lock_path(path), PATIENCE_SECONDS, path.exists)
+        if handle is None:
+            return  # somebody else has made it
+        try:
+            if not path.exists():
+                _create(path, refill)
+        finally:
+            os.close(handle)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"The queue {path} cannot be made anew: {reason(error)}.") from error
+
+
+def _set_aside_if_damaged(path: Path) -> None:
+    handle = locks.take_shared(lock_path(path), PATIENCE_SECONDS)  # so that nobody puts a new one
+    try:
+        if path.exists() and not is_whole(path):
+            aside = _set_aside(path)
+            _tell(f"The queue was damaged, or old, and set aside as {aside}.")
     finally:
         os.close(handle)
 
 
+def _set_aside(path: Path) -> Path:
+    """Keep a database and its write-ahead log under another name, and return that."""
+    stamp = f"{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}"
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for ending in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            _beside(path, ending).replace(_beside(aside, ending))
+    _beside(path, "-shm").unlink(missing_ok=True)
+    return aside
+
+
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def _tell(notice: str) -> None:
+    print(f"valor-schedule: {notice}", file=sys.stderr)
+
+
 def is_whole(path: Path) -> bool:
     """Return whether a file is no older than this package and SQLite finds nothing wrong in it."""
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file():
         return False
     try:
-        with contextlib.closing(_opened(path)) as connection:
+        database = connect(path) if can_write(path) else connect_to_read(path)[0]
+        with contextlib.closing(database) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             return bool(
                 version >= VERSION
@@ -171,44 +185,62 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    if read_only.can_write(path):
-        return sqlite3.connect(path, timeout=PATIENCE_SECONDS)
-    return read_only.connect(path, PATIENCE_SECONDS)[0]
-
-
-def _replace(path: Path, refill: Refill) -> None:
+def _create(path: Path, refill: Refill) -> None:
     new = path.with_name("queue.new")
-    for suffix in ("", "-wal", "-journal"):
-        new.with_name(new.name + suffix).unlink(missing_ok=True)
+    for ending in ("", "-wal", "-journal"):
+        _beside(new, ending).unlink(missing_ok=True)
     new.touch(mode=0o600)
-    damaged = path.exists()
+    asides = [
+        each for each in path.parent.glob(f"{path.name}.damaged-*") if each.name[-1].isdigit()
+    ]
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.executescript(f"BEGIN;{_SCHEMA}")
-        notice = refill(connection, path if damaged else None)
+        notice = refill(connection, max(asides, default=None))
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL")
-    aside = _set_aside(path)
-    if damaged:
-        notice = f"The queue was damaged, or old, and set aside as {aside}. {notice}"
+    _set_aside(path)  # a log without its database, which SQLite would take for that of the new one
     new.replace(path)
     if notice:
-        print(f"valor-schedule: {notice}", file=sys.stderr)
+        _tell(notice)
 
 
-def _set_aside(path: Path) -> Path:
-    """Keep a damaged file and its write-ahead log under another name, and return that.
+def can_write(path: Path) -> bool:
+    """Return whether this user may change a database, which needs files beside it too."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
-    The old name stays until the new database takes it: cut off here, all begins anew. A log
-    goes even where its database is gone: SQLite would take it for that of the new one.
+
+def connect(path: Path, how: str = "mode=rw") -> sqlite3.Connection:
+    """Open a database that is there."""
+    name = f"{path.as_uri()}?{how}"
+    return sqlite3.connect(name, timeout=PATIENCE_SECONDS, isolation_level=None, uri=True)
+
+
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open a database for reading alone, with what its write-ahead log holds.
+
+    Those who have one open share an index of its log, which is a file too. Where there is none and
+    none can be made, nobody else has it open, and a private index in memory will do. SQLite keeps
+    one for who needs no locks.
+
+    Returns:
+        The connection, and whether it will see what others change from now on.
     """
-    stamp = f"{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}"
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    aside.unlink(missing_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        aside.hardlink_to(path)
-    with contextlib.suppress(FileNotFoundError):
-        path.with_name(f"{path.name}-wal").replace(aside.with_name(f"{aside.name}-wal"))
-    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
-    return aside
+    if _beside(path, "-shm").exists():
+        with contextlib.suppress(sqlite3.OperationalError):  # it is cut short, on a full disk
+            return _connect_to_read(path, "mode=ro"), True
+    has_log = _beside(path, "-wal").exists()
+    how = "mode=ro&vfs=unix-none" if has_log else "mode=ro&immutable=1"
+    return _connect_to_read(path, how), False
+
+
+def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
+    connection = connect(path, how)
+    try:
+        if "vfs" in how:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA user_version").fetchone()  # opens the log
+    except BaseException:
+        connection.close()
+        raise
+    return connection
