@@ -177,9 +177,7 @@ class Supervisor:
         self.peak_memory = max(self.peak_memory, used)
         self._report({**self._progress.snapshot(), "memory_mb": round(used / 2**20)})
         bound_log(self._output, self._limits.log_bytes)
-        if size := pseudo_terminal.read_window(
-            self._folder
-        ):  # of who waits, which may have changed
+        if size := pseudo_terminal.read_window(self._folder):  # whoever waits has changed it
             self._pump.resize(size)
 
     def _error_line(self, process_exit: ProcessExit) -> str | None:
