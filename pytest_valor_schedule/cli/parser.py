@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model.job import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
 
@@ -66,6 +67,17 @@ def split_own(words: Sequence[str]) -> tuple[list[str], list[str]]:
             break
     rest = list(words[place:])
     return list(words[:place]), rest[1:] if rest[:1] == ["--"] else rest
+
+
+def refuse_late(words: Sequence[str]) -> None:
+    """Raise InvalidRequestError for an option of `valor-schedule run` that pytest would get."""
+    for word in words:
+        if word == "--":
+            return
+        if word.partition("=")[0] in (*OWN_OPTIONS["run"], "--wait", "--json"):
+            raise InvalidRequestError(
+                f"{word} is an option of `valor-schedule run`; put it before pytest's arguments."
+            )
 
 
 def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:

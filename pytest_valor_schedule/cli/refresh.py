@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from pytest_valor_schedule.client import api, job_control, maintenance
+from pytest_valor_schedule.client import administer, query
+from pytest_valor_schedule.client.endpoint import open_queue
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -44,7 +45,7 @@ def watch(*, once: bool) -> None:
 
 
 def _frame() -> list[str]:
-    slots = _checked(maintenance.list_slots())["slots"]
+    slots = _checked(administer.list_slots())["slots"]
     width = shutil.get_terminal_size().columns
     active, ended = _look(_ENDED_SHOWN)
     return queue_view.frame([*active, *ended], slots, time.time(), width)
@@ -52,7 +53,7 @@ def _frame() -> list[str]:
 
 def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return all that runs or waits, and the last that have ended, the newest first."""
-    answer = _checked(api.list_queue(count))
+    answer = _checked(query.list_queue(count))
     ended = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
     return answer["active"], ended[:count]
 
@@ -128,7 +129,7 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse
     Raises:
         ScheduleError: if there is no such job, or the queue cannot be used.
     """
-    with job_control.open_queue() as store:
+    with open_queue() as store:
         job = store.find(job_id)
         log = Tail(store.home.output(job.job_id))
         while not (job := store.get(job.job_id)).status.ended:
@@ -136,4 +137,4 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse
             service.refuse_if_unserved(store, job)
             time.sleep(_FOLLOW_SECONDS)
     show(log.read())
-    return api.get_job_status(job.job_id)
+    return query.get_job_status(job.job_id)

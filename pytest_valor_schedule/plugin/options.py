@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
+from pytest_valor_schedule.client.settings_check import FIELDS, Check, numeric
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.settings import Setting
 from pytest_valor_schedule.model.run_options import (
@@ -14,13 +15,8 @@ from pytest_valor_schedule.model.run_options import (
     check_confirm_failures,
     check_flaky,
     check_learn,
-    check_max_workers,
-    check_notification_chat_id,
     check_optional_amount,
     check_order,
-    check_priority,
-    check_timeout_minutes,
-    number,
 )
 
 _OPTIONS = (
@@ -55,33 +51,23 @@ class Sources:
         Raises:
             InvalidRequestError: if one of the settings cannot be used.
         """
-        checks: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
-            "priority": ("priority", check_priority),
-            "max_workers": ("max_workers", _numeric(check_max_workers)),
-            "timeout_minutes": ("timeout_minutes", _numeric(check_timeout_minutes)),
-            "notification_chat_id": ("notify", check_notification_chat_id),
-        }
-        wanted = {field: each for field, each in checks.items() if field not in given}
-        return RunOptions(**{field: self._checked(*each) for field, each in wanted.items()})
+        rest = {field: each for field, each in FIELDS.items() if field not in given}
+        return RunOptions(**{field: self._checked(*each) for field, each in rest.items()})
 
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
         self._checked("learn", check_learn)  # they are used elsewhere; here it is said if wrong
-        minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
+        minutes = self._checked("stall_minutes", numeric(check_optional_amount))
         return {
-            "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
+            "test_timeout_seconds": self._checked("test_timeout", numeric(check_optional_amount)),
             "stall_seconds": minutes and minutes * 60,
-            "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
+            "log_mb": self._checked("log_mb", numeric(check_optional_amount)),
             "order": self._checked("order", check_order),
-            "confirm_failures": self._checked("confirm_failures", _numeric(check_confirm_failures)),
+            "confirm_failures": self._checked("confirm_failures", numeric(check_confirm_failures)),
             "flaky_passes": self._checked("flaky", check_flaky) == "pass",
             "fork_workers": settings.is_on(self.setting("fork_workers")),
         }
 
-    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
+    def _checked(self, name: str, check: Check) -> Any:
         setting = self.setting(name)
         return check(setting.value, setting.source)
-
-
-def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, source: check(number(value), source)

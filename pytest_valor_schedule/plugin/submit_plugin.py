@@ -15,7 +15,7 @@ import pytest
 
 from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.collect import Collection
-from pytest_valor_schedule.client.submit import Receipt
+from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
@@ -174,11 +174,11 @@ class SubmitPlugin(Guest):
         if (held := config.stash.get(HELD, None)) is not None:
             held.discard()
         quiet = getattr(config.option, "verbose", 0) < 0
-        self._exit_code = show_run.Awaiting(self._home, receipt, quiet=quiet).run()
+        self._exit_code = show_run.RunView(self._home, receipt, quiet=quiet).run()
 
-    def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
+    def _tell(self, session: pytest.Session, receipt: ScheduleResponse) -> None:
         quiet = getattr(session.config.option, "verbose", 0) < 0  # of the terminal reporter
-        lines = render.scheduled_lines(receipt.shown_answer(), quiet=quiet)
+        lines = render.scheduled_lines(receipt, quiet=quiet)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         write = print if reporter is None else reporter.write_line
         for line in lines if quiet else ["", *lines]:

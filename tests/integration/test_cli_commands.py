@@ -23,7 +23,7 @@ import pytest
 from pytest_valor_schedule import get_job_status, list_jobs
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.commands import COMMANDS
-from pytest_valor_schedule.client import api
+from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.text import colour
@@ -345,8 +345,8 @@ def test_a_file_that_cannot_be_used_is_not_taken_for_the_output(
 
 def test_the_record_is_whole(ended: str) -> None:
     """get_record returns what the file holds."""
-    assert len(api.get_record(ended)["results"]) == 3
-    assert "error" in api.get_record("zzzzzz")
+    assert len(query.get_record(ended)["results"]) == 3
+    assert "error" in query.get_record("zzzzzz")
 
 
 def test_run_says_what_is_wrong(project: Path) -> None:
