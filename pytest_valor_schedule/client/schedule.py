@@ -12,7 +12,7 @@ from pytest_valor_schedule.client.collect import Collection, collect
 from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
 from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.client.responses import PriorityName, ScheduleResponse
-from pytest_valor_schedule.client.settings_check import FIELDS
+from pytest_valor_schedule.client.settings_check import CHECKS, FIELDS
 from pytest_valor_schedule.client.submit import submit
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -83,8 +83,8 @@ def schedule_arguments(arguments: Sequence[str], options: Mapping[str, Any]) -> 
     """
     request = order_of(shlex.join(["pytest", *arguments]), None)
     fields = {
-        field: check(options[name], f"--{name.replace('_', '-')}")
-        for field, (name, check) in FIELDS.items()
+        field: CHECKS[name](options[name], f"--{name.replace('_', '-')}")
+        for field, name in FIELDS.items()
         if options.get(name) is not None
     }
     confirm_failures = run_options.number(options.get("confirm_failures"))

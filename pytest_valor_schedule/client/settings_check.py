@@ -1,4 +1,4 @@
-"""Find the settings in the environment and in config.toml that cannot be used."""
+"""Check settings, and find those of the environment and config.toml that cannot be used."""
 
 from __future__ import annotations
 
@@ -27,18 +27,9 @@ _OURS |= {notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE}
 Check = Callable[[Any, str], Any]
 
 
-def numeric(check: Check) -> Check:
+def _numeric(check: Check) -> Check:
     """Return a check that also takes a number as text."""
     return lambda value, source: check(run_options.number(value), source)
-
-
-FIELDS: Mapping[str, tuple[str, Check]] = {
-    "priority": ("priority", run_options.check_priority),
-    "max_workers": ("max_workers", numeric(run_options.check_max_workers)),
-    "timeout_minutes": ("timeout_minutes", numeric(run_options.check_timeout_minutes)),
-    "notification_chat_id": ("notify", run_options.check_notification_chat_id),
-}
-"""By field of `RunOptions`: the name of its setting, and what checks a value of it."""
 
 
 def _amount(value: Any, source: str) -> None:
@@ -53,18 +44,26 @@ def _switch(value: Any, source: str) -> bool:
     return settings.is_on(Setting(value, source))
 
 
-_CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
+_LIMITS = ("test_timeout", "stall_minutes", "log_mb")
+CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("schedule", "schedule_wait", "fork_workers"), _switch),
-    **dict.fromkeys(("test_timeout", "stall_minutes", "log_mb"), run_options.check_optional_amount),
-    **dict.fromkeys(("aging_minutes", "memory_reserve_mb", *_RETENTION), _amount),
+    **dict.fromkeys(_LIMITS, _numeric(run_options.check_optional_amount)),
+    **dict.fromkeys(("aging_minutes", "memory_reserve_mb", *_RETENTION), _numeric(_amount)),
     "priority": run_options.check_priority,
-    "max_workers": run_options.check_max_workers,
-    "timeout_minutes": run_options.check_timeout_minutes,
+    "max_workers": _numeric(run_options.check_max_workers),
+    "timeout_minutes": _numeric(run_options.check_timeout_minutes),
+    "notify": run_options.check_notification_chat_id,
     "order": run_options.check_order,
-    "confirm_failures": run_options.check_confirm_failures,
+    "confirm_failures": _numeric(run_options.check_confirm_failures),
     "flaky": run_options.check_flaky,
     "learn": run_options.check_learn,
 }
+"""By setting: what checks a value, given its source, and returns it as it is used."""
+FIELDS: Mapping[str, str] = {
+    **{name: name for name in ("priority", "max_workers", "timeout_minutes")},
+    "notification_chat_id": "notify",
+}
+"""By field of `RunOptions`: its setting."""
 
 
 def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
@@ -75,13 +74,13 @@ def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
     """
     machine = home.settings()
     yield from unknown_settings(home, environment)
-    for name, check in _CHECKS.items():
+    for name, check in CHECKS.items():
         if name in settings.DEFAULTS:
             setting = settings.look_up(name, None, environment, None, machine)
         else:
             setting = Setting(machine.get(name), f"{name} in config.toml")
         if setting.value is not None:
-            yield from _problem(check, run_options.number(setting.value), setting.source)
+            yield from _problem(check, setting.value, setting.source)
     yield from _problem(slots.total, home, environment)
     yield from _problem(settings.direct_runs, home, environment)
 

@@ -1,4 +1,4 @@
-"""Inside the pytest of a submitter who waits: what the job prints, as it prints it."""
+"""Show whoever waits for a job what it prints, as it prints it."""
 
 from __future__ import annotations
 
