@@ -1,4 +1,4 @@
-"""What each command of the command line does, over the functions for programs."""
+"""Run each command of the command line, over the functions for programs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pytest_valor_schedule.cli import parser
-from pytest_valor_schedule.cli.output import Answer, Options, print_lines, show, write
+from pytest_valor_schedule.cli.output import Options, in_colour, print_lines, show, write
 from pytest_valor_schedule.client import query, wait
-from pytest_valor_schedule.text import colour, render
+from pytest_valor_schedule.text import render
+from pytest_valor_schedule.text.render import Response
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 
@@ -25,33 +26,33 @@ def _run(options: Options) -> int:
     from pytest_valor_schedule.client import schedule
 
     parser.refuse_late(options.handed_on)
-    return _scheduled(options, schedule.schedule_arguments(options.handed_on, vars(options)))
+    return _show_receipt(options, schedule.schedule_arguments(options.handed_on, vars(options)))
 
 
 def _rerun(options: Options) -> int:
     from pytest_valor_schedule.client import schedule
 
     options.wait = False
-    return _scheduled(options, schedule.rerun_job(_job(options), failed=options.failed))
+    return _show_receipt(options, schedule.rerun_job(_job(options), failed=options.failed))
 
 
-def _scheduled(options: Options, answer: Answer) -> int:
+def _show_receipt(options: Options, answer: Response) -> int:
     """Show a new job; with --wait what became of it."""
     if "error" in answer or not options.wait:
-        shown = show(options, answer, render.scheduled_lines)
-        return int(answer.get("exit_code") or shown)
+        code = show(options, answer, render.receipt_lines)
+        return int(answer.get("exit_code") or code)
     if not options.json:
-        print_lines(render.scheduled_lines(answer))
+        print_lines(render.receipt_lines(answer))
         sys.stdout.flush()
-    ended = wait.wait_for_job(answer["job_id"])
+    status = wait.wait_for_job(answer["job_id"])
     if options.json:
-        show(options, {**answer, **ended}, lambda _: [])
+        show(options, {**answer, **status}, lambda _: [])
     else:
-        print_lines(_listed({**answer, **ended}, {}))
-    return render.exit_code(ended)
+        print_lines(_result_lines({**answer, **status}, {}))
+    return render.exit_code(status)
 
 
-def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
+def _result_lines(answer: Response, options: Mapping[str, Any]) -> Sequence[str]:
     """Return the results of a job as lines."""
     from pytest_valor_schedule.client import compare
     from pytest_valor_schedule.text import result_list
@@ -59,8 +60,8 @@ def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
     if "error" in answer:
         return [f"error: {answer['error']}"]
     brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
-    counted = compare.count_failures_in_a_row(answer["job_id"]) if brief else {}
-    return result_list.lines(answer, counted, options)
+    streaks = compare.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    return result_list.lines(answer, streaks, options)
 
 
 def _list(options: Options) -> int:
@@ -85,9 +86,9 @@ def _watch(options: Options) -> int:
 
 def _wait(options: Options) -> int:
     answer = wait.wait_for_job(_job(options), options.timeout, results=options.json)
-    shown = show(options, answer, render.status_lines)
-    if shown or answer.get("outcome"):
-        return shown or render.exit_code(answer)
+    code = show(options, answer, render.status_lines)
+    if code or answer.get("outcome"):
+        return code or render.exit_code(answer)
     return _TRY_AGAIN
 
 
@@ -104,8 +105,8 @@ def _follow(options: Options) -> int:
 
 
 def _logs(options: Options) -> int:
-    in_colours = not options.json and colour.wanted(sys.stdout)
-    answer = query.read_output(_job(options), as_printed=in_colours)
+    as_printed = not options.json and in_colour(sys.stdout)
+    answer = query.read_output(_job(options), as_printed=as_printed)
     if not options.json and answer.get("output") == "":
         print(f"There is no output of job {answer['job_id']}.", file=sys.stderr)
     return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
@@ -122,7 +123,7 @@ def _results(options: Options) -> int:
     from pytest_valor_schedule.text import result_list
 
     if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer: Answer = query.get_some_results(_job(options), result_list.needs_a_look)
+        answer: Response = query.get_some_results(_job(options), result_list.needs_a_look)
     else:
         answer = query.get_job_results(_job(options))
     if "error" in answer:
@@ -131,9 +132,9 @@ def _results(options: Options) -> int:
         write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:
-        chosen = result_list.chosen(answer["results"], options.failed, options.slowest)
-        return show(options, {**answer, "results": chosen}, lambda _: [])
-    print_lines(_listed(answer, vars(options)))
+        results = result_list.select(answer["results"], options.failed, options.slowest)
+        return show(options, {**answer, "results": results}, lambda _: [])
+    print_lines(_result_lines(answer, vars(options)))
     return 0
 
 
@@ -155,9 +156,9 @@ def _replay(options: Options) -> int:
     record = query.get_record(options.job)
     if "error" in record:
         return show(options, record, lambda _: [])
-    in_colours = colour.wanted(sys.stdout)
-    print(query.read_output(options.job, as_printed=in_colours)["output"], end="")
-    print_lines([] if render.is_told(record) else render.status_lines(record))
+    text = query.read_output(options.job, as_printed=in_colour(sys.stdout))["output"]
+    print(text, end="")
+    print_lines([] if render.output_is_final(record) else render.status_lines(record))
     return render.exit_code(record)
 
 
@@ -233,8 +234,8 @@ def _doctor(options: Options) -> int:
     from pytest_valor_schedule.client import administer
 
     answer = administer.examine_home(repair=options.repair)
-    wrong = show(options, answer, render.doctor_lines)
-    return wrong or int(not all(each["repaired"] for each in answer["findings"]))
+    code = show(options, answer, render.doctor_lines)
+    return code or int(not all(each["repaired"] for each in answer["findings"]))
 
 
 def _help(options: Options) -> int:

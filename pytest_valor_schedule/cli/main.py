@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line `valor-schedule`."""
+"""Run the command line `valor-schedule`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the command line: commands, options, help. Pure."""
+"""Define the commands of the command line, their options and help. Pure."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:
     _scheduling(add)
     _looking(add)
     _looking_back(add)
-    _steering(add)
-    _keeping(add)
+    _controlling(add)
+    _administering(add)
     _helping(add)
     return parser
 
@@ -144,9 +144,9 @@ class _Adder:
     def job(
         self, parser: argparse.ArgumentParser, name: str, metavar: str, *, optional: bool
     ) -> None:
-        told = "a job id, its last part, or a prefix"
+        text = "a job id, its last part, or a prefix"
         action: Any = parser.add_argument(
-            name, metavar=metavar, nargs="?" if optional else None, help=told
+            name, metavar=metavar, nargs="?" if optional else None, help=text
         )
         if self._job_ids is not None:
             action.completer = self._job_ids  # the name that argcomplete looks for
@@ -215,7 +215,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _steering(add: _Adder) -> None:
+def _controlling(add: _Adder) -> None:
     add.of_job("cancel", "take a job out of the queue, or end it")
     add.of_job("hold", "keep a waiting job from starting")
     add.of_job("release", "let a held job start")
@@ -225,7 +225,7 @@ def _steering(add: _Adder) -> None:
     add.plain("resume", "let jobs start again")
 
 
-def _keeping(add: _Adder) -> None:
+def _administering(add: _Adder) -> None:
     add.plain("config", "show every setting, its value, and where it is set on this machine")
     pruning = add.plain("prune", "throw away what old jobs left on the disk")
     pruning.add_argument(

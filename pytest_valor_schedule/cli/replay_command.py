@@ -1,4 +1,4 @@
-"""Shows a job of the past as pytest would have shown it."""
+"""Show a job of the past as pytest would have shown it."""
 
 from __future__ import annotations
 

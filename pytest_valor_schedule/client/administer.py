@@ -43,15 +43,14 @@ def examine_home(*, repair: bool = False) -> Response:
 
 
 def _finding(finding: Finding, repair: bool) -> Response:
-    answer: Response = {"text": finding.text, "repairable": finding.repair is not None}
-    answer["repaired"] = False
-    if repair and finding.repair is not None:
-        try:
-            finding.repair()
-            answer["repaired"] = True
-        except (ScheduleError, OSError) as error:
-            answer["error"] = str(error)
-    return answer
+    answer = {"text": finding.text, "repairable": finding.repair is not None, "repaired": False}
+    if not repair or finding.repair is None:
+        return answer
+    try:
+        finding.repair()
+    except (ScheduleError, OSError) as error:
+        return {**answer, "error": str(error)}
+    return {**answer, "repaired": True}
 
 
 @errors_as_answers
@@ -70,13 +69,13 @@ def list_slots() -> Response:
 
 
 def _slot(number: int, holder: Holder | None) -> Response:
-    answer: Response = {"slot": number, "held": holder is not None, "job_id": None}
-    if holder is not None:
-        answer["job_id"] = holder.job_id or None
-    if holder is not None and holder.pid:
-        process = {"pid": holder.pid, "command": holder.command, "folder": holder.folder}
-        answer |= {**process, "since": clock.to_text(holder.since)}
-    return answer
+    if holder is None:
+        return {"slot": number, "held": False, "job_id": None}
+    answer = {"slot": number, "held": True, "job_id": holder.job_id or None}
+    if not holder.pid:
+        return answer
+    process = {"pid": holder.pid, "command": holder.command, "folder": holder.folder}
+    return {**answer, **process, "since": clock.to_text(holder.since)}
 
 
 @errors_as_answers

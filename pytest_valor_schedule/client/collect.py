@@ -22,11 +22,12 @@ from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.record.error_line import reason
 
 _OUTPUT_KEPT = 4000  # characters
-_NEEDED = (
-    ("pytest", "pytest"),
-    ("xdist", "pytest-xdist"),
-    ("pytest_valor_schedule", "pytest-valor-schedule"),
-)
+_PACKAGES = {
+    "pytest": "pytest",
+    "xdist": "pytest-xdist",
+    "pytest_valor_schedule": "pytest-valor-schedule",
+}
+"""By module, what a job needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,23 +125,20 @@ def _run(
     options: dict[str, Any],
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
-    command = [*request.launcher, *NEEDED_PLUGINS, *request.arguments]
     with lifeline() as handle:
         order = CollectOrder(str(target), handle, options)
-        environment = {**request.environment, COLLECT_VARIABLE: order.to_text()}
+        start = Start(
+            command=[*request.launcher, *NEEDED_PLUGINS, *request.arguments],
+            cwd=request.cwd,
+            output=output,
+            environment={**request.environment, COLLECT_VARIABLE: order.to_text()},
+            inherited=[handle],
+        )
         try:
-            process = processes.start(
-                Start(
-                    command=command,
-                    cwd=request.cwd,
-                    output=output,
-                    environment=environment,
-                    inherited=[handle],
-                )
-            )
+            process = processes.start(start)
         except OSError as error:
             raise CollectionError(
-                f"{command[0]} could not be started in {request.cwd} ({error.strerror}); "
+                f"{request.launcher[0]} could not be started in {request.cwd} ({error.strerror}); "
                 "check the command and the folder.",
                 exit_code=None,
             ) from error
@@ -180,15 +178,11 @@ def _refuse_incomplete_interpreter(request: RunRequest) -> None:
     python = _python_of(request.launcher)
     if python is None:
         return
-    for module, package in _NEEDED:
-        probe = [*python, "-c", f"import {module}"]
+    for module, package in _PACKAGES.items():
+        probe, env = [*python, "-c", f"import {module}"], dict(request.environment)
         try:
             result = subprocess.run(
-                probe,
-                cwd=request.cwd,
-                env=dict(request.environment),
-                capture_output=True,
-                timeout=60,
+                probe, cwd=request.cwd, env=env, capture_output=True, timeout=60
             )
         except (OSError, subprocess.TimeoutExpired):
             return

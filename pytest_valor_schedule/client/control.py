@@ -167,19 +167,16 @@ def _change_waiting(job_id: str, **changes: Any) -> JobChangeResponse:
         job_id = store.find(job_id).job_id
         job = store.change(job_id, JobStatus.SCHEDULED, **changes)
         if job is None:
-            raise _not_waiting(store.get(job_id))
+            status = store.get(job_id).status
+            raise JobStatusError(
+                f"Job {job_id} does not wait any more: it is {status}; only a scheduled job can be "
+                "held, released, or given another priority.",
+                status=status,
+            )
         store.publish_if_scheduled(job_id)
         service.call(store.home)
     fields = {"job_id": job_id, "status": str(job.status), "held": bool(job.held)}
     return cast(JobChangeResponse, {**fields, "priority": str(job.priority)})
-
-
-def _not_waiting(job: Job) -> JobStatusError:
-    return JobStatusError(
-        f"Job {job.job_id} does not wait any more: it is {job.status}; only a scheduled job "
-        "can be held, released, or given another priority.",
-        status=job.status,
-    )
 
 
 def _change_pause(home: Home, action: Callable[[], None]) -> None:

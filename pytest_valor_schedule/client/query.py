@@ -108,15 +108,11 @@ def get_some_results(job_id: str, keep: Callable[[Response], bool]) -> Response:
 def _results(job_id: str, keep: Callable[[Response], bool] | None) -> Response:
     with open_queue() as store:
         document = _published(store, require_ended(store.find(job_id)), keep)
-    names = ("exit_code", "explanation", "collection_errors")
+    always = ("job_id", "outcome", "started_at", "completed_at", "summary", "results")
+    more = ("exit_code", "explanation", "collection_errors")
     return {
-        "job_id": document.get("job_id"),
-        "outcome": document.get("outcome"),
-        "started_at": document.get("started_at"),
-        "completed_at": document.get("completed_at"),
-        "summary": document.get("summary"),
-        "results": document.get("results"),
-        **{name: document[name] for name in names if document.get(name) is not None},
+        **{name: document.get(name) for name in always},
+        **{name: document[name] for name in more if document.get(name) is not None},
     }
 
 

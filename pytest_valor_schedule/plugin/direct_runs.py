@@ -21,23 +21,16 @@ from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.slots import Held, Holder
 
 _POLL_SECONDS = 0.05
-_RUNS_NO_TEST = (
-    "help",
-    "version",
-    "markers",
-    "showfixtures",
-    "show_fixtures_per_test",
-    "cacheshow",
-    "collectonly",
-    "setuponly",
-    "setupplan",
+_NOT_FOR_SLOTS = (
+    *("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow"),
+    *("collectonly", "setuponly", "setupplan"),  # like those before, they run no test
+    *("usepdb", "trace", "looponfail"),  # somebody sits at the terminal
 )
-_FOR_THE_TERMINAL = ("usepdb", "trace", "looponfail")
 
 
 def mode_or_ignore(config: pytest.Config, environment: Mapping[str, str]) -> DirectRuns:
     """Return the mode for a run; a wrong setting of the machine is warned of, and no more."""
-    if any(getattr(config.option, name, False) for name in (*_RUNS_NO_TEST, *_FOR_THE_TERMINAL)):
+    if any(getattr(config.option, name, False) for name in _NOT_FOR_SLOTS):
         return DirectRuns.IGNORE
     try:
         return direct_runs(Home.find(environment), environment)
@@ -67,26 +60,17 @@ def sharing(config: pytest.Config, environment: Mapping[str, str]) -> Iterator[N
         own_slots = Held((), ())
     worker_env = WorkerEnv(own_slots.numbers, threads=None)
     config.pluginmanager.register(worker_env, "valor_schedule_worker_env")
-    try:
-        numbers = own_slots.numbers
-        with _variables(numbers[0] if numbers and not _workers(config) else None):
-            yield
-    finally:
-        own_slots.release()
-
-
-@contextlib.contextmanager
-def _variables(slot: int | None) -> Iterator[None]:
-    """Tell all that this run starts that it has its slots, and its own tests which."""
+    # All that this run starts learns that it has its slots, and its own tests which.
     variables = {DIRECT_VARIABLE: str(os.getpid())}
-    if slot is not None:
-        variables[SLOT_VARIABLE] = str(slot)
+    if own_slots.numbers and not _workers(config):
+        variables[SLOT_VARIABLE] = str(own_slots.numbers[0])
     os.environ |= variables
     try:
         yield
     finally:
         for name in variables:
             os.environ.pop(name, None)
+        own_slots.release()
 
 
 def _workers(config: pytest.Config) -> int:

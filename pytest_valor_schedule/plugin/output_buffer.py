@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Any, TextIO
 
 NAME = "valor_schedule_output_buffer"
@@ -90,13 +88,3 @@ class BufferedOutput:
     def pytest_internalerror(self) -> None:
         """Let an error of pytest itself be seen, which it prints past whoever stands in between."""
         self.end()
-
-
-@contextlib.contextmanager
-def buffered() -> Iterator[BufferedOutput]:
-    """Buffer all that is printed in the block; what is left is written at its end."""
-    output = BufferedOutput()
-    try:
-        yield output
-    finally:
-        output.end()

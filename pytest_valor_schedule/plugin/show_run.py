@@ -47,7 +47,7 @@ class RunView:
 
     def run(self) -> int:
         """Return the exit code of the job when it has ended; an interrupt only ends the waiting."""
-        first, *warnings = render.scheduled_lines(self._receipt, quiet=True)
+        first, *warnings = render.receipt_lines(self._receipt, quiet=True)
         try:
             if not self._quiet and not self._screen.is_terminal:
                 self._screen.print(first)
@@ -100,7 +100,7 @@ class RunView:
 
     def _say_end(self, record: Mapping[str, Any]) -> None:
         """Say what pytest's last line does not: of the whole run, and how to come back to it."""
-        if not render.is_told(record):
+        if not render.output_is_final(record):
             for line in (*render.status_lines(record), render.log_line(record)):
                 self._screen.print(line)
         elif self._screen.is_terminal and not self._quiet:

@@ -187,7 +187,7 @@ class SubmitPlugin(_RunsElsewhere):
 
     def _tell(self, session: pytest.Session, receipt: ScheduleResponse) -> None:
         quiet = _is_quiet(session)
-        lines = render.scheduled_lines(receipt, quiet=quiet)
+        lines = render.receipt_lines(receipt, quiet=quiet)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         write = print if reporter is None else reporter.write_line
         for line in lines if quiet else ["", *lines]:

@@ -18,7 +18,7 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model import command_line
 from pytest_valor_schedule.model.run_config import CollectOrder
 from pytest_valor_schedule.model.run_request import RunRequest, current_umask, job_environment
-from pytest_valor_schedule.plugin import output_buffer
+from pytest_valor_schedule.plugin.output_buffer import NAME, BufferedOutput
 from pytest_valor_schedule.plugin.run_settings import RunSettings
 from pytest_valor_schedule.plugin.submit_plugin import CollectPlugin, SubmitPlugin
 
@@ -89,9 +89,12 @@ def leave_to_job(config: pytest.Config, *, output: bool) -> Iterator[None]:
     if not output:
         yield
         return
-    with output_buffer.buffered() as streams:
-        config.pluginmanager.register(streams, output_buffer.NAME)
+    buffer = BufferedOutput()
+    config.pluginmanager.register(buffer, NAME)
+    try:
         yield
+    finally:
+        buffer.end()
 
 
 def refusal(config: pytest.Config) -> str | None:

@@ -21,12 +21,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_valor_schedule import get_job_status, list_jobs
-from pytest_valor_schedule.cli import parser
+from pytest_valor_schedule.cli import output, parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.text import colour
 from tests.support.scheduled import (
     GATED,
     open_gate,
@@ -308,7 +307,7 @@ def test_colours_only_where_they_are_wanted(ended: str) -> None:
     assert "\x1b[31mfailed\x1b[0m: 1 failed" in terminal.shown
     assert "\x1b" not in run_tool("status", ended).stdout
     stream = Path(os.devnull).open()  # noqa: SIM115
-    assert not colour.wanted(stream, {"TERM": "xterm"})
+    assert not output.in_colour(stream, {"TERM": "xterm"})
     stream.close()
 
 

@@ -117,7 +117,7 @@ def test_an_ordinal_is_spoken_english(number: int, text: str) -> None:
 
 def test_what_is_counted_has_its_plural() -> None:
     """One test is a test and all other numbers are tests."""
-    assert [render.counted(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
+    assert [render.quantity(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
 
 
 def test_counts_are_shown_where_there_are_any() -> None:
@@ -139,7 +139,7 @@ def _receipt(**changes: Any) -> ScheduleResponse:
 
 
 def _lines(receipt: ScheduleResponse, *, quiet: bool = False) -> list[str]:
-    return render.scheduled_lines(receipt, quiet=quiet)
+    return render.receipt_lines(receipt, quiet=quiet)
 
 
 FIRST_LINE = f"scheduled {JOB_ID}: 412 tests on 4 workers, about 1m 10s (from 42 runs)"
