@@ -74,12 +74,12 @@ def write(path: str, text: str) -> None:
 
 
 def is_terminal(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a stream leads to a terminal that can do more than print."""
+    """Return whether a stream leads to a terminal that can do more than print."""
     return stream is not None and stream.isatty() and environment.get("TERM", "dumb") != "dumb"
 
 
 def in_colour(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether lines on a stream are to be coloured; see https://no-color.org."""
+    """Return whether lines on a stream are to be coloured; see https://no-color.org."""
     return not environment.get("NO_COLOR") and is_terminal(stream, environment)
 
 

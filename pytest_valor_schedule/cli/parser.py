@@ -113,7 +113,7 @@ def print_help(command: str) -> None:
 
 
 class _Adder:
-    """Adds commands."""
+    """Add commands."""
 
     def __init__(self, commands: Any, job_ids: Completer | None) -> None:
         self._commands = commands

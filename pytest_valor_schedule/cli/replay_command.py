@@ -44,7 +44,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
 
 
 class _Replayed:
-    """Puts a job in the place of what this pytest would collect and run."""
+    """Put a job in the place of what this pytest would collect and run."""
 
     def __init__(self, home: Home, record: Mapping[str, Any]) -> None:
         self._home = home

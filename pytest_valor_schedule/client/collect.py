@@ -32,7 +32,7 @@ _PACKAGES = {
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The tests of a run.
+    """Hold the tests of a run, and what their project says of it.
 
     Attributes:
         nodeids: In the order of collection, each once.

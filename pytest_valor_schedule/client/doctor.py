@@ -33,7 +33,7 @@ _REPAIR_PATIENCE_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong.
+    """Describe something that is wrong.
 
     Attributes:
         text: What, and what can be done.

@@ -61,7 +61,7 @@ def wait_until_ended(store: JobStore, job_id: str, seconds: float) -> Job:
 
 
 class _JobChanges:
-    """Notices that a job has changed for less than a look at the queue, as many may wait for it.
+    """Notice that a job has changed for less than a look at the queue, as many may wait for it.
 
     The record is replaced when the job starts and when it ends, and then its runner ends too.
     """

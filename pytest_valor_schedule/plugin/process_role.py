@@ -135,7 +135,7 @@ def _worker(workerinput: Mapping[str, Any]) -> ProcessRole:
 
 
 def _may_be_scheduled(config: pytest.Config, environment: Mapping[str, str]) -> bool:
-    """Whether command line, environment or ini file ask for the queue, as far as a look tells."""
+    """Return whether option, environment or ini file may ask for the queue, by a first look."""
     by_project: object = config.getini("valor_schedule_schedule")
     values = (_is_explicit(config), environment.get("VALOR_SCHEDULE_SCHEDULE"), by_project)
     return any(str(value).strip().lower() not in ("", "none", *_OFF) for value in values)
@@ -155,7 +155,7 @@ def _by_machine(config: pytest.Config, environment: Mapping[str, str]) -> Proces
 
 
 def _machine_has_settings(environment: Mapping[str, str]) -> bool:
-    """Whether there may be machine-wide settings about runs by hand."""
+    """Return whether there may be machine-wide settings about runs by hand."""
     if "VALOR_SCHEDULE_DIRECT_RUNS" in environment:
         return True
     home = environment.get("VALOR_HOME")
@@ -189,7 +189,7 @@ def _submitter(
 
 
 def _has_plugin_objects(config: pytest.Config) -> bool:
-    """Whether a program has given this pytest plugins that no other process can have; say so."""
+    """Return whether a program gave plugins that no other process can have, and say so."""
     plugins = config.invocation_params.plugins or ()
     objects = [each for each in plugins if not isinstance(each, str)]
     if objects:
@@ -202,7 +202,7 @@ def _has_plugin_objects(config: pytest.Config) -> bool:
 
 
 def learns_durations(config: pytest.Config) -> bool:
-    """Whether the history is to learn from this run, which is no job."""
+    """Return whether the history is to learn from this run, which is no job."""
     by_hand = role_of(config) in (NoJob.DIRECT_RUN, NoJob.PLAIN_RUN)
     return by_hand and not config.option.collectonly and _nearest_value(config, "learn") == "all"
 

@@ -127,7 +127,7 @@ def log_line(job: Response) -> str:
 
 
 def output_is_final(record: Response) -> bool:
-    """Whether the last thing that the pytest of an ended job has printed is true of all of it."""
+    """Return whether what the pytest of an ended job printed last is true of the whole job."""
     by_tests = record.get("outcome") in (Outcome.PASSED, Outcome.FAILED)
     # What a run did not come to that -x or pytest.exit ended, pytest has told itself.
     is_plain = not record.get("explanation") or bool(record["summary"]["not_run"])

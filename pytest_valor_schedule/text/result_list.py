@@ -24,7 +24,7 @@ def select(results: Sequence[Response], failed: bool, slowest_count: int | None)
 
 
 def needs_a_look(result: Response) -> bool:
-    """Whether a test is bad, did not come to its end, or did so only when it was run again."""
+    """Return whether a test is bad, did not end, or did so only when it was run again."""
     cut_off = result.get("unfinished") or result.get("crashes")
     return bool(cut_off) or result["outcome"] in BAD
 

@@ -32,7 +32,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a line can be rewritten."""
+        """Return whether a line can be rewritten."""
         return self._columns is not None
 
     def resize(self, columns: int) -> None:
