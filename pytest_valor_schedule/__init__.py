@@ -5,27 +5,22 @@ Everything is imported when it is first used, because pytest imports this packag
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule.version import __version__
 
 if TYPE_CHECKING:
-    from pytest_valor_schedule.client.api import (
+    from pytest_valor_schedule.client.compare import compare_jobs
+    from pytest_valor_schedule.client.control import (
         cancel_job,
-        get_job_results,
-        get_job_status,
-        list_jobs,
-        schedule_tests,
-        wait_for_job,
-    )
-    from pytest_valor_schedule.client.queue_control import (
         hold_job,
         pause_queue,
         release_job,
         resume_queue,
         set_priority,
     )
-    from pytest_valor_schedule.client.reruns import compare_jobs, rerun_job
+    from pytest_valor_schedule.client.query import get_job_results, get_job_status, list_jobs
     from pytest_valor_schedule.client.responses import (
         ComparisonResponse,
         ErrorResponse,
@@ -39,6 +34,8 @@ if TYPE_CHECKING:
         ScheduleResponse,
         SummaryFields,
     )
+    from pytest_valor_schedule.client.schedule import rerun_job, schedule_tests
+    from pytest_valor_schedule.client.wait import wait_for_job
 
 __all__ = [
     "ComparisonResponse",
@@ -67,15 +64,24 @@ __all__ = [
     "set_priority",
     "wait_for_job",
 ]
+_ROOMS = {
+    "compare": ("compare_jobs",),
+    "control": (
+        *("cancel_job", "hold_job", "release_job", "set_priority"),
+        *("pause_queue", "resume_queue"),
+    ),
+    "query": ("get_job_results", "get_job_status", "list_jobs"),
+    "schedule": ("rerun_job", "schedule_tests"),
+    "wait": ("wait_for_job",),
+}
+"""By module of the client, its public functions; what is in none is a type of an answer."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pytest_valor_schedule.client import api, queue_control, reruns, responses
-
-    homes = (api, queue_control, reruns, responses)
-    return next(getattr(each, name) for each in homes if hasattr(each, name))
+    room = next((room for room, names in _ROOMS.items() if name in names), "responses")
+    return getattr(import_module(f"{__name__}.client.{room}"), name)
 
 
 def __dir__() -> list[str]:

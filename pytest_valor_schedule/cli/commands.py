@@ -1,4 +1,4 @@
-"""What each command of the command line does, over the functions for programs."""
+"""Run each command of the command line, over the functions for programs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule.cli.output import Answer, Options, print_lines, show, write
-from pytest_valor_schedule.client import api
-from pytest_valor_schedule.text import colour, render
+from pytest_valor_schedule.cli import parser
+from pytest_valor_schedule.cli.output import Options, in_colour, print_lines, show, write
+from pytest_valor_schedule.client import query, wait
+from pytest_valor_schedule.text import render
+from pytest_valor_schedule.text.render import Response
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 
@@ -17,75 +19,76 @@ _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 def _job(options: Options) -> str:
     """Return the id that was given, or that of the newest job scheduled from this folder."""
     job: str | None = options.job
-    return job if job is not None else api.newest_job_here()
+    return job if job is not None else query.newest_job_here()
 
 
 def _run(options: Options) -> int:
-    from pytest_valor_schedule.cli import run_command
+    from pytest_valor_schedule.client import schedule
 
-    return _scheduled(options, run_command.run(options.handed_on, vars(options)))
+    parser.refuse_late(options.handed_on)
+    return _show_receipt(options, schedule.schedule_arguments(options.handed_on, vars(options)))
 
 
 def _rerun(options: Options) -> int:
-    from pytest_valor_schedule.client import reruns
+    from pytest_valor_schedule.client import schedule
 
     options.wait = False
-    return _scheduled(options, reruns.rerun_job(_job(options), failed=options.failed))
+    return _show_receipt(options, schedule.rerun_job(_job(options), failed=options.failed))
 
 
-def _scheduled(options: Options, answer: Answer) -> int:
+def _show_receipt(options: Options, answer: Response) -> int:
     """Show a new job; with --wait what became of it."""
     if "error" in answer or not options.wait:
-        shown = show(options, answer, render.scheduled_lines)
-        return int(answer.get("exit_code") or shown)
+        code = show(options, answer, render.receipt_lines)
+        return int(answer.get("exit_code") or code)
     if not options.json:
-        print_lines(render.scheduled_lines(answer))
+        print_lines(render.receipt_lines(answer))
         sys.stdout.flush()
-    ended = api.wait_for_job(answer["job_id"])
+    status = wait.wait_for_job(answer["job_id"])
     if options.json:
-        show(options, {**answer, **ended}, lambda _: [])
+        show(options, {**answer, **status}, lambda _: [])
     else:
-        print_lines(_listed({**answer, **ended}, {}))
-    return render.exit_code(ended)
+        print_lines(_result_lines({**answer, **status}, {}))
+    return render.exit_code(status)
 
 
-def _listed(answer: Answer, options: Mapping[str, Any]) -> Sequence[str]:
+def _result_lines(answer: Response, options: Mapping[str, Any]) -> Sequence[str]:
     """Return the results of a job as lines."""
-    from pytest_valor_schedule.client import reruns
+    from pytest_valor_schedule.client import compare
     from pytest_valor_schedule.text import result_list
 
     if "error" in answer:
         return [f"error: {answer['error']}"]
     brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
-    counted = reruns.count_failures_in_a_row(answer["job_id"]) if brief else {}
-    return result_list.lines(answer, counted, options)
+    streaks = compare.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    return result_list.lines(answer, streaks, options)
 
 
 def _list(options: Options) -> int:
-    answer = api.list_jobs(options.status, options.limit)
+    answer = query.list_jobs(options.status, options.limit)
     return show(options, answer, lambda a: render.list_lines(a["jobs"], a["total"]))
 
 
 def _status(options: Options) -> int:
-    answer = api.get_job_status(_job(options), results=options.json)
+    answer = query.get_job_status(_job(options), results=options.json)
     return show(options, answer, render.status_lines)
 
 
 def _watch(options: Options) -> int:
     from pytest_valor_schedule.cli import refresh
-    from pytest_valor_schedule.client import maintenance
+    from pytest_valor_schedule.client import administer
 
     if options.json:
-        return show(options, {**api.list_jobs(limit=50), **maintenance.list_slots()}, lambda _: [])
+        return show(options, {**query.list_jobs(limit=50), **administer.list_slots()}, lambda _: [])
     refresh.watch(once=options.once)
     return 0
 
 
 def _wait(options: Options) -> int:
-    answer = api.wait_for_job(_job(options), options.timeout, results=options.json)
-    shown = show(options, answer, render.status_lines)
-    if shown or answer.get("outcome"):
-        return shown or render.exit_code(answer)
+    answer = wait.wait_for_job(_job(options), options.timeout, results=options.json)
+    code = show(options, answer, render.status_lines)
+    if code or answer.get("outcome"):
+        return code or render.exit_code(answer)
     return _TRY_AGAIN
 
 
@@ -102,17 +105,17 @@ def _follow(options: Options) -> int:
 
 
 def _logs(options: Options) -> int:
-    in_colours = not options.json and colour.wanted(sys.stdout)
-    answer = api.read_output(_job(options), as_printed=in_colours)
+    as_printed = not options.json and in_colour(sys.stdout)
+    answer = query.read_output(_job(options), as_printed=as_printed)
     if not options.json and answer.get("output") == "":
         print(f"There is no output of job {answer['job_id']}.", file=sys.stderr)
     return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
 
 
 def _slots(options: Options) -> int:
-    from pytest_valor_schedule.client import maintenance
+    from pytest_valor_schedule.client import administer
 
-    return show(options, maintenance.list_slots(), render.slot_lines)
+    return show(options, administer.list_slots(), render.slot_lines)
 
 
 def _results(options: Options) -> int:
@@ -120,26 +123,26 @@ def _results(options: Options) -> int:
     from pytest_valor_schedule.text import result_list
 
     if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer: Answer = api.get_some_results(_job(options), result_list.needs_a_look)
+        answer: Response = query.get_some_results(_job(options), result_list.needs_a_look)
     else:
-        answer = api.get_job_results(_job(options))
+        answer = query.get_job_results(_job(options))
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:
         write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:
-        chosen = result_list.chosen(answer["results"], options.failed, options.slowest)
-        return show(options, {**answer, "results": chosen}, lambda _: [])
-    print_lines(_listed(answer, vars(options)))
+        results = result_list.select(answer["results"], options.failed, options.slowest)
+        return show(options, {**answer, "results": results}, lambda _: [])
+    print_lines(_result_lines(answer, vars(options)))
     return 0
 
 
 def _diff(options: Options) -> int:
-    from pytest_valor_schedule.client import reruns
+    from pytest_valor_schedule.client import compare
     from pytest_valor_schedule.text import result_list
 
-    answer = reruns.compare_jobs(_job(options), options.earlier)
+    answer = compare.compare_jobs(_job(options), options.earlier)
     return show(options, answer, result_list.diff_lines) or int(
         bool(answer["newly_failing"] or answer["not_run"])
     )
@@ -148,21 +151,21 @@ def _diff(options: Options) -> int:
 def _replay(options: Options) -> int:
     from pytest_valor_schedule.cli import replay_command
 
-    if options.handed_on or not api.read_output(options.job).get("output"):
+    if options.handed_on or not query.read_output(options.job).get("output"):
         return replay_command.replay(options.job, options.handed_on)
-    record = api.get_record(options.job)
+    record = query.get_record(options.job)
     if "error" in record:
         return show(options, record, lambda _: [])
-    in_colours = colour.wanted(sys.stdout)
-    print(api.read_output(options.job, as_printed=in_colours)["output"], end="")
-    print_lines([] if render.is_told(record) else render.status_lines(record))
+    text = query.read_output(options.job, as_printed=in_colour(sys.stdout))["output"]
+    print(text, end="")
+    print_lines([] if render.output_is_final(record) else render.status_lines(record))
     return render.exit_code(record)
 
 
 def _timeline(options: Options) -> int:
     from pytest_valor_schedule.text import timeline
 
-    record = api.get_record(_job(options))
+    record = query.get_record(_job(options))
     if "error" in record:
         return show(options, record, lambda _: [])
     if options.json or (options.output is None and options.perfetto is None):
@@ -176,67 +179,67 @@ def _timeline(options: Options) -> int:
 
 
 def _cancel(options: Options) -> int:
-    answer = api.cancel_job(options.job)
+    from pytest_valor_schedule.client import control
+
+    answer = control.cancel_job(options.job)
     return show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
 
 
 def _hold(options: Options) -> int:
-    from pytest_valor_schedule.client import queue_control
+    from pytest_valor_schedule.client import control
 
-    return show(options, queue_control.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
+    return show(options, control.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
 
 
 def _release(options: Options) -> int:
-    from pytest_valor_schedule.client import queue_control
+    from pytest_valor_schedule.client import control
 
-    return show(
-        options, queue_control.release_job(options.job), lambda a: [f"{a['job_id']} released"]
-    )
+    return show(options, control.release_job(options.job), lambda a: [f"{a['job_id']} released"])
 
 
 def _priority(options: Options) -> int:
-    from pytest_valor_schedule.client import queue_control
+    from pytest_valor_schedule.client import control
 
-    answer = queue_control.set_priority(options.job, options.priority)
+    answer = control.set_priority(options.job, options.priority)
     return show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
 
 
 def _pause(options: Options) -> int:
-    from pytest_valor_schedule.client import queue_control
+    from pytest_valor_schedule.client import control
 
     line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
-    return show(options, queue_control.pause_queue(), lambda _: [line])
+    return show(options, control.pause_queue(), lambda _: [line])
 
 
 def _resume(options: Options) -> int:
-    from pytest_valor_schedule.client import queue_control
+    from pytest_valor_schedule.client import control
 
-    return show(options, queue_control.resume_queue(), lambda _: ["jobs start again"])
+    return show(options, control.resume_queue(), lambda _: ["jobs start again"])
 
 
 def _config(options: Options) -> int:
-    from pytest_valor_schedule.client import maintenance
+    from pytest_valor_schedule.client import administer
 
-    return show(options, maintenance.list_settings(), render.config_lines)
+    return show(options, administer.list_settings(), render.config_lines)
 
 
 def _prune(options: Options) -> int:
-    from pytest_valor_schedule.client import maintenance
+    from pytest_valor_schedule.client import administer
 
-    answer = maintenance.prune_jobs(options.keep_days, dry_run=options.dry_run)
+    answer = administer.prune_jobs(options.keep_days, dry_run=options.dry_run)
     return show(options, answer, lambda a: [render.prune_line(a)])
 
 
 def _doctor(options: Options) -> int:
-    from pytest_valor_schedule.client import maintenance
+    from pytest_valor_schedule.client import administer
 
-    answer = maintenance.examine_home(repair=options.repair)
-    wrong = show(options, answer, render.doctor_lines)
-    return wrong or int(not all(each["repaired"] for each in answer["findings"]))
+    answer = administer.examine_home(repair=options.repair)
+    code = show(options, answer, render.doctor_lines)
+    return code or int(not all(each["repaired"] for each in answer["findings"]))
 
 
 def _help(options: Options) -> int:
-    from pytest_valor_schedule.cli import manual, parser
+    from pytest_valor_schedule.cli import manual
 
     topic: str | None = options.topic
     if topic is None:

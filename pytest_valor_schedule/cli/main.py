@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line `valor-schedule`."""
+"""Run the command line `valor-schedule`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.cli.output import complain
-from pytest_valor_schedule.client import api
+from pytest_valor_schedule.client import query
 from pytest_valor_schedule.errors import ScheduleError, system_error_text
 
 _INTERRUPTED = 130
@@ -70,5 +70,5 @@ def _complete(built: argparse.ArgumentParser) -> None:
 
 def _job_ids(prefix: str, **_: Any) -> list[str]:
     """Return what may complete a JOB: ids, or their last parts."""
-    ids = [job["job_id"] for job in api.list_jobs(limit=50).get("jobs", ())]
+    ids = [job["job_id"] for job in query.list_jobs(limit=50).get("jobs", ())]
     return [name for job_id in ids for name in (job_id, job_id[-6:]) if name.startswith(prefix)]

@@ -1,20 +1,42 @@
-"""What the command line prints."""
+"""Print answers as JSON or as lines, in colour where a terminal shows it and nobody objects."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TextIO
 
-from pytest_valor_schedule.text import colour, render
+from pytest_valor_schedule.text import render
+from pytest_valor_schedule.text.render import Response
 
-Answer = Mapping[str, Any]
 Options = argparse.Namespace
 
 _SCHEMA_VERSION = 1
+_RED, _GREEN, _YELLOW, _CYAN, _PLAIN = (f"\x1b[{code}m" for code in (31, 32, 33, 36, 0))
+_WORDS = {
+    "passed": _GREEN,
+    "completed": _GREEN,
+    "running": _CYAN,
+    "scheduled": _CYAN,
+    "cancelled": _YELLOW,
+    "incomplete": _YELLOW,
+    "no_tests": _YELLOW,
+    "skipped": _YELLOW,
+    "timed_out": _RED,
+    "failed": _RED,
+    "error": _RED,
+    "crashed": _RED,
+    "fixed": _GREEN,
+}
+# The first word, or the one after a job's id: what follows may be anybody's text.
+_FIRST = re.compile(
+    rf"^((?:\d{{8}}-\d{{6}}-[0-9a-f]{{6}}\s+(?:completed\s+)?)?)({'|'.join(_WORDS)})\b", re.I
+)
 
 
 def complain(text: str) -> None:
@@ -25,13 +47,13 @@ def complain(text: str) -> None:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Print lines, in colours where they are wanted."""
-    on = colour.wanted(sys.stdout)
+    """Print lines, in colour where a terminal shows it."""
+    is_coloured = in_colour(sys.stdout)
     for line in lines:
-        print(colour.painted(line) if on else line)
+        print(paint(line) if is_coloured else line)
 
 
-def show(options: Options, answer: Answer, lines: Callable[[Answer], Sequence[str]]) -> int:
+def show(options: Options, answer: Response, lines: Callable[[Response], Sequence[str]]) -> int:
     """Print an answer as JSON or as text; return 1 for an error."""
     if options.json:
         print(json.dumps({"schema_version": _SCHEMA_VERSION, **answer}, indent=1))
@@ -49,3 +71,20 @@ def write(path: str, text: str) -> None:
 
     files.write_public(path, text)
     print(f"written: {path}", file=sys.stderr)
+
+
+def is_terminal(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a stream leads to a terminal that can do more than print."""
+    return stream is not None and stream.isatty() and environment.get("TERM", "dumb") != "dumb"
+
+
+def in_colour(stream: TextIO | None, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether lines on a stream are to be coloured; see https://no-color.org."""
+    return not environment.get("NO_COLOR") and is_terminal(stream, environment)
+
+
+def paint(line: str) -> str:
+    """Return a line with the word that tells an outcome or a status in its colour."""
+    return _FIRST.sub(
+        lambda match: f"{match[1]}{_WORDS[match[2].lower()]}{match[2]}{_PLAIN}", line, count=1
+    )

@@ -1,4 +1,4 @@
-"""The words of the command line: commands, options, help. Pure."""
+"""Define the commands of the command line, their options and help. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model.job import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
 
@@ -68,6 +69,17 @@ def split_own(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words[:place]), rest[1:] if rest[:1] == ["--"] else rest
 
 
+def refuse_late(words: Sequence[str]) -> None:
+    """Raise InvalidRequestError for an option of `valor-schedule run` that pytest would get."""
+    for word in words:
+        if word == "--":
+            return
+        if word.partition("=")[0] in (*OWN_OPTIONS["run"], "--wait", "--json"):
+            raise InvalidRequestError(
+                f"{word} is an option of `valor-schedule run`; put it before pytest's arguments."
+            )
+
+
 def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:
     """Return the parser; the name of the command that was given is `command`.
 
@@ -88,8 +100,8 @@ def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:
     _scheduling(add)
     _looking(add)
     _looking_back(add)
-    _steering(add)
-    _keeping(add)
+    _controlling(add)
+    _administering(add)
     _helping(add)
     return parser
 
@@ -101,7 +113,7 @@ def print_help(command: str) -> None:
 
 
 class _Adder:
-    """Adds commands."""
+    """Add commands."""
 
     def __init__(self, commands: Any, job_ids: Completer | None) -> None:
         self._commands = commands
@@ -132,9 +144,9 @@ class _Adder:
     def job(
         self, parser: argparse.ArgumentParser, name: str, metavar: str, *, optional: bool
     ) -> None:
-        told = "a job id, its last part, or a prefix"
+        text = "a job id, its last part, or a prefix"
         action: Any = parser.add_argument(
-            name, metavar=metavar, nargs="?" if optional else None, help=told
+            name, metavar=metavar, nargs="?" if optional else None, help=text
         )
         if self._job_ids is not None:
             action.completer = self._job_ids  # the name that argcomplete looks for
@@ -203,7 +215,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _steering(add: _Adder) -> None:
+def _controlling(add: _Adder) -> None:
     add.of_job("cancel", "take a job out of the queue, or end it")
     add.of_job("hold", "keep a waiting job from starting")
     add.of_job("release", "let a held job start")
@@ -213,7 +225,7 @@ def _steering(add: _Adder) -> None:
     add.plain("resume", "let jobs start again")
 
 
-def _keeping(add: _Adder) -> None:
+def _administering(add: _Adder) -> None:
     add.plain("config", "show every setting, its value, and where it is set on this machine")
     pruning = add.plain("prune", "throw away what old jobs left on the disk")
     pruning.add_argument(

@@ -1,32 +1,28 @@
-"""The loops of the command line: a picture that refreshes, and a log as it grows."""
+"""Refresh what a terminal shows: the queue as it changes, a log as it grows."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
-from pytest_valor_schedule.client import api, job_control, maintenance
+from pytest_valor_schedule.cli.output import in_colour, is_terminal, paint
+from pytest_valor_schedule.client import administer, query
+from pytest_valor_schedule.client.endpoint import open_queue
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.record.output import Tail
-from pytest_valor_schedule.text import colour, queue_view, render
+from pytest_valor_schedule.text import queue_view, render
 
 _REFRESH_SECONDS = 0.5
 _FOLLOW_SECONDS = 0.1
 _ENDED_SHOWN, _ENDED_LOOKED_AT = 3, 20
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
-
-
-def is_terminal(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether lines on a stream can be overwritten."""
-    return stream.isatty() and environment.get("TERM", "dumb") != "dumb"
 
 
 def watch(*, once: bool) -> None:
@@ -44,7 +40,7 @@ def watch(*, once: bool) -> None:
 
 
 def _frame() -> list[str]:
-    slots = _checked(maintenance.list_slots())["slots"]
+    slots = _checked(administer.list_slots())["slots"]
     width = shutil.get_terminal_size().columns
     active, ended = _look(_ENDED_SHOWN)
     return queue_view.frame([*active, *ended], slots, time.time(), width)
@@ -52,7 +48,7 @@ def _frame() -> list[str]:
 
 def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return all that runs or waits, and the last that have ended, the newest first."""
-    answer = _checked(api.list_queue(count))
+    answer = _checked(query.list_queue(count))
     ended = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
     return answer["active"], ended[:count]
 
@@ -64,11 +60,11 @@ def _checked(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch_in_place() -> None:
-    colours = colour.wanted(sys.stdout)
+    is_coloured = in_colour(sys.stdout)
     with _other_screen(sys.stdout):
         while True:
             lines = _frame()[: shutil.get_terminal_size().lines - 1]
-            lines = [colour.painted(line) for line in lines] if colours else lines
+            lines = [paint(line) for line in lines] if is_coloured else lines
             text = "".join(f"{line}{_TO_LINE_END}\n" for line in lines)
             sys.stdout.write(f"{_HOME}{text}{_TO_SCREEN_END}")
             sys.stdout.flush()
@@ -88,15 +84,15 @@ def _other_screen(stream: TextIO) -> Iterator[None]:
 
 def _watch_in_lines() -> None:
     """Print a line about each job when something about it has changed."""
-    said: dict[str, str] = {}
+    printed: dict[str, str] = {}
     while True:
         active, ended = _look(_ENDED_LOOKED_AT)
         for job in (*reversed(ended), *reversed(active)):
             line = _brief(job)
-            if job["job_id"] not in said and job not in active:
+            if job["job_id"] not in printed and job not in active:
                 continue  # it had ended before we looked
-            if said.get(job["job_id"]) != line:
-                said[job["job_id"]] = line
+            if printed.get(job["job_id"]) != line:
+                printed[job["job_id"]] = line
                 print(line, flush=True)
         if not active:
             return
@@ -128,7 +124,7 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse
     Raises:
         ScheduleError: if there is no such job, or the queue cannot be used.
     """
-    with job_control.open_queue() as store:
+    with open_queue() as store:
         job = store.find(job_id)
         log = Tail(store.home.output(job.job_id))
         while not (job := store.get(job.job_id)).status.ended:
@@ -136,4 +132,4 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse
             service.refuse_if_unserved(store, job)
             time.sleep(_FOLLOW_SECONDS)
     show(log.read())
-    return api.get_job_status(job.job_id)
+    return query.get_job_status(job.job_id)

@@ -1,4 +1,4 @@
-"""Shows a job of the past as pytest would have shown it."""
+"""Show a job of the past as pytest would have shown it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.client import job_control
+from pytest_valor_schedule.client.endpoint import open_queue
+from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.record.replay import Replay
@@ -31,8 +32,8 @@ def replay(job_id: str, options: Sequence[str]) -> int:
     Raises:
         ScheduleError: if there is no such job, or it has not ended.
     """
-    with job_control.open_queue() as store:
-        job = job_control.ended(store.find(job_id))
+    with open_queue() as store:
+        job = require_ended(store.find(job_id))
         record, home = job_records.record_of(store, job), store.home
     # Nothing of the project or of this folder is to be read: they may have changed.
     plain = ["-p", "no:cacheprovider", "-p", "no:valor_schedule", "--noconftest", "-c", os.devnull]
@@ -43,7 +44,7 @@ def replay(job_id: str, options: Sequence[str]) -> int:
 
 
 class _Replayed:
-    """Puts a job in the place of what this pytest would collect and run."""
+    """Put a job in the place of what this pytest would collect and run."""
 
     def __init__(self, home: Home, record: Mapping[str, Any]) -> None:
         self._home = home

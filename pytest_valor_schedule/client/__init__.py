@@ -1,1 +1,15 @@
-"""Answer programs: schedule, query, wait, control, compare, keep the home in order."""
+"""Answer programs: schedule, query, wait, control, compare, administer.
+
+schedule        schedule a command, a job once more, or `valor-schedule run`
+query           how jobs stand, what became of their tests, what they printed
+wait            wait until a job has ended
+control         cancel, hold, release and reorder jobs; pause the queue
+compare         what changed between two jobs, and since when a test fails
+administer      slots, settings, pruning, and the repair of a home
+collect         have pytest collect the tests of a run, in a process of its own
+submit          put a collected run into the queue
+doctor          find what is wrong with a home
+settings_check  find settings that cannot be used
+endpoint        open the queue, and return errors as answers
+responses       the types of the answers
+"""

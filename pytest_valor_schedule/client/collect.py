@@ -1,4 +1,4 @@
-"""What pytest collected, in this process or in one that was started to collect."""
+"""Have pytest collect the tests of a run, in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_valor_schedule._util.document import known_fields
+from pytest_valor_schedule.env import COLLECT_VARIABLE
 from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.model.job import NEEDED_PLUGINS
-from pytest_valor_schedule.model.run_config import COLLECT_VARIABLE, CollectOrder
+from pytest_valor_schedule.model.run_config import CollectOrder
+from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.process import kill, processes
 from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.record.error_line import reason
 
 _OUTPUT_KEPT = 4000  # characters
-_PROBE = "import {module}"
-_NEEDED = (
-    ("pytest", "pytest"),
-    ("xdist", "pytest-xdist"),
-    ("pytest_valor_schedule", "pytest-valor-schedule"),
-)
+_PACKAGES = {
+    "pytest": "pytest",
+    "xdist": "pytest-xdist",
+    "pytest_valor_schedule": "pytest-valor-schedule",
+}
+"""By module, what a job needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Collection:
-    """The tests of a run.
+    """Hold the tests of a run, and what their project says of it.
 
     Attributes:
         nodeids: In the order of collection, each once.
@@ -52,8 +55,8 @@ class Collection:
         deselected: How many tests were deselected.
         collection_lines: What plugins said of the collection.
         terminal_size: Columns and lines of the terminal at which somebody waits, or None.
-        request: How the run shall be executed, as far as the one who asked and the settings say.
-        changes: What the hooks of the project want to be different in the request.
+        request: The fields of `RunOptions`, as far as the one who asked and the settings say.
+        changes: Which of them the hooks of the project want to be different.
     """
 
     nodeids: tuple[str, ...]
@@ -87,66 +90,55 @@ class Collection:
     def read(cls, path: Path) -> Collection | None:
         """Return the collection that was written to path, or None if there is none."""
         try:
-            fields: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError):
+            fields = known_fields(cls, json.loads(path.read_text()))  # it may be a newer version's
+        except (OSError, TypeError, ValueError):
             return None
-        known = {field.name for field in dataclasses.fields(cls)}  # it may be of a newer version
-        fields = {name: value for name, value in fields.items() if name in known}
         lists = {name: tuple(fields[name]) for name in ("nodeids", "collection_lines")}
         return cls(**{**fields, **lists})
 
 
-def collect(
-    launcher: Sequence[str],
-    arguments: Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    timeout_seconds: float,
-    request: Mapping[str, Any],
-) -> Collection:
+def collect(request: RunRequest, timeout_seconds: float, options: Mapping[str, Any]) -> Collection:
     """Have the job's own interpreter collect, through our plugin.
 
     Args:
-        launcher: What starts pytest.
-        arguments: pytest's arguments.
-        cwd: The working directory.
-        environment: The environment of the job.
+        request: What shall run, and where.
         timeout_seconds: How long it may take.
-        request: What of `Request` is given, for the hooks of the project; the rest is looked up.
+        options: What of `RunOptions` is set, for the hooks of the project; the rest is looked up.
 
     Raises:
         CollectionError: if there is nothing that can be scheduled.
     """
     with tempfile.TemporaryDirectory(prefix="valor-schedule-") as folder:
         target, output = Path(folder, "collection.json"), Path(folder, "output.txt")
-        command = [*launcher, *NEEDED_PLUGINS, *arguments]
-        exit_code = _run(command, cwd, environment, target, output, timeout_seconds, dict(request))
-        text = output.read_text(errors="replace")[-_OUTPUT_KEPT:].strip()
-        found = Collection.read(target)
-        if found is None and exit_code not in (2, 5):
-            _refuse_incomplete_interpreter(launcher, cwd, environment)
-    return _checked(found, exit_code, text)
+        exit_code = _run(request, target, output, timeout_seconds, dict(options))
+        collection, text = Collection.read(target), _end_of(output)
+        if collection is None and exit_code not in (2, 5):
+            _refuse_incomplete_interpreter(request)
+    return _checked(collection, exit_code, text.strip())
 
 
 def _run(
-    command: Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
+    request: RunRequest,
     target: Path,
     output: Path,
     timeout_seconds: float,
-    request: dict[str, Any],
+    options: dict[str, Any],
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
-    with open_death_pipe() as held:
-        order = CollectOrder(str(target), held, request)
-        told = {**environment, COLLECT_VARIABLE: order.to_text()}
-        wanted = Start(command=command, cwd=cwd, output=output, environment=told, inherited=[held])
+    with open_death_pipe() as handle:
+        order = CollectOrder(str(target), handle, options)
+        start = Start(
+            command=[*request.launcher, *NEEDED_PLUGINS, *request.arguments],
+            cwd=request.cwd,
+            output=output,
+            environment={**request.environment, COLLECT_VARIABLE: order.to_text()},
+            inherited=[handle],
+        )
         try:
-            process = processes.start(wanted)
+            process = processes.start(start)
         except OSError as error:
             raise CollectionError(
-                f"{command[0]} could not be started in {cwd} ({error.strerror}); "
+                f"{request.launcher[0]} could not be started in {request.cwd} ({error.strerror}); "
                 "check the command and the folder.",
                 exit_code=None,
             ) from error
@@ -157,17 +149,21 @@ def _run(
                 f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
                 "minutes); raise timeout_minutes or find out what hangs.",
                 exit_code=None,
-                output=output.read_text(errors="replace")[-_OUTPUT_KEPT:],
+                output=_end_of(output),
             ) from None
         finally:
             kill.end_group(process)
 
 
-def _checked(found: Collection | None, exit_code: int, output: str) -> Collection:
-    if found is not None and found.refusal:
-        raise CollectionError(found.refusal, exit_code)
-    if found is not None and found.nodeids:
-        return found
+def _end_of(output: Path) -> str:
+    return output.read_text(errors="replace")[-_OUTPUT_KEPT:]
+
+
+def _checked(collection: Collection | None, exit_code: int, output: str) -> Collection:
+    if collection is not None and collection.refusal:
+        raise CollectionError(collection.refusal, exit_code)
+    if collection is not None and collection.nodeids:
+        return collection
     if exit_code == 5:
         text = "No tests were collected; check the paths and the -k or -m expression."
     elif exit_code == 0:
@@ -177,27 +173,25 @@ def _checked(found: Collection | None, exit_code: int, output: str) -> Collectio
     raise CollectionError(text, exit_code, output)
 
 
-def _refuse_incomplete_interpreter(
-    launcher: Sequence[str], cwd: str, environment: Mapping[str, str]
-) -> None:
+def _refuse_incomplete_interpreter(request: RunRequest) -> None:
     """Raise if the interpreter lacks a package that a job needs, saying which and where."""
-    python = _python_of(launcher)
+    python = _python_of(request.launcher)
     if python is None:
         return
-    for module, package in _NEEDED:
-        probe = [*python, "-c", _PROBE.format(module=module)]
+    for module, package in _PACKAGES.items():
+        probe, env = [*python, "-c", f"import {module}"], dict(request.environment)
         try:
-            done = subprocess.run(
-                probe, cwd=cwd, env=dict(environment), capture_output=True, timeout=60
+            result = subprocess.run(
+                probe, cwd=request.cwd, env=env, capture_output=True, timeout=60
             )
         except (OSError, subprocess.TimeoutExpired):
             return
-        if done.returncode:
+        if result.returncode:
             where = " ".join(python)
             raise CollectionError(
                 f"{where} has no {package}; install it there: {where} -m pip install {package}",
                 exit_code=None,
-                output=done.stderr.decode(errors="replace")[-_OUTPUT_KEPT:],
+                output=result.stderr.decode(errors="replace")[-_OUTPUT_KEPT:],
             )
 
 

@@ -1,4 +1,4 @@
-"""Looking for what is wrong with a home, and mending it."""
+"""Find what is wrong with a home, and how it can be mended."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from pytest_valor_schedule.client import settings_check
-from pytest_valor_schedule.client.job_control import wait
+from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import database_file, job_records, recovery
@@ -33,7 +33,7 @@ _REPAIR_PATIENCE_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong.
+    """Describe something that is wrong.
 
     Attributes:
         text: What, and what can be done.
@@ -75,14 +75,14 @@ def examine(home: Home) -> Iterator[Finding]:
 def _permissions(home: Home) -> Iterator[Finding]:
     for path in (home.root, *home.root.rglob("*")):
         try:
-            found = path.lstat()
+            status = path.lstat()
         except FileNotFoundError:
             continue
-        if stat.S_ISLNK(found.st_mode):
+        if stat.S_ISLNK(status.st_mode):
             if path not in (home.root, home.config):  # these may lead elsewhere
                 yield Finding(f"{path} is a symbolic link; it is not followed.")
-        elif found.st_mode & 0o077 and path != home.config:
-            mode = found.st_mode & 0o700
+        elif status.st_mode & 0o077 and path != home.config:
+            mode = status.st_mode & 0o700
             yield Finding(f"{path} is open to others.", partial(path.chmod, mode))
 
 
@@ -109,9 +109,9 @@ def _file_system(folder: Path) -> str:
     except OSError:
         return ""
     for line in lines:
-        point, found = line.split()[1:3]
+        point, type_ = line.split()[1:3]
         if len(point) >= len(best) and folder.resolve().is_relative_to(point):
-            best, kind = point, found
+            best, kind = point, type_
     return kind
 
 
@@ -141,17 +141,17 @@ def _rebuild(home: Home) -> None:
         store.database.mend()
 
 
-def _records_without_job(store: JobStore, known: set[str]) -> Iterator[Finding]:
+def _records_without_job(store: JobStore, job_ids: set[str]) -> Iterator[Finding]:
     for path in sorted(store.home.results.glob("*.json")):
-        if path.stem in known:
+        if path.stem in job_ids:
             continue
-        found = recovery.read_record(path)
-        if found is None:
+        job_and_tests = recovery.read_record(path)
+        if job_and_tests is None:
             text = f"The record {path} cannot be read, and the queue knows no such job."
             yield Finding(text, partial(record_file.set_aside, path))
         else:
             text = f"The queue does not know the job of the record {path}."
-            yield Finding(text, partial(_adopt, store, *found))
+            yield Finding(text, partial(_adopt, store, *job_and_tests))
 
 
 def _adopt(store: JobStore, job: Job, tests: list[str]) -> None:
@@ -161,8 +161,8 @@ def _adopt(store: JobStore, job: Job, tests: list[str]) -> None:
 def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     path = store.home.record(job.job_id)
     document = record_file.read(path)
-    whole = document is not None and job_in(document) is not None
-    if not whole or (job.status.ended and not record_file.is_whole(document or {})):
+    is_readable = document is not None and job_in(document) is not None
+    if not is_readable or (job.status.ended and not record_file.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
     if job.status is JobStatus.RUNNING and Identity.alive_in(store.claim(job.job_id)) is None:
@@ -179,18 +179,18 @@ def _publish(store: JobStore, job: Job) -> None:
 
 def _end(store: JobStore, job: Job) -> None:
     service.look_after(store)
-    wait(store, job.job_id, _REPAIR_PATIENCE_SECONDS)
+    wait_until_ended(store, job.job_id, _REPAIR_PATIENCE_SECONDS)
 
 
-def _leftovers(ended: set[str]) -> Iterator[Finding]:
+def _leftovers(past_jobs: set[str]) -> Iterator[Finding]:
     for pid, job_id in kill.pids_with_variable(JOB_ID_VARIABLE):
-        if job_id in ended and pid != os.getpid():
+        if job_id in past_jobs and pid != os.getpid():
             text = f"Process {pid} was left behind by job {job_id}, which has ended."
             yield Finding(text, partial(kill.end_all_with_variable, JOB_ID_VARIABLE, job_id))
 
 
 def versions() -> str:
-    """Return the versions of what we rest on."""
+    """Return the versions of this package, of what it depends on, and of Python."""
     import sqlite3
     from importlib.metadata import version
 

@@ -1,9 +1,9 @@
-"""Whether what the environment and config.toml say of the settings can be used."""
+"""Check settings, and find those of the environment and config.toml that cannot be used."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_valor_schedule import env
@@ -19,8 +19,17 @@ from pytest_valor_schedule.queue import slots
 _PREFIX = "VALOR_SCHEDULE_"
 _RETENTION = tuple(field.name for field in dataclasses.fields(Retention))
 _HIDDEN = ("idle_seconds", "telegram_token")
+_MACHINE_NAMES = (*settings.DEFAULTS, *_RETENTION, *_HIDDEN)
 _OURS = {value for name, value in vars(env).items() if name.endswith("VARIABLE")}
 _OURS |= {notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE}
+
+
+Check = Callable[[Any, str], Any]
+
+
+def _numeric(check: Check) -> Check:
+    """Return a check that also takes a number as text."""
+    return lambda value, source: check(run_options.number(value), source)
 
 
 def _amount(value: Any, source: str) -> None:
@@ -35,18 +44,26 @@ def _switch(value: Any, source: str) -> bool:
     return settings.is_on(Setting(value, source))
 
 
-_CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
+_LIMITS = ("test_timeout", "stall_minutes", "log_mb")
+CHECKS: Mapping[str, Check] = {
     **dict.fromkeys(("schedule", "schedule_wait", "fork_workers"), _switch),
-    **dict.fromkeys(("test_timeout", "stall_minutes", "log_mb"), run_options.check_optional_amount),
-    **dict.fromkeys(("aging_minutes", "memory_reserve_mb", *_RETENTION), _amount),
+    **dict.fromkeys(_LIMITS, _numeric(run_options.check_optional_amount)),
+    **dict.fromkeys(("aging_minutes", "memory_reserve_mb", *_RETENTION), _numeric(_amount)),
     "priority": run_options.check_priority,
-    "max_workers": run_options.check_max_workers,
-    "timeout_minutes": run_options.check_timeout_minutes,
+    "max_workers": _numeric(run_options.check_max_workers),
+    "timeout_minutes": _numeric(run_options.check_timeout_minutes),
+    "notify": run_options.check_notification_chat_id,
     "order": run_options.check_order,
-    "confirm_failures": run_options.check_confirm_failures,
+    "confirm_failures": _numeric(run_options.check_confirm_failures),
     "flaky": run_options.check_flaky,
     "learn": run_options.check_learn,
 }
+"""By setting: what checks a value, given its source, and returns it as it is used."""
+FIELDS: Mapping[str, str] = {
+    **{name: name for name in ("priority", "max_workers", "timeout_minutes")},
+    "notification_chat_id": "notify",
+}
+"""By field of `RunOptions`: its setting."""
 
 
 def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
@@ -56,14 +73,14 @@ def problems(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
         ScheduleError: if config.toml cannot be read.
     """
     machine = home.settings()
-    yield from misspelt(home, environment)
-    for name, check in _CHECKS.items():
+    yield from unknown_settings(home, environment)
+    for name, check in CHECKS.items():
         if name in settings.DEFAULTS:
-            found = settings.look_up(name, None, environment, None, machine)
+            setting = settings.look_up(name, None, environment, None, machine)
         else:
-            found = Setting(machine.get(name), f"{name} in config.toml")
-        if found.value is not None:
-            yield from _problem(check, run_options.number(found.value), found.source)
+            setting = Setting(machine.get(name), f"{name} in config.toml")
+        if setting.value is not None:
+            yield from _problem(check, setting.value, setting.source)
     yield from _problem(slots.total, home, environment)
     yield from _problem(settings.direct_runs, home, environment)
 
@@ -75,28 +92,27 @@ def _problem(check: Callable[..., object], *arguments: object) -> Iterator[str]:
         yield str(error)
 
 
-def misspelt(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
+def unknown_settings(home: Home, environment: Mapping[str, str]) -> Iterator[str]:
     """Yield a sentence for each name in config.toml or the environment that is no setting.
 
     Raises:
         ScheduleError: if config.toml cannot be read.
     """
-    known = [*settings.DEFAULTS, *_RETENTION, *_HIDDEN]
-    for name in strangers(home.settings()):
-        yield f"config.toml has {name!r}, which is no setting{_meant(name, known)}."
-    known = [f"{_PREFIX}{name.upper()}" for name in (*settings.DEFAULTS, *_HIDDEN)]
+    for name in unknown_names(home.settings()):
+        yield f"config.toml has {name!r}, which is no setting{_suggestion(name, _MACHINE_NAMES)}."
+    variables = [f"{_PREFIX}{name.upper()}" for name in (*settings.DEFAULTS, *_HIDDEN)]
     for name in sorted(each for each in environment if each.startswith(_PREFIX)):
-        if name not in known and name not in _OURS:
-            yield f"The environment has {name}, which is no setting{_meant(name, known)}."
+        if name not in variables and name not in _OURS:
+            yield f"The environment has {name}, which is no setting{_suggestion(name, variables)}."
 
 
-def strangers(machine: Mapping[str, Any]) -> list[str]:
-    """Return the names that config.toml has and that mean nothing."""
-    return sorted(machine.keys() - {*settings.DEFAULTS, *_RETENTION, *_HIDDEN})
+def unknown_names(machine: Mapping[str, Any]) -> list[str]:
+    """Return the names in config.toml that are no settings."""
+    return sorted(machine.keys() - {*_MACHINE_NAMES})
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
+def _suggestion(name: str, names: Sequence[str]) -> str:
     import difflib  # here, because few need it
 
-    close = difflib.get_close_matches(name, list(known), n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     return f"; {close[0]} is one" if close else ""

@@ -1,4 +1,4 @@
-"""Handing a collected run over to the queue."""
+"""Put a collected run into the queue."""
 
 from __future__ import annotations
 
@@ -26,70 +26,57 @@ from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.text import render
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What the submitter is told.
-
-    Attributes:
-        job: The job as it was put into the queue.
-        estimate: How long it is expected to run.
-        place: Where it stands in the queue.
-        workers: How many it will have at most.
-        warnings: What will not be as it was asked for.
-    """
-
-    job: Job
-    estimate: Estimate
-    place: QueuePosition
-    workers: int
-    warnings: tuple[str, ...]
-
-    def answer(self, nodeids: Sequence[str]) -> ScheduleResponse:
-        """Return what `schedule_tests` returns."""
-        job = self.job
-        answer: ScheduleResponse = {
-            "job_id": job.job_id,
-            "status": "scheduled",
-            "tests_to_run": list(nodeids),
-            "test_count": job.test_count,
-            "estimated_duration": self.estimate.duration,
-            "timeout_minutes": job.timeout_minutes,
-        }
-        return {**answer, "warnings": list(self.warnings)} if self.warnings else answer
-
-    def shown_answer(self, nodeids: Sequence[str] = ()) -> ScheduleResponse:
-        """Return the same, and what a person is told besides."""
-        return {
-            **self.answer(nodeids),
-            "workers": self.workers,
-            "estimated_from": self.estimate.basis,
-            "estimate": self.estimate.text,
-            "place": render.place_line(self.place, self.job.created_at),
-        }
-
-
 @again_if_rebuilt
-def submit(home: Home, order: RunRequest, request: RunOptions, collection: Collection) -> Receipt:
+def submit(
+    home: Home, request: RunRequest, options: RunOptions, collection: Collection
+) -> ScheduleResponse:
     """Put a run into the queue and make sure that a dispatcher serves it.
 
     Raises:
         InvalidRequestError: if pytest-xdist cannot run it.
         StoreError: if the queue cannot be used; nothing is scheduled then.
     """
-    for path in (order.cwd, collection.rootdir):
+    for path in (request.cwd, collection.rootdir):
         _check_sendable(path)
     with JobStore(home) as store:
         slots.total(home)  # a wrong setting is said now
-        job = _new_job(order, request, collection)
+        job = _new_job(request, options, collection)
         estimate = job_estimates.estimate(store, History(store.database), job, collection.nodeids)
         job = dataclasses.replace(job, **job_estimates.fields_of(estimate))
-        while not store.add(job, collection.nodeids, _environment(order, request)):
+        while not store.add(job, collection.nodeids, _environment(request, options)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = forecast.queue_position(store, job, time.time())
         workers = job_estimates.most_workers(store, job.workers_wanted, job.test_count)
-    service.call(home, order.environment)
-    warnings = _warnings(home, order, request)
-    return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)
+    service.call(home, request.environment)
+    answer = receipt(job, collection.nodeids, estimate, place, workers)
+    warnings = _warnings(home, request, options)
+    return {**answer, "warnings": warnings} if warnings else answer
+
+
+def receipt(
+    job: Job, nodeids: Sequence[str], estimate: Estimate, place: QueuePosition, workers: int
+) -> ScheduleResponse:
+    """Return what the submitter of a job is told.
+
+    Args:
+        job: The job as it was put into the queue.
+        nodeids: Its tests.
+        estimate: How long it is expected to run.
+        place: Where it stands in the queue.
+        workers: How many it will have at most.
+    """
+    return {
+        "job_id": job.job_id,
+        "status": "scheduled",
+        "tests_to_run": list(nodeids),
+        "test_count": job.test_count,
+        "estimated_duration": estimate.duration,
+        "timeout_minutes": job.timeout_minutes,
+        "workers": workers,
+        "estimated_from": estimate.basis,
+        "estimate": estimate.text,
+        "place": render.place_line(place, job.created_at),
+    }
 
 
 def _check_sendable(path: str) -> None:
@@ -103,42 +90,42 @@ def _check_sendable(path: str) -> None:
         ) from None
 
 
-def _environment(order: RunRequest, request: RunOptions) -> Mapping[str, str]:
+def _environment(request: RunRequest, options: RunOptions) -> Mapping[str, str]:
     """Return the job's environment, and in it the address that no record shows."""
-    if request.notification_chat_id is None:
-        return order.environment
-    return {**order.environment, notification.ADDRESS_VARIABLE: request.notification_chat_id}
+    if options.notification_chat_id is None:
+        return request.environment
+    return {**request.environment, notification.ADDRESS_VARIABLE: options.notification_chat_id}
 
 
-def _warnings(home: Home, order: RunRequest, request: RunOptions) -> tuple[str, ...]:
-    found = list(settings_check.misspelt(home, order.environment))
-    if request.notification_chat_id is not None:
+def _warnings(home: Home, request: RunRequest, options: RunOptions) -> list[str]:
+    warnings = list(settings_check.unknown_settings(home, request.environment))
+    if options.notification_chat_id is not None:
         from pytest_valor_schedule.daemon import notifier  # here, because few ask for it
 
-        problem = notifier.problem(home, request.notification_chat_id, order.environment)
-        found += [] if problem is None else [problem]
-    return tuple(found)
+        problem = notifier.problem(home, options.notification_chat_id, request.environment)
+        warnings += [] if problem is None else [problem]
+    return warnings
 
 
-def _new_job(order: RunRequest, request: RunOptions, collection: Collection) -> Job:
+def _new_job(request: RunRequest, options: RunOptions, collection: Collection) -> Job:
     """Return a job that has not been estimated yet."""
     now = time.time()
     return Job(
         job_id=new_id(now),
-        specification=order.specification,
-        launcher=order.launcher,
-        arguments=order.arguments,
-        cwd=order.cwd,
+        specification=request.specification,
+        launcher=request.launcher,
+        arguments=request.arguments,
+        cwd=request.cwd,
         rootdir=collection.rootdir,
         interpreter=collection.interpreter,
-        priority=request.priority,
-        max_workers=min(request.max_workers, collection.most_workers or request.max_workers),
-        timeout_minutes=request.timeout_minutes,
-        notification_chat_id=notification.shortened(request.notification_chat_id),
+        priority=options.priority,
+        max_workers=min(options.max_workers, collection.most_workers or options.max_workers),
+        timeout_minutes=options.timeout_minutes,
+        notification_chat_id=notification.shortened(options.notification_chat_id),
         test_count=len(collection.nodeids),
         estimated_seconds=0.0,
         created_at=now,
-        umask=order.umask,
+        umask=request.umask,
         chosen_by_cache=collection.chosen_by_cache or None,
         test_timeout_seconds=collection.test_timeout_seconds,
         stall_seconds=collection.stall_seconds,
@@ -148,7 +135,7 @@ def _new_job(order: RunRequest, request: RunOptions, collection: Collection) -> 
         flaky_passes=collection.flaky_passes or None,
         fork_workers=None if collection.fork_workers else False,
         random_seed=collection.random_seed,
-        rerun_of=order.rerun_of,
+        rerun_of=request.rerun_of,
         junit_path=collection.junit_path,
         measures_coverage=collection.measures_coverage or None,
         shows_workers=collection.shows_workers or None,

@@ -1,87 +1,59 @@
-"""What this run's options, environment, ini file and machine say about its scheduling."""
+"""Declare the options of pytest and their ini twins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.config import settings
-from pytest_valor_schedule.config.settings import Setting
-from pytest_valor_schedule.model.run_options import (
-    RunOptions,
-    check_confirm_failures,
-    check_flaky,
-    check_learn,
-    check_max_workers,
-    check_notification_chat_id,
-    check_optional_amount,
-    check_order,
-    check_priority,
-    check_timeout_minutes,
-    number,
-)
-
-_OPTIONS = (
-    *("schedule", "schedule_wait", "priority", "max_workers", "timeout_minutes", "notify"),
-    "confirm_failures",
-)
-"""The settings that are also options of ours; a project may have its own `--order`."""
-
-
-class Sources:
-    """All the places that a setting of this run can come from."""
-
-    def __init__(
-        self, config: pytest.Config, environment: Mapping[str, str], machine: Mapping[str, Any]
-    ) -> None:
-        self._config = config
-        self._environment = environment
-        self._machine = machine
-
-    def setting(self, name: str) -> Setting:
-        """Return the nearest value of a setting, and where it stands."""
-        option = getattr(self._config.option, name, None) if name in _OPTIONS else None
-        ini = self._config.getini(f"valor_schedule_{name}")
-        return settings.look_up(name, option, self._environment, ini, self._machine)
-
-    def request(self, given: Collection[str] = ()) -> RunOptions:
-        """Return how the run shall be executed.
-
-        Args:
-            given: The fields that are given by other means, and not to be looked up.
-
-        Raises:
-            InvalidRequestError: if one of the settings cannot be used.
-        """
-        checks: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
-            "priority": ("priority", check_priority),
-            "max_workers": ("max_workers", _numeric(check_max_workers)),
-            "timeout_minutes": ("timeout_minutes", _numeric(check_timeout_minutes)),
-            "notification_chat_id": ("notify", check_notification_chat_id),
-        }
-        wanted = {field: each for field, each in checks.items() if field not in given}
-        return RunOptions(**{field: self._checked(*each) for field, each in wanted.items()})
-
-    def limits(self) -> dict[str, Any]:
-        """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
-        self._checked("learn", check_learn)  # they are used elsewhere; here it is said if wrong
-        minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
-        return {
-            "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
-            "stall_seconds": minutes and minutes * 60,
-            "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
-            "order": self._checked("order", check_order),
-            "confirm_failures": self._checked("confirm_failures", _numeric(check_confirm_failures)),
-            "flaky_passes": self._checked("flaky", check_flaky) == "pass",
-            "fork_workers": settings.is_on(self.setting("fork_workers")),
-        }
-
-    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
-        setting = self.setting(name)
-        return check(setting.value, setting.source)
+OPTIONS: Mapping[str, tuple[str | None, str]] = {
+    "schedule": (
+        None,
+        "Collect the tests, hand the run over to the background queue, and return at once",
+    ),
+    "schedule_wait": (
+        None,
+        "As --schedule, but wait for the end of the run and return its exit code",
+    ),
+    "priority": ("{low,normal,high}", "How urgent the scheduled run is. Default: normal."),
+    "max_workers": (
+        "N",
+        "The most pytest-xdist workers that the scheduled run may have. Default: 2.",
+    ),
+    "timeout_minutes": (
+        "N",
+        "Minutes after its start at which the scheduled run is ended. Default: 10.",
+    ),
+    "notify": ("CHAT", "Whom to tell about the end: a Telegram chat id, or an Apprise address"),
+    "confirm_failures": (
+        "N",
+        "Run what failed again at the end, alone, up to N times, to find what is flaky",
+    ),
+}
+"""Of each setting that is also an option of ours: its metavar, None for a flag, and its help."""
+_INI = {
+    **{name: f"default of --{name.replace('_', '-')}" for name in OPTIONS},
+    "schedule": "hand every run of this project over to the background queue: true or false",
+    "schedule_wait": "wait for the end of a scheduled run: true or false",
+    "test_timeout": "seconds after which a single test of a job is ended; none by default",
+    "stall_minutes": "minutes without any event after which a job is ended; default: 5, 0: never",
+    "learn": "which runs teach how long tests take: jobs (default), or all that are run here",
+    "order": "which tests of a job go first: longest, failed-first or collected",
+    "fork_workers": "fork the workers of a job where that is possible: true (default) or false",
+    "flaky": "what a test that failed and then passed makes of the run: fail (default) or pass",
+    "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
+}
+_INI_TYPE: Any = str | bool | int | float if pytest.version_tuple >= (9, 2) else None
+"""Text, and in TOML what TOML has for it."""
 
 
-def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, source: check(number(value), source)
+def add_options(parser: pytest.Parser) -> None:
+    """Add the options and their ini twins."""
+    group = parser.getgroup("valor-schedule", "one test queue for the machine")
+    for name, (metavar, text) in OPTIONS.items():
+        kind = {"metavar": metavar} if metavar else {"action": "store_true", "default": None}
+        group.addoption(f"--{name.replace('_', '-')}", help=text, **kind)
+    for name, text in _INI.items():
+        help_text = f"valor-schedule: {text}"
+        parser.addini(f"valor_schedule_{name}", help_text, type=_INI_TYPE, default=None)

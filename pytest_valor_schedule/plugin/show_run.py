@@ -1,4 +1,4 @@
-"""Inside the pytest of a submitter who waits: what the job prints, as it prints it."""
+"""Show whoever waits for a job what it prints, as it prints it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_valor_schedule.client import api
-from pytest_valor_schedule.client.submit import Receipt
+from pytest_valor_schedule.client import control
+from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
@@ -26,8 +26,8 @@ _SECOND_INTERRUPT_SECONDS = 2.0
 _DETACHED_CODE = 2  # pytest's own for an interrupted run
 
 
-class Awaiting:
-    """Waits for a job and shows it.
+class RunView:
+    """Show a job to whoever waits for it, until it has ended.
 
     Args:
         home: Where the job is.
@@ -35,11 +35,11 @@ class Awaiting:
         quiet: Whether to say no more than must be said; why nothing happens must.
     """
 
-    def __init__(self, home: Home, receipt: Receipt, *, quiet: bool) -> None:
+    def __init__(self, home: Home, receipt: ScheduleResponse, *, quiet: bool) -> None:
         self._home = home
         self._receipt = receipt
         self._quiet = quiet
-        self._job_id = receipt.job.job_id
+        self._job_id = receipt["job_id"]
         self._size = terminal_size()
         self._screen = Screen(sys.stdout, self._size and self._size[0])
         self._tail = Tail(home.output(self._job_id))
@@ -47,8 +47,7 @@ class Awaiting:
 
     def run(self) -> int:
         """Return the exit code of the job when it has ended; an interrupt only ends the waiting."""
-        answer = self._receipt.shown_answer()
-        first, *warnings = render.scheduled_lines(answer, quiet=True)
+        first, *warnings = render.receipt_lines(self._receipt, quiet=True)
         try:
             if not self._quiet and not self._screen.is_terminal:
                 self._screen.print(first)
@@ -101,7 +100,7 @@ class Awaiting:
 
     def _say_end(self, record: Mapping[str, Any]) -> None:
         """Say what pytest's last line does not: of the whole run, and how to come back to it."""
-        if not render.is_told(record):
+        if not render.output_is_final(record):
             for line in (*render.status_lines(record), render.log_line(record)):
                 self._screen.print(line)
         elif self._screen.is_terminal and not self._quiet:
@@ -117,7 +116,7 @@ class Awaiting:
             time.sleep(_SECOND_INTERRUPT_SECONDS)
         except KeyboardInterrupt:
             self._screen.print("")  # the terminal has put ^C where the next line would begin
-            answer = api.cancel_job(self._job_id)
+            answer = control.cancel_job(self._job_id)
             # An error says that it has ended, or has yet to end.
             self._screen.print(answer.get("error") or f"Job {self._job_id} is cancelled.")
             if "error" not in answer:

@@ -1,13 +1,12 @@
-"""What a pytest does that runs no test itself: it hands over what it has collected."""
+"""Hand over what was collected, in a pytest that runs no test itself."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from sys import executable, orig_argv
+from sys import executable
 from types import MappingProxyType
 from typing import Any
 
@@ -15,27 +14,24 @@ import pytest
 
 from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.collect import Collection
-from pytest_valor_schedule.client.submit import Receipt
+from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.model import command_line
 from pytest_valor_schedule.model.run_options import RunOptions, changed
-from pytest_valor_schedule.model.run_request import RunRequest, current_umask, job_environment
-from pytest_valor_schedule.plugin.held_output import HeldStreams
+from pytest_valor_schedule.model.run_request import RunRequest
+from pytest_valor_schedule.plugin import output_buffer
 from pytest_valor_schedule.text import render
 
-HELD = pytest.StashKey[HeldStreams]()
-"""What this pytest has printed so far, where the job is to be seen instead."""
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 
 
-SHOWS_WORKERS = pytest.StashKey[bool]()
-"""Whether workers were asked for, and are to be seen; here none is started."""
+class _RunsElsewhere:
+    """Collect the tests that another process runs.
 
-
-class Guest:
-    """What a pytest has that runs no test itself."""
+    Args:
+        limits: What the settings say of the job, by field of `Collection`.
+    """
 
     def __init__(self, limits: Mapping[str, Any]) -> None:
         self._limits = limits
@@ -49,10 +45,10 @@ class Guest:
     @pytest.hookimpl(wrapper=True)
     def pytest_report_collectionfinish(self) -> Generator[None, Any, Any]:
         """Remember what plugins say of the collection, for whoever sees the job."""
-        said = yield
-        for each in reversed(said):  # as pytest prints them
+        results = yield
+        for each in reversed(results):  # as pytest prints them
             self._lines += [each] if isinstance(each, str) else list(each or ())
-        return said
+        return results
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
@@ -60,10 +56,10 @@ class Guest:
         result = yield
         if session.items and not _collection_failed(session):
             terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-            other_plugins.run_without_others(session.config, keep=self._seers(terminal))
+            other_plugins.run_without_others(session.config, keep=self._observers(terminal))
         return result
 
-    def _seers(self, terminal: object) -> tuple[object, ...]:
+    def _observers(self, terminal: object) -> tuple[object, ...]:
         """Return the plugins that see the end of this session."""
         return (self, terminal)
 
@@ -81,69 +77,82 @@ class Guest:
             measures_coverage=bool(getattr(option, "cov_source", None)),
             rootdir=str(session.config.rootpath),
             interpreter=executable,
-            shows_workers=session.config.stash[SHOWS_WORKERS],
             deselected=self._deselected,
             collection_lines=tuple(self._lines),
             **more,
         )
 
 
-class CollectPlugin(Guest):
-    """Writes down what was collected."""
+class CollectPlugin(_RunsElsewhere):
+    """Write down what was collected.
+
+    Args:
+        target: The file.
+        refusal: Why this run cannot be scheduled, or None.
+        limits: What the settings say of the job.
+        options: The fields of `RunOptions`; none where the settings cannot be used.
+    """
 
     def __init__(
         self,
         target: Path,
         refusal: str | None,
         limits: Mapping[str, Any],
-        request: Mapping[str, Any],
+        options: Mapping[str, Any],
     ) -> None:
         super().__init__(limits)
         self._target = target
-        self._request = request
         self._refusal = refusal
+        self._options = options
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Write it down instead of running it."""
         if _collection_failed(session):
             return None  # pytest says so
-        found = self._collection(session, refusal=self._refusal)
-        if self._request:
+        fields: dict[str, Any] = {"refusal": self._refusal}
+        if self._options:
             try:
-                changes = _changes(session, self._request)
-                found = dataclasses.replace(found, request=dict(self._request), changes=changes)
+                fields |= {"changes": _changes(session, self._options), "request": self._options}
             except ScheduleError as error:
-                found = dataclasses.replace(found, refusal=str(error))
-        found.write(self._target)
+                fields["refusal"] = str(error)
+        self._collection(session, **fields).write(self._target)
         return True
 
 
-class SubmitPlugin(Guest):
-    """Hands the collected run over to the queue."""
+class SubmitPlugin(_RunsElsewhere):
+    """Hand the collected run over to the queue.
+
+    Args:
+        home: That of the queue.
+        request: What shall run, and where.
+        options: How it shall be executed.
+        limits: What the settings say of the job.
+        waits: Whether the run is waited for, and shown.
+    """
 
     def __init__(
         self,
         home: Home,
-        order: RunRequest,
-        request: RunOptions,
+        request: RunRequest,
+        options: RunOptions,
         limits: Mapping[str, Any],
-        wait: bool,
+        waits: bool,
     ) -> None:
         super().__init__(limits)
         self._home = home
-        self._order = order
         self._request = request
-        self._wait = wait
+        self._options = options
+        self._waits = waits
         self._exit_code: int | None = None
 
-    def _seers(self, terminal: object) -> tuple[object, ...]:
-        return (self,) if self._wait else (self, terminal)  # who waits sees the job's own
+    def _observers(self, terminal: object) -> tuple[object, ...]:
+        return (self,) if self._waits else (self, terminal)  # who waits sees the job's own
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Have the last line say "412 scheduled"."""
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None and not self._wait:
+        if reporter is not None and not self._waits:
             reporter.stats.setdefault("scheduled", [])
 
     @pytest.hookimpl(tryfirst=True)
@@ -163,22 +172,22 @@ class SubmitPlugin(Guest):
         from pytest_valor_schedule.plugin import show_run
         from pytest_valor_schedule.text import screen
 
-        config = session.config
-        size = screen.terminal_size() if self._wait else None
-        found = self._collection(session, terminal_size=size)
-        request = changed(self._request, _changes(session, dataclasses.asdict(self._request)))
-        receipt = submit.submit(self._home, self._order, request, found)
-        if not self._wait:
+        size = screen.terminal_size() if self._waits else None
+        collection = self._collection(session, terminal_size=size)
+        changes = _changes(session, dataclasses.asdict(self._options))
+        options = changed(self._options, changes)
+        receipt = submit.submit(self._home, self._request, options, collection)
+        if not self._waits:
             self._tell(session, receipt)
             return
-        if (held := config.stash.get(HELD, None)) is not None:
-            held.discard()
-        quiet = getattr(config.option, "verbose", 0) < 0
-        self._exit_code = show_run.Awaiting(self._home, receipt, quiet=quiet).run()
+        output = session.config.pluginmanager.get_plugin(output_buffer.NAME)
+        if output is not None:
+            output.discard()
+        self._exit_code = show_run.RunView(self._home, receipt, quiet=_is_quiet(session)).run()
 
-    def _tell(self, session: pytest.Session, receipt: Receipt) -> None:
-        quiet = getattr(session.config.option, "verbose", 0) < 0  # of the terminal reporter
-        lines = render.scheduled_lines(receipt.shown_answer(), quiet=quiet)
+    def _tell(self, session: pytest.Session, receipt: ScheduleResponse) -> None:
+        quiet = _is_quiet(session)
+        lines = render.receipt_lines(receipt, quiet=quiet)
         reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         write = print if reporter is None else reporter.write_line
         for line in lines if quiet else ["", *lines]:
@@ -193,25 +202,15 @@ class SubmitPlugin(Guest):
             session.exitstatus = self._exit_code
 
 
-def terminal_order(config: pytest.Config, environment: Mapping[str, str]) -> RunRequest:
-    """Return what the terminal of this pytest asked for."""
-    given = [str(argument) for argument in config.invocation_params.args]
-    arguments = command_line.without_schedule_flags(given)
-    return RunRequest(
-        specification=shlex.join(("pytest", *arguments)),
-        launcher=command_line.invocation(executable, orig_argv, given),
-        arguments=arguments,
-        cwd=str(config.invocation_params.dir),
-        environment=job_environment(environment),
-        umask=current_umask(),
-    )
+def _is_quiet(session: pytest.Session) -> bool:
+    return getattr(session.config.option, "verbose", 0) < 0  # the terminal reporter's option
 
 
-def _junit_path(config: pytest.Config, named: str | None) -> str | None:
+def _junit_path(config: pytest.Config, text: str | None) -> str | None:
     """Return where the run is to be reported, as pytest understands --junit-xml."""
-    if not named:
+    if not text:
         return None
-    path = os.path.expanduser(os.path.expandvars(named))  # noqa: PTH111  # it never raises
+    path = os.path.expanduser(os.path.expandvars(text))  # noqa: PTH111  # it never raises
     return str(config.invocation_params.dir / path)
 
 
@@ -225,15 +224,15 @@ def _collection_failed(session: pytest.Session) -> bool:
     return bool(session.testsfailed) and not session.config.option.continue_on_collection_errors
 
 
-def _changes(session: pytest.Session, request: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(session: pytest.Session, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the hooks of the project want to be different."""
     hook = session.config.hook.pytest_valor_schedule_submit
-    told = {**request, "test_count": len(session.items)}
-    found = hook(config=session.config, request=MappingProxyType(told))
-    wrong = next((each for each in found if not isinstance(each, Mapping)), None)
+    request = MappingProxyType({**options, "test_count": len(session.items)})
+    results = hook(config=session.config, request=request)
+    wrong = next((each for each in results if not isinstance(each, Mapping)), None)
     if wrong is not None:
         raise InvalidRequestError(
             f"pytest_valor_schedule_submit returned {wrong!r:.80}, but must return a mapping, or "
             "None to change nothing."
         )
-    return {name: value for each in reversed(found) for name, value in each.items()}
+    return {name: value for each in reversed(results) for name, value in each.items()}

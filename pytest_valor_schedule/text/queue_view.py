@@ -1,16 +1,14 @@
-"""What `valor-schedule watch` shows, as lines of a given width. Pure."""
+"""Render what `valor-schedule watch` shows, as lines of a given width. Pure."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.model.job import short_id
 from pytest_valor_schedule.text import render
-
-Answer = Mapping[str, Any]
+from pytest_valor_schedule.text.render import Response
 
 _BAR = 20
 _LEAST_WIDTH = 20
@@ -18,7 +16,7 @@ _MOST_WAITING = 20
 _ACTIVE = ("running", "scheduled")
 
 
-def frame(jobs: Sequence[Answer], slots: Sequence[Answer], now: float, width: int) -> list[str]:
+def frame(jobs: Sequence[Response], slots: Sequence[Response], now: float, width: int) -> list[str]:
     """Return the whole picture.
 
     Args:
@@ -40,16 +38,16 @@ def frame(jobs: Sequence[Answer], slots: Sequence[Answer], now: float, width: in
     if not running and not waiting:
         lines.append("nothing runs, nothing waits")
     lines += ["", *(render.job_line(job) for job in ended)] if ended else []
-    return [clipped(render.one_line(line), max(width, _LEAST_WIDTH)) for line in lines]
+    return [clip(render.one_line(line), max(width, _LEAST_WIDTH)) for line in lines]
 
 
-def _slots_line(slots: Sequence[Answer]) -> str:
+def _slots_line(slots: Sequence[Response]) -> str:
     marks = "".join("#" if slot["held"] else "." for slot in slots)
     free = sum(not slot["held"] for slot in slots)
     return f"slots [{marks}] {free} of {len(slots)} free"
 
 
-def _running(job: Answer, now: float, width: int) -> Iterable[str]:
+def _running(job: Response, now: float, width: int) -> Iterable[str]:
     progress = job.get("progress") or {}
     finished, failed = progress.get("finished", 0), progress.get("failed", 0)
     total = progress.get("total") or job["test_count"]
@@ -69,7 +67,7 @@ def _bar(finished: int, total: int, width: int) -> str:
     return f"[{'=' * full}{' ' * (width - full)}]"
 
 
-def _left(job: Answer, now: float) -> str:
+def _left(job: Response, now: float) -> str:
     """Return how long a job is expected to go on, which those behind it are told to wait."""
     ends = clock.from_text(job.get("estimated_end"))
     if ends is None:
@@ -77,21 +75,21 @@ def _left(job: Answer, now: float) -> str:
     return f", {clock.duration_text(ends - now)} left"
 
 
-def _limit(job: Answer) -> float:
+def _limit(job: Response) -> float:
     """Return the seconds that a job may run, which bound what clocks say that it has."""
     return float(job["timeout_minutes"]) * 60
 
 
-def _waiting(job: Answer, now: float) -> str:
+def _waiting(job: Response, now: float) -> str:
     place = render.ordinal(job.get("queue_position") or 0)
     starts = clock.from_text(job.get("estimated_start"))
     when = f", starts in {clock.duration_text(max(0.0, starts - now))}" if starts else ""
     why = f": {job['reason']}" if job.get("reason") else ""
-    tests = render.counted(job["test_count"], "test")
+    tests = render.quantity(job["test_count"], "test")
     return f"{short_id(job['job_id'])} {place}, {job['priority']}, {tests}{when}{why}"
 
 
-def clipped(text: str, width: int) -> str:
+def clip(text: str, width: int) -> str:
     """Return a line cut to so many columns, with a mark where it was cut."""
     used = 0
     for place, char in enumerate(text):

@@ -1,4 +1,7 @@
-"""Answers as people read them. Pure but for the look whether our command is on the PATH."""
+"""Render answers as people read them.
+
+Pure but for the look whether our command is on the PATH.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_valor_schedule.queue.forecast import QueuePosition
 
 Response = Mapping[str, Any]
+"""An answer of the client, or a part of one."""
 
 _COUNTED = ("failed", "errors", "crashed", "not_run", "passed", "skipped", "xfailed", "xpassed")
 _FIXED_EXIT_CODES = {
@@ -51,7 +55,7 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def counted(number: int, noun: str) -> str:
+def quantity(number: int, noun: str) -> str:
     """Return "1 test" or "2 tests"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -62,12 +66,12 @@ def ordinal(number: int) -> str:
     return f"{number}{ending or 'th'}"
 
 
-def scheduled_lines(answer: Response, *, quiet: bool = False) -> list[str]:
+def receipt_lines(answer: Response, *, quiet: bool = False) -> list[str]:
     """Return what somebody is told who scheduled a job; the first line alone if quiet."""
     command, short = command_name(), short_id(answer["job_id"])
     first = (
-        f"scheduled {answer['job_id']}: {counted(answer['test_count'], 'test')} on "
-        f"{counted(answer['workers'], 'worker')}, {answer['estimate']}"
+        f"scheduled {answer['job_id']}: {quantity(answer['test_count'], 'test')} on "
+        f"{quantity(answer['workers'], 'worker')}, {answer['estimate']}"
     )
     warnings = [f"warning: {warning}" for warning in answer.get("warnings", ())]
     if quiet:
@@ -122,8 +126,8 @@ def log_line(job: Response) -> str:
     return f"log: {command_name()} logs {short_id(job['job_id'])}"
 
 
-def is_told(record: Response) -> bool:
-    """Whether the last thing that the pytest of an ended job has printed is true of all of it."""
+def output_is_final(record: Response) -> bool:
+    """Return whether what the pytest of an ended job printed last is true of the whole job."""
     by_tests = record.get("outcome") in (Outcome.PASSED, Outcome.FAILED)
     # What a run did not come to that -x or pytest.exit ended, pytest has told itself.
     is_plain = not record.get("explanation") or bool(record["summary"]["not_run"])
@@ -147,12 +151,11 @@ def counts_text(summary: Response) -> str:
 
 def job_line(job: Response) -> str:
     """Return one line about a job, ended or not."""
-    ended = job.get("summary")
-    if ended:
-        line = f"{job['job_id']} {job['outcome']}: {counts_text(ended)}"
-        seconds = ended["duration_seconds"]
+    if summary := job.get("summary"):
+        line = f"{job['job_id']} {job['outcome']}: {counts_text(summary)}"
+        seconds = summary["duration_seconds"]
         return f"{line} in {clock.measured_text(seconds)}" if job.get("started_at") else line
-    parts = [f"{job['job_id']} {job['status']}: {counted(job['test_count'], 'test')}"]
+    parts = [f"{job['job_id']} {job['status']}: {quantity(job['test_count'], 'test')}"]
     if progress := job.get("progress"):
         parts.append(f"{progress['finished']} finished, {progress['failed']} failed so far")
     if position := job.get("queue_position"):
@@ -201,9 +204,9 @@ def list_lines(jobs: Iterable[Response], total: int) -> list[str]:
     header = ("JOB", "STATUS", "OUTCOME", "PRIORITY", "TESTS", "WHAT")
     rows = [header, *map(_row, jobs)]
     if len(rows) == 1:
-        return ["no jobs" if not total else f"none shown of {counted(total, 'job')}"]
+        return ["no jobs" if not total else f"none shown of {quantity(total, 'job')}"]
     hidden = total - len(rows) + 1
-    return [*table(rows), *([f"and {counted(hidden, 'older job')}"] if hidden else [])]
+    return [*table(rows), *([f"and {quantity(hidden, 'older job')}"] if hidden else [])]
 
 
 def _row(job: Response) -> tuple[str, ...]:
@@ -231,10 +234,10 @@ def _holder(row: Response) -> str:
 def prune_line(answer: Response) -> str:
     """Return what was thrown away, or would be."""
     parts = [
-        f"logs and journals of {counted(len(answer['logs']), 'job')}",
-        counted(len(answer["records"]), "record"),
-        counted(len(answer["others"]), "other file"),
-        f"the durations of {counted(answer['durations'], 'test')}",
+        f"logs and event logs of {quantity(len(answer['logs']), 'job')}",
+        quantity(len(answer["records"]), "record"),
+        quantity(len(answer["others"]), "other file"),
+        f"the durations of {quantity(answer['durations'], 'test')}",
     ]
     verb = "would remove" if answer["dry_run"] else "removed"
     return f"{verb} {', '.join(parts)}: {answer['bytes'] / 2**20:.1f} MB"
@@ -243,10 +246,10 @@ def prune_line(answer: Response) -> str:
 def doctor_lines(answer: Response) -> list[str]:
     """Return what is wrong with a home."""
     lines = [f"{answer['home']} with {answer['versions']}", *map(_finding, answer["findings"])]
-    unmended = [each for each in answer["findings"] if not each["repaired"]]
+    damage = [each for each in answer["findings"] if not each["repaired"]]
     if not answer["findings"]:
         lines.append("nothing is wrong")
-    elif any(each["repairable"] for each in unmended):
+    elif any(each["repairable"] for each in damage):
         lines.append(f"`{command_name()} doctor --repair` mends what is marked with *")
     return [one_line(line) for line in lines]
 

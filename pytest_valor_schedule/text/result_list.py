@@ -1,4 +1,4 @@
-"""The results of a job as lines, few and short enough for a coding agent. Pure, as `rendering`."""
+"""Render the results of a job as lines, few and short enough for a coding agent. Pure."""
 
 from __future__ import annotations
 
@@ -8,48 +8,47 @@ from typing import Any
 from pytest_valor_schedule.model.job import short_id
 from pytest_valor_schedule.record.compare import BAD
 from pytest_valor_schedule.text import render
+from pytest_valor_schedule.text.render import Response
 from pytest_valor_schedule.text.timeline import slowest
-
-Answer = Mapping[str, Any]
 
 _MOST_LINES = 60
 _MOST_WIDTH = 300
 _MOST_IN_DIFF = 10  # of each kind
 
 
-def chosen(results: Sequence[Answer], failed: bool, slowest_count: int | None) -> list[Answer]:
+def select(results: Sequence[Response], failed: bool, slowest_count: int | None) -> list[Response]:
     """Return the results that were asked for."""
     if failed:
         results = [result for result in results if needs_a_look(result)]
     return list(results) if slowest_count is None else slowest(results, slowest_count)
 
 
-def needs_a_look(result: Answer) -> bool:
-    """Whether a test is bad, did not come to its end, or did so only when it was run again."""
+def needs_a_look(result: Response) -> bool:
+    """Return whether a test is bad, did not end, or did so only when it was run again."""
     cut_off = result.get("unfinished") or result.get("crashes")
     return bool(cut_off) or result["outcome"] in BAD
 
 
-def lines(answer: Answer, counted: Answer, options: Mapping[str, Any]) -> list[str]:
+def lines(answer: Response, streaks: Response, options: Mapping[str, Any]) -> list[str]:
     """Return the results of an ended job as text.
 
     Args:
         answer: As `get_job_results` returns it.
-        counted: As `count_failures_in_a_row` returns it, or an error.
+        streaks: As `count_failures_in_a_row` returns it, or an error.
         options: `failed`, `all` and `slowest`, as they were given.
     """
     results = answer["results"]
     if options.get("slowest") is not None:
         return [_slow_line(each) for each in slowest(results, options["slowest"])]
     if options.get("failed"):
-        return [line for each in chosen(results, True, None) for line in _in_full(each)]
+        return [line for each in select(results, True, None) for line in _in_full(each)]
     if options.get("all"):
         bad_first = sorted(results, key=lambda result: result["outcome"] not in BAD)
         return [*render.status_lines(answer), *map(_line, bad_first)]
-    return _brief(answer, counted)
+    return _brief(answer, streaks)
 
 
-def _brief(answer: Answer, counted: Answer) -> list[str]:
+def _brief(answer: Response, streaks: Response) -> list[str]:
     """Return a line for each bad test, and where to find the rest; at most 60 in all."""
     head = render.status_lines(answer)
     head += [
@@ -58,25 +57,25 @@ def _brief(answer: Answer, counted: Answer) -> list[str]:
     ]
     bad = [result for result in answer["results"] if needs_a_look(result)]
     room = _MOST_LINES - min(len(head), _MOST_LINES // 2) - 2
-    shown = [_line(each, _since(each, counted)) for each in bad[:room]]
+    shown = [_line(each, _since(each, streaks)) for each in bad[:room]]
     return [*head[: _MOST_LINES // 2], *shown, *_hints(answer, len(bad), len(bad) - len(shown))]
 
 
-def _hints(answer: Answer, bad: int, hidden: int) -> list[str]:
+def _hints(answer: Response, bad: int, hidden: int) -> list[str]:
     command = f"{render.command_name()} results {short_id(answer['job_id'])}"
     hints = [f"and {hidden} more: {command} --all"] if hidden else []
     return [*hints, f"in full: {command} --failed"] if bad else hints
 
 
-def _since(result: Answer, counted: Answer) -> str:
+def _since(result: Response, streaks: Response) -> str:
     """Return for how long a test has been bad, where there were runs before."""
-    runs, streak = counted.get("runs", 1), counted.get("streaks", {}).get(result["nodeid"], 1)
+    runs, streak = streaks.get("runs", 1), streaks.get("streaks", {}).get(result["nodeid"], 1)
     if runs < 2:
         return ""
     return "new" if streak == 1 else f"{render.ordinal(streak)} run in a row"
 
 
-def _line(result: Answer, since: str = "") -> str:
+def _line(result: Response, since: str = "") -> str:
     """Return outcome, node id, place and message of a result in one line."""
     parts = [f"{result['outcome'].upper()} {result['nodeid']}"]
     parts += [result["location"]] if result.get("location") else []
@@ -85,15 +84,15 @@ def _line(result: Answer, since: str = "") -> str:
     text = render.one_line("  ".join(parts))
     text = text if len(text) <= _MOST_WIDTH else f"{text[: _MOST_WIDTH - 3]}..."
     marks = [*(["flaky"] if result.get("flaky") else []), *([since] if since else [])]
-    marks += [render.counted(result["reruns"], "rerun")] if result.get("crashes") else []
+    marks += [render.quantity(result["reruns"], "rerun")] if result.get("crashes") else []
     return f"{text}  [{', '.join(marks)}]" if marks else text
 
 
-def _first_line(result: Answer) -> str:
+def _first_line(result: Response) -> str:
     return next(iter((result.get("message") or "").strip().splitlines()), "")
 
 
-def _in_full(result: Answer) -> Iterable[str]:
+def _in_full(result: Response) -> Iterable[str]:
     """Yield all that is known of a bad test, as pytest would print it."""
     yield _line(result)
     yield from _details(result)
@@ -103,21 +102,21 @@ def _in_full(result: Answer) -> Iterable[str]:
     yield ""
 
 
-def _details(result: Answer) -> Iterable[str]:
+def _details(result: Response) -> Iterable[str]:
     yield from render.plain(result.get("longrepr") or result.get("message") or "").splitlines()
     for name, text in result.get("sections") or ():
         yield f"----- {render.one_line(name)} -----"
         yield from render.plain(text).splitlines()
 
 
-def _slow_line(result: Answer) -> str:
+def _slow_line(result: Response) -> str:
     seconds = float(result.get("duration_seconds") or 0.0)
     return render.one_line(f"{seconds:8.2f} s  {result.get('worker', '-')}  {result['nodeid']}")
 
 
-def diff_lines(answer: Answer) -> list[str]:
+def diff_lines(answer: Response) -> list[str]:
     """Return what `compare_jobs` found, as text."""
-    found = [f"{answer['job_id']} compared with {answer['earlier_job_id']}:"]
+    lines = [f"{answer['job_id']} compared with {answer['earlier_job_id']}:"]
     for name, word in (
         ("newly_failing", "FAILED"),
         ("fixed", "FIXED"),
@@ -126,12 +125,12 @@ def diff_lines(answer: Answer) -> list[str]:
         ("gone", "GONE"),
         ("not_run", "NOT RUN"),
     ):
-        found += _some([f"{word} {nodeid}" for nodeid in answer[name]])
-    found += _some(
+        lines += _some([f"{word} {nodeid}" for nodeid in answer[name]])
+    lines += _some(
         f"SLOWER {name}: {times['before']:.2f} s before, {times['now']:.2f} s now"
         for name, times in answer["slower"].items()
     )
-    return [render.one_line(line) for line in found] + ([] if found[1:] else ["no difference"])
+    return [render.one_line(line) for line in lines] + ([] if lines[1:] else ["no difference"])
 
 
 def _some(entries: Iterable[str]) -> list[str]:

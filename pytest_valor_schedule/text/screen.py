@@ -1,4 +1,4 @@
-"""What somebody sees who waits for a job: its output as it is printed, and lines of ours."""
+"""Show whoever waits for a job its output as it is printed, and lines of ours."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def terminal_size() -> Size | None:
 
 
 class Screen:
-    """Where the one who waits looks: bytes of the job, lines of ours, one of which may change.
+    """Write bytes of the job, and lines of ours, of which the last one may change.
 
     Args:
         stream: Of text.
@@ -32,7 +32,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a line can be rewritten."""
+        """Return whether a line can be rewritten."""
         return self._columns is not None
 
     def resize(self, columns: int) -> None:
@@ -53,7 +53,7 @@ class Screen:
     def rewrite(self, line: str) -> None:
         """Show a line in the place of the one before, shortened where it does not fit."""
         width = (self._columns or 1) - 1  # a character in the last column may wrap
-        text = shortened(line, width)
+        text = shorten(line, width)
         blanked = text.ljust(min(self._shown, width))
         self._shown = len(text)
         self._write(f"\r{blanked}".encode(errors="backslashreplace"))
@@ -76,7 +76,7 @@ class Screen:
             return
 
 
-def shortened(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
     """Return a line of at most so many characters, which ends where a part or a word of it does."""
     if len(text) <= width:
         return text

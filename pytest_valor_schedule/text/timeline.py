@@ -1,4 +1,4 @@
-"""A job as a picture: a page of its own for a browser, or a trace for Perfetto. Pure."""
+"""Draw a job over time: a page for a browser, or a trace for Perfetto. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.record.compare import BAD
 from pytest_valor_schedule.text import render
-
-Record = Mapping[str, Any]
-Result = Mapping[str, Any]
+from pytest_valor_schedule.text.render import Response
 
 _SLOWEST = 10
 _STYLE = """
@@ -21,8 +19,8 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75re
   padding: 0 1rem; color: var(--text); background: canvas; }
 h1 { font-size: 1.3rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; }
 p { margin: .2rem 0; } code, td, .name { font-family: ui-monospace, monospace; font-size: .87em; }
-.lanes { border: 1px solid var(--line); border-radius: 6px; overflow: hidden; }
-.lane { display: flex; border-top: 1px solid var(--line); } .lane:first-child { border-top: 0; }
+.rows { border: 1px solid var(--line); border-radius: 6px; overflow: hidden; }
+.row { display: flex; border-top: 1px solid var(--line); } .row:first-child { border-top: 0; }
 .name { flex: 0 0 5.5rem; padding: .45rem .6rem; } .track { position: relative; flex: 1;
   min-height: 2rem; }
 .track i { position: absolute; top: 4px; bottom: 4px; min-width: 2px; border-radius: 2px;
@@ -46,7 +44,7 @@ pre { overflow: auto; padding: .7rem; font-size: .82rem;
 _KEY = (("passed", "passed"), ("failed", "failed, error, crashed"), ("skipped", "skipped, xfail"))
 
 
-def page(record: Record) -> str:
+def page(record: Response) -> str:
     """Return an HTML page that shows a job's workers over time; it needs no network.
 
     Args:
@@ -59,7 +57,7 @@ def page(record: Record) -> str:
 <h1>{_text(render.job_line(record))}</h1>
 <p><code>{_text(record.get("specification"))}</code> in <code>{_text(record.get("cwd"))}</code></p>
 <h2>Workers</h2>
-{_lanes(record)}
+{_rows(record)}
 <h2>Slowest tests</h2>
 <table>{"".join(map(_slow_row, slowest(record["results"], _SLOWEST)))}</table>
 {_failures(record)}
@@ -67,13 +65,13 @@ def page(record: Record) -> str:
 """
 
 
-def slowest(results: Iterable[Result], count: int) -> list[Result]:
+def slowest(results: Iterable[Response], count: int) -> list[Response]:
     """Return the results that took the longest, the longest first."""
     ran = [result for result in results if result.get("duration_seconds")]
     return sorted(ran, key=_seconds, reverse=True)[:count]
 
 
-def _seconds(result: Result) -> float:
+def _seconds(result: Response) -> float:
     return float(result.get("duration_seconds") or 0.0)
 
 
@@ -81,11 +79,11 @@ def _text(value: object) -> str:
     return html.escape(render.plain(str(value if value is not None else "")))
 
 
-def _started(result: Result) -> float | None:
+def _started(result: Response) -> float | None:
     return clock.from_text(result.get("started_at"))
 
 
-def _span(record: Record) -> tuple[float, float]:
+def _span(record: Response) -> tuple[float, float]:
     """Return the moments that the picture begins and ends at."""
     created, started, completed = (
         clock.from_text(record.get(name)) for name in ("created_at", "started_at", "completed_at")
@@ -96,28 +94,28 @@ def _span(record: Record) -> tuple[float, float]:
     return begin, max([end, begin + 0.001, *(at for _, at in spans)])
 
 
-def _workers(results: Iterable[Result]) -> dict[str, list[Result]]:
-    lanes: dict[str, list[Result]] = {}
+def _workers(results: Iterable[Response]) -> dict[str, list[Response]]:
+    rows: dict[str, list[Response]] = {}
     for result in results:
         if result.get("worker") and _started(result) is not None:
-            lanes.setdefault(str(result["worker"]), []).append(result)
-    return dict(sorted(lanes.items(), key=lambda lane: (len(lane[0]), lane[0])))
+            rows.setdefault(str(result["worker"]), []).append(result)
+    return dict(sorted(rows.items(), key=lambda row: (len(row[0]), row[0])))
 
 
-def _lanes(record: Record) -> str:
+def _rows(record: Response) -> str:
     begin, end = _span(record)
     started = clock.from_text(record.get("started_at"))
     waited = "" if started is None else _bar("waiting", begin, started, begin, end, "in the queue")
-    lanes = [_lane("queue", waited)]
+    rows = [_row("queue", waited)]
     for worker, results in _workers(record["results"]).items():
-        lanes.append(_lane(worker, "".join(_test_bar(each, begin, end) for each in results)))
+        rows.append(_row(worker, "".join(_test_bar(each, begin, end) for each in results)))
     marks = [_mark((end - begin) * part / 4, end - begin) for part in range(5)]
     scale = "".join(f"<span>{mark}</span>" for mark in marks)
     key = "".join(
         f'<span><i style="background:var(--{name})"></i>{text}</span>' for name, text in _KEY
     )
     return (
-        f'<div class="lanes">{"".join(lanes)}</div><div class="scale">{scale}</div>'
+        f'<div class="rows">{"".join(rows)}</div><div class="scale">{scale}</div>'
         f'<p class="key">{key}</p>'
     )
 
@@ -127,12 +125,12 @@ def _mark(seconds: float, whole: float) -> str:
     return f"{seconds:.1f} s" if whole < 60 else clock.duration_text(seconds)
 
 
-def _lane(name: str, bars: str) -> str:
+def _row(name: str, bars: str) -> str:
     track = f'<div class="track">{bars}</div>'
-    return f'<div class="lane"><div class="name">{_text(name)}</div>{track}</div>'
+    return f'<div class="row"><div class="name">{_text(name)}</div>{track}</div>'
 
 
-def _test_bar(result: Result, begin: float, end: float) -> str:
+def _test_bar(result: Response, begin: float, end: float) -> str:
     at = _started(result) or begin
     title = f"{result['nodeid']}\n{result['outcome']}, {_seconds(result):.3f} s"
     return _bar(str(result["outcome"]), at, at + _seconds(result), begin, end, title)
@@ -140,17 +138,17 @@ def _test_bar(result: Result, begin: float, end: float) -> str:
 
 def _bar(kind: str, start: float, stop: float, begin: float, end: float, title: str) -> str:
     whole = end - begin
-    left = 100 * min(1.0, max(0.0, (start - begin) / whole))
-    width = min(100 - left, 100 * max(0.0, stop - start) / whole)
-    place = f"left:{left:.3f}%;width:{width:.3f}%"
+    offset = 100 * min(1.0, max(0.0, (start - begin) / whole))
+    width = min(100 - offset, 100 * max(0.0, stop - start) / whole)
+    place = f"left:{offset:.3f}%;width:{width:.3f}%"
     return f'<i class="{_text(kind)}" style="{place}" title="{_text(title)}"></i>'
 
 
-def _slow_row(result: Result) -> str:
+def _slow_row(result: Response) -> str:
     return f"<tr><td>{_seconds(result):.2f} s</td><td>{_text(result['nodeid'])}</td></tr>"
 
 
-def _failures(record: Record) -> str:
+def _failures(record: Response) -> str:
     bad = [result for result in record["results"] if result["outcome"] in BAD]
     if not bad:
         return ""
@@ -162,7 +160,7 @@ def _failures(record: Record) -> str:
     return f"<h2>Failures</h2>{''.join(parts)}"
 
 
-def trace(record: Record) -> dict[str, Any]:
+def trace(record: Response) -> dict[str, Any]:
     """Return a job in Chrome's trace event format, which Perfetto and chrome://tracing read.
 
     Returns:
@@ -171,26 +169,27 @@ def trace(record: Record) -> dict[str, Any]:
     """
     begin, _ = _span(record)
     started = clock.from_text(record.get("started_at"))
-    events = [_named(0, "queue")]
+    events = [_thread_name(0, "queue")]
     if started is not None:
         events.append(_event("in the queue", "queue", 0, 0.0, started - begin, {}))
     for line, (worker, results) in enumerate(_workers(record["results"]).items(), 1):
-        events.append(_named(line, worker))
+        events.append(_thread_name(line, worker))
         events += [_test_event(each, line, begin) for each in results]
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
-def _test_event(result: Result, line: int, begin: float) -> dict[str, Any]:
-    at, told = (_started(result) or begin) - begin, {"outcome": result["outcome"]}
-    return _event(str(result["nodeid"]), str(result["outcome"]), line, at, _seconds(result), told)
+def _test_event(result: Response, line: int, begin: float) -> dict[str, Any]:
+    at, outcome = (_started(result) or begin) - begin, result["outcome"]
+    details = {"outcome": outcome}
+    return _event(str(result["nodeid"]), str(outcome), line, at, _seconds(result), details)
 
 
 def _event(
-    name: str, kind: str, line: int, start: float, seconds: float, told: Mapping[str, Any]
+    name: str, kind: str, line: int, start: float, seconds: float, args: Mapping[str, Any]
 ) -> dict[str, Any]:
     times = {"ts": round(start * 1e6), "dur": round(max(0.0, seconds) * 1e6)}
-    return {"name": name, "cat": kind, "ph": "X", "pid": 1, "tid": line, **times, "args": told}
+    return {"name": name, "cat": kind, "ph": "X", "pid": 1, "tid": line, **times, "args": args}
 
 
-def _named(line: int, name: str) -> dict[str, Any]:
+def _thread_name(line: int, name: str) -> dict[str, Any]:
     return {"name": "thread_name", "ph": "M", "pid": 1, "tid": line, "args": {"name": name}}

@@ -13,7 +13,7 @@ from threading import Event
 
 import pytest
 
-from pytest_valor_schedule.client import job_control
+from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import job_end
 from pytest_valor_schedule.daemon.job_end import JobEnd
@@ -156,7 +156,7 @@ def test_who_waits_does_not_ask_the_queue_all_the_time(
     assert own is not None
     assert store.add(a_job(), ["a"], {})
     store.change(JOB_ID, JobStatus.SCHEDULED, status=status, claim=own.to_text())
-    assert job_control.wait(store, JOB_ID, 1.5).status is status
+    assert wait_until_ended(store, JOB_ID, 1.5).status is status
     assert len(looks) <= 4
 
 
@@ -170,7 +170,7 @@ def test_who_waits_for_a_dead_runner_sees_the_end(store: JobStore) -> None:
 
         def wait() -> Job:
             with JobStore(store.home) as other:
-                return job_control.wait(other, JOB_ID, DEADLINE_SECONDS)
+                return wait_until_ended(other, JOB_ID, DEADLINE_SECONDS)
 
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(wait)

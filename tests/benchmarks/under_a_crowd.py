@@ -37,9 +37,9 @@ from pytest_valor_schedule import (
     wait_for_job,
 )
 from pytest_valor_schedule._util import locks
-from pytest_valor_schedule.client import job_control
 from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.submit import submit
+from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest
@@ -274,7 +274,7 @@ def _latency(project: Path) -> float:
     (project / "test_it.py").write_text("def test_it(): pass\n")
     answer = schedule_tests("pytest " + " ".join(QUIET), max_workers=1, cwd=project)
     with closing(JobStore(Home.find(os.environ))) as store:
-        job = job_control.wait(store, answer["job_id"], 60.0)
+        job = wait_until_ended(store, answer["job_id"], 60.0)
         return time.time() - store.home.record(job.job_id).stat().st_mtime
 
 

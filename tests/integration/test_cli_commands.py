@@ -21,12 +21,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from pytest_valor_schedule import get_job_status, list_jobs
-from pytest_valor_schedule.cli import parser
+from pytest_valor_schedule.cli import output, parser
 from pytest_valor_schedule.cli.commands import COMMANDS
-from pytest_valor_schedule.client import api
+from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.text import colour
 from tests.support.scheduled import (
     GATED,
     open_gate,
@@ -308,7 +307,7 @@ def test_colours_only_where_they_are_wanted(ended: str) -> None:
     assert "\x1b[31mfailed\x1b[0m: 1 failed" in terminal.shown
     assert "\x1b" not in run_tool("status", ended).stdout
     stream = Path(os.devnull).open()  # noqa: SIM115
-    assert not colour.wanted(stream, {"TERM": "xterm"})
+    assert not output.in_colour(stream, {"TERM": "xterm"})
     stream.close()
 
 
@@ -345,8 +344,8 @@ def test_a_file_that_cannot_be_used_is_not_taken_for_the_output(
 
 def test_the_record_is_whole(ended: str) -> None:
     """get_record returns what the file holds."""
-    assert len(api.get_record(ended)["results"]) == 3
-    assert "error" in api.get_record("zzzzzz")
+    assert len(query.get_record(ended)["results"]) == 3
+    assert "error" in query.get_record("zzzzzz")
 
 
 def test_run_says_what_is_wrong(project: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import list_jobs, schedule_tests
-from pytest_valor_schedule.client import api
+from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from tests.support.scheduled import record_of, results_of, run_pytest, scheduled_id
 
@@ -115,7 +115,7 @@ def test_a_fault_in_a_hook_fails_no_run(project: Path) -> None:
     results = results_of(job_id)
     assert (results["outcome"], results["summary"]["passed"]) == ("passed", 4)
     assert not any("extra" in each for each in results["results"])
-    assert "was not recorded" in api.read_output(job_id)["output"]
+    assert "was not recorded" in query.read_output(job_id)["output"]
 
 
 @pytest.mark.home_in_use
@@ -203,4 +203,4 @@ def test_a_job_says_in_its_header_what_it_is(project: Path) -> None:
     Path("test_it.py").write_text(TWO_TESTS)
     job_id = scheduled_id(run_pytest("--schedule", "--max-workers=1", "-n", "1"))
     results_of(job_id)
-    assert f"valor-schedule: job {job_id}, worker slots " in api.read_output(job_id)["output"]
+    assert f"valor-schedule: job {job_id}, worker slots " in query.read_output(job_id)["output"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import cancel_job, get_job_status
-from pytest_valor_schedule.client import maintenance
+from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
@@ -323,7 +323,7 @@ def test_a_secret_is_nowhere_when_its_jobs_have_ended(
     results_of(last)
     assert service.is_running(home)
     assert _files_with(b"s3cr3t-value", home) == []
-    maintenance.prune_jobs(0)
+    administer.prune_jobs(0)
     assert _files_with(b"s3cr3t-value", home) == []
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs
-from pytest_valor_schedule.client import maintenance
+from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
@@ -33,12 +33,12 @@ ENDED_FIELDS = ("results", "summary", "outcome", "started_at", "completed_at", "
 
 def test_what_a_job_left_is_pruned(ended: str, home: Home) -> None:
     """Log, journals, record and row go together, and nothing else."""
-    assert maintenance.prune_jobs() == _pruned()
-    would = maintenance.prune_jobs(0, dry_run=True)
+    assert administer.prune_jobs() == _pruned()
+    would = administer.prune_jobs(0, dry_run=True)
     assert (would["logs"], would["records"]) == ((ended,), (ended,))
     assert would["bytes"] > 1000
     assert home.record(ended).exists()
-    assert maintenance.prune_jobs(0) == {**would, "dry_run": False}
+    assert administer.prune_jobs(0) == {**would, "dry_run": False}
     assert not home.job_folder(ended).exists()
     assert not home.record(ended).exists()
     assert list_jobs()["total"] == 0
@@ -56,10 +56,10 @@ def test_what_was_learned_outlives_the_records(ended: str, home: Home) -> None:
     assert "the durations of 0 tests" in run_tool("prune", "--keep-days", "0").stdout
     assert list_jobs()["total"] == 0
     home.config.write_text("keep_records_days = 0\nkeep_logs_days = 0\n")
-    assert maintenance.prune_jobs() == _pruned()
+    assert administer.prune_jobs() == _pruned()
     assert _durations(home) == learned
     home.config.write_text("keep_history_days = 0\n")
-    assert maintenance.prune_jobs(1000, dry_run=True)["durations"] == 3
+    assert administer.prune_jobs(1000, dry_run=True)["durations"] == 3
     assert _durations(home) == learned
     assert "the durations of 3 tests" in run_tool("prune", "--keep-days", "1000").stdout
     assert _durations(home) == {}
@@ -77,7 +77,7 @@ def test_a_job_that_has_not_ended_is_never_pruned(project: Path, home: Home) -> 
     running = scheduled_id(run_pytest("--schedule"))
     wait_until(lambda: is_running(running) and home.job_folder(running).exists(), "it runs")
     waiting = scheduled_id(run_pytest("--schedule"))
-    assert maintenance.prune_jobs(0) == _pruned()
+    assert administer.prune_jobs(0) == _pruned()
     open_gate()
     assert {results_of(each)["outcome"] for each in (running, waiting)} == {"passed"}
 
@@ -85,7 +85,7 @@ def test_a_job_that_has_not_ended_is_never_pruned(project: Path, home: Home) -> 
 def test_logs_go_before_records(ended: str, home: Home) -> None:
     """Results stay readable when the log is gone."""
     home.config.write_text("keep_logs_mb = 0")
-    assert maintenance.prune_jobs()["logs"] == (ended,)
+    assert administer.prune_jobs()["logs"] == (ended,)
     assert not home.job_folder(ended).exists()
     assert get_job_results(ended)["summary"]["failed"] == 1
 
@@ -113,7 +113,7 @@ def test_forgotten_folders_and_old_scraps_go(ended: str, home: Home) -> None:
     (home.jobs / "20200101-000000-000001").symlink_to(target)
     for path in (forgotten, aside):
         os.utime(path, (0, 0))
-    pruned = maintenance.prune_jobs()
+    pruned = administer.prune_jobs()
     assert pruned["logs"] == (forgotten.name,)
     assert pruned["others"] == (aside.name,)
     assert not forgotten.exists()
@@ -154,7 +154,7 @@ def test_a_sound_home_has_no_finding(ended: str) -> None:
 
 
 def _findings(*, repair: bool = False) -> list[str]:
-    answer = maintenance.examine_home(repair=repair)
+    answer = administer.examine_home(repair=repair)
     return [each["text"] for each in answer["findings"] if each["repaired"] == repair]
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import cancel_job, get_job_status
+from pytest_valor_schedule.cli import output
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.text import colour
 from tests.support import pages, picture
 from tests.support.scheduled import results_of, run_tool, schedule
 from tests.support.waiting import wait_until
@@ -63,7 +63,7 @@ def busy_queue(home: Home, project: Path) -> list[str]:
     lines = run_tool("watch", "--once").stdout.splitlines()
     for job in (*waiting, shop):
         cancel_job(job)
-    return [colour.painted(line) for line in lines]
+    return [output.paint(line) for line in lines]
 
 
 def _is_half_way(job_id: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule.client import api
+from pytest_valor_schedule.client import query
 from pytest_valor_schedule.text import timeline
 from tests.support.scheduled import run_tool
 
@@ -40,7 +40,7 @@ def test_a_browser_shows_it(ended: str, tmp_path: Path) -> None:
         ".map(e => e.className + ':' + (e.getBoundingClientRect().width > 0)).join(' ') }</script>"
     )
     path = tmp_path / "page.html"
-    path.write_text(timeline.page(api.get_record(ended)) + measure)
+    path.write_text(timeline.page(query.get_record(ended)) + measure)
     command = [str(CHROMIUM), *SWITCHES, f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
     done = subprocess.run(
         [*command, path.as_uri()], capture_output=True, text=True, timeout=60, check=True

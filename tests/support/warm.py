@@ -26,7 +26,7 @@ from _pytest.config import _prepareconfig
 
 _MODULES = (
     *("xdist.dsession", "xdist.looponfail"),
-    *("pytest_valor_schedule.cli.main", "pytest_valor_schedule.client.maintenance"),
+    *("pytest_valor_schedule.cli.main", "pytest_valor_schedule.client.administer"),
     *("pytest_valor_schedule.plugin.submit_role", "pytest_valor_schedule.plugin.show_run"),
 )
 

@@ -144,7 +144,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
     ("module", "absent"),
     [
         (PACKAGE, {"pytest", "sqlite3", "filelock", "xdist"}),
-        (f"{PACKAGE}.plugin.hooks", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.client.api"}),
+        (f"{PACKAGE}.plugin.hooks", {"sqlite3", "filelock", "xdist", f"{PACKAGE}.client.query"}),
     ],
 )
 def test_an_import_brings_in_no_more_than_it_needs(module: str, absent: set[str]) -> None:

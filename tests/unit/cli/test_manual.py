@@ -16,7 +16,7 @@ import pytest_valor_schedule
 from pytest_valor_schedule import hookspecs
 from pytest_valor_schedule.cli import manual, parser
 from pytest_valor_schedule.cli.commands import COMMANDS
-from pytest_valor_schedule.client import maintenance
+from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model import retention
@@ -245,7 +245,7 @@ def test_config_toml_of_the_manual_can_be_used(page: str, home: Home) -> None:
     """Each of its keys is a setting, and has a value that one can have."""
     home.make()
     home.config.write_text("".join(block.text for block in pages.blocks("toml", page=page)))
-    assert maintenance.list_settings()["problems"] == []
+    assert administer.list_settings()["problems"] == []
 
 
 def test_the_processes_of_the_manual_are_those_of_the_package() -> None:

@@ -65,4 +65,4 @@ def test_a_picture_outlives_a_change_of_the_clock(hours: int, since: str) -> Non
 )
 def test_lines_are_cut_by_columns(text: str, width: int, shown: str) -> None:
     """Wide characters count as two."""
-    assert queue_view.clipped(text, width) == shown
+    assert queue_view.clip(text, width) == shown

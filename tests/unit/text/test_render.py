@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_valor_schedule.client.submit import Receipt
+from pytest_valor_schedule.client import submit
+from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.queue.estimate import Estimate, Spread
 from pytest_valor_schedule.queue.forecast import QueuePosition
@@ -116,7 +116,7 @@ def test_an_ordinal_is_spoken_english(number: int, text: str) -> None:
 
 def test_what_is_counted_has_its_plural() -> None:
     """One test is a test and all other numbers are tests."""
-    assert [render.counted(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
+    assert [render.quantity(n, "test") for n in range(3)] == ["0 tests", "1 test", "2 tests"]
 
 
 def test_counts_are_shown_where_there_are_any() -> None:
@@ -126,19 +126,19 @@ def test_counts_are_shown_where_there_are_any() -> None:
     assert render.counts_text({}) == "no tests"
 
 
-def _receipt(**changes: Any) -> Receipt:
-    receipt = Receipt(
-        job=a_job(),
-        estimate=Estimate(70.0, 42),
-        place=QueuePosition(2, "waits for 1 job ahead of it", a_job().created_at + 25),
-        workers=4,
-        warnings=(),
-    )
-    return dataclasses.replace(receipt, **changes)
+def _receipt(**changes: Any) -> ScheduleResponse:
+    fields: dict[str, Any] = {
+        "job": a_job(),
+        "nodeids": (),
+        "estimate": Estimate(70.0, 42),
+        "place": QueuePosition(2, "waits for 1 job ahead of it", a_job().created_at + 25),
+        "workers": 4,
+    }
+    return submit.receipt(**{**fields, **changes})
 
 
-def _lines(receipt: Receipt, *, quiet: bool = False) -> list[str]:
-    return render.scheduled_lines(receipt.shown_answer(), quiet=quiet)
+def _lines(receipt: ScheduleResponse, *, quiet: bool = False) -> list[str]:
+    return render.receipt_lines(receipt, quiet=quiet)
 
 
 FIRST_LINE = f"scheduled {JOB_ID}: 412 tests on 4 workers, about 1m 10s (from 42 runs)"
@@ -171,7 +171,7 @@ def test_a_receipt_claims_to_know_no_more_than_is_known(estimate: Estimate, text
     """Both of `pytest --schedule` and of `valor-schedule run`; programs get the same words."""
     receipt = _receipt(estimate=estimate)
     assert _lines(receipt)[0].endswith(f"on 4 workers, {text}")
-    assert receipt.answer(())["estimated_duration"] == estimate.duration
+    assert receipt["estimated_duration"] == estimate.duration
 
 
 def test_a_receipt_of_a_job_that_need_not_wait() -> None:
@@ -182,14 +182,14 @@ def test_a_receipt_of_a_job_that_need_not_wait() -> None:
 
 def test_a_receipt_warns() -> None:
     """What will not be as asked for comes right after the first line."""
-    lines = _lines(_receipt(warnings=("No messages.", "Be careful.")))
+    lines = _lines({**_receipt(), "warnings": ["No messages.", "Be careful."]})
     assert lines[1:3] == ["warning: No messages.", "warning: Be careful."]
 
 
 def test_a_quiet_receipt_is_one_line() -> None:
     """Under -q the id and the size of the job are all that is said."""
     assert _lines(_receipt(), quiet=True) == [FIRST_LINE]
-    warned = _lines(_receipt(warnings=("No messages.",)), quiet=True)
+    warned = _lines({**_receipt(), "warnings": ["No messages."]}, quiet=True)
     assert warned == [FIRST_LINE, "warning: No messages."]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_valor_schedule.text.screen import shortened
+from pytest_valor_schedule.text.screen import shorten
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from pytest_valor_schedule.text.screen import shortened
 def test_a_line_is_shortened_where_a_part_ends(width: int, shown: str) -> None:
     """Nobody reads half of a number, and what is missing has a mark."""
     line = "f9a2c starts in 1m 30s, 1st in the queue: waits for 2 worker slots, 0 of 2 free"
-    assert shortened(line, width) == shown
+    assert shorten(line, width) == shown

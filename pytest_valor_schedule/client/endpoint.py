@@ -1,35 +1,47 @@
-"""Errors as plain values: what a program gets that asked for something impossible."""
+"""Give each function for programs an open queue, and return its errors as answers."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt, system_error_text
+from pytest_valor_schedule.queue.store import JobStore
 
 Response = dict[str, Any]
 _P = ParamSpec("_P")
 _Answer = TypeVar("_Answer", bound=Mapping[str, Any])
 
 
+@contextlib.contextmanager
+def open_queue() -> Iterator[JobStore]:
+    """Open the queue, and make sure that somebody looks after whatever in it has not ended."""
+    with JobStore(Home.find(os.environ)) as store:
+        service.look_after(store)
+        yield store
+
+
 def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
-    """Have a function return its errors by `error_answer`."""
+    """Have a function return its errors: `error`, and `status`, `exit_code`, `output` if known."""
 
     @functools.wraps(function)
     def answering(*args: _P.args, **kwargs: _P.kwargs) -> _Answer:
         try:
             return again_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
-            return cast(_Answer, error_answer(error))
+            return cast(_Answer, _error_answer(error))
         except OSError as error:
             return cast(_Answer, {"error": system_error_text(error)})
 
     return answering
 
 
-def error_answer(error: ScheduleError) -> Response:
-    """Return an error as callers get it: `error`, and `status`, `exit_code`, `output` if known."""
+def _error_answer(error: ScheduleError) -> Response:
     answer: Response = {"error": str(error)}
     for name in ("status", "exit_code", "output"):
         if value := getattr(error, name, None):

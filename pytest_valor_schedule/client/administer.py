@@ -1,4 +1,4 @@
-"""Keeping the home in order: the functions behind `valor-schedule doctor` and `prune`."""
+"""List slots and settings, throw away what is old, and repair a home."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.client.error_response import Response, errors_as_answers
+from pytest_valor_schedule.client.endpoint import Response, errors_as_answers
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import Setting
@@ -35,25 +35,22 @@ def examine_home(*, repair: bool = False) -> Response:
         `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
         where its repair failed `error`; or `error`.
     """
-    from pytest_valor_schedule.client import (
-        doctor,  # here, because a look at the slots needs none of it
-    )
+    from pytest_valor_schedule.client import doctor  # here, because no other function needs it
 
     home = Home.find(os.environ)
-    findings = [_treated(finding, repair) for finding in doctor.examine(home)]
+    findings = [_finding(finding, repair) for finding in doctor.examine(home)]
     return {"home": str(home.root), "versions": doctor.versions(), "findings": findings}
 
 
-def _treated(finding: Finding, repair: bool) -> Response:
-    answer: Response = {"text": finding.text, "repairable": finding.repair is not None}
-    answer["repaired"] = False
-    if repair and finding.repair is not None:
-        try:
-            finding.repair()
-            answer["repaired"] = True
-        except (ScheduleError, OSError) as error:
-            answer["error"] = str(error)
-    return answer
+def _finding(finding: Finding, repair: bool) -> Response:
+    answer = {"text": finding.text, "repairable": finding.repair is not None, "repaired": False}
+    if not repair or finding.repair is None:
+        return answer
+    try:
+        finding.repair()
+    except (ScheduleError, OSError) as error:
+        return {**answer, "error": str(error)}
+    return {**answer, "repaired": True}
 
 
 @errors_as_answers
@@ -67,18 +64,18 @@ def list_slots() -> Response:
     home = Home.find(os.environ)
     home.make()
     total = slots.total(home)
-    found = slots.holders(home, total)
-    return {"slots": [_slot(number, found.get(number)) for number in range(total)]}
+    holders = slots.holders(home, total)
+    return {"slots": [_slot(number, holders.get(number)) for number in range(total)]}
 
 
-def _slot(number: int, who: Holder | None) -> Response:
-    answer: Response = {"slot": number, "held": who is not None, "job_id": None}
-    if who is not None:
-        answer["job_id"] = who.job_id or None
-    if who is not None and who.pid:
-        told = {"pid": who.pid, "command": who.command, "folder": who.folder}
-        answer |= {**told, "since": clock.to_text(who.since)}
-    return answer
+def _slot(number: int, holder: Holder | None) -> Response:
+    if holder is None:
+        return {"slot": number, "held": False, "job_id": None}
+    answer = {"slot": number, "held": True, "job_id": holder.job_id or None}
+    if not holder.pid:
+        return answer
+    process = {"pid": holder.pid, "command": holder.command, "folder": holder.folder}
+    return {**answer, **process, "since": clock.to_text(holder.since)}
 
 
 @errors_as_answers
@@ -94,28 +91,29 @@ def list_settings() -> Response:
 
     home = Home.find(os.environ)
     machine = home.settings()
-    found = {
+    values = {
         name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
     }
-    if found["slots"].value is None:
-        found["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
-    notify = found["notify"]
-    shown = notification.shortened(notify.value and str(notify.value))
-    found["notify"] = dataclasses.replace(notify, value=shown)
+    if values["slots"].value is None:
+        values["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
+    notify = values["notify"]
+    address = notification.shortened(notify.value and str(notify.value))
+    values["notify"] = dataclasses.replace(notify, value=address)
     for name, default in dataclasses.asdict(Retention()).items():
-        named = Setting(machine[name], f"{name} in config.toml") if name in machine else None
-        found[name] = named or Setting(default, "the default")
+        values[name] = Setting(default, "the default")
+        if name in machine:
+            values[name] = Setting(machine[name], f"{name} in config.toml")
     return {
         "file": str(home.config),
-        "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
-        "unknown": settings_check.strangers(machine),
+        "settings": {name: dataclasses.asdict(each) for name, each in values.items()},
+        "unknown": settings_check.unknown_names(machine),
         "problems": list(settings_check.problems(home, os.environ)),
     }
 
 
 @errors_as_answers
 def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Response:
-    """Throw away logs, journals and records of jobs that ended long ago.
+    """Throw away logs, event logs and records of jobs that ended long ago.
 
     Args:
         keep_days: What ended longer ago goes; None for what config.toml says. What was learned

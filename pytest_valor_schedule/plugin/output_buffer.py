@@ -1,17 +1,17 @@
-"""Keeps what a pytest prints while it collects, until it is known who shows the run."""
+"""Buffer what a pytest prints while it collects, until it is known who shows the run."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Any, TextIO
 
+NAME = "valor_schedule_output_buffer"
+"""Of the plugin, while there is a buffer."""
 _NOTE = "collecting the tests ..."
 
 
-class HeldOutput:
-    """Stands in for a text stream; pytest's terminal and `print` write to it.
+class BufferedStream:
+    """Stand in for a text stream; pytest's terminal and `print` write to it.
 
     Args:
         stream: Where all goes that is not thrown away.
@@ -63,38 +63,28 @@ class HeldOutput:
             self.stream.flush()
 
 
-class HeldStreams:
-    """All that a process prints to; the job's pytest prints what this one would have."""
+class BufferedOutput:
+    """Buffer all that a process prints; the job's pytest prints what this one would have."""
 
     def __init__(self) -> None:
-        self._held = {"stdout": HeldOutput(sys.stdout, _NOTE)}
+        self._buffers = {"stdout": BufferedStream(sys.stdout, _NOTE)}
         if sys.stderr is not None:  # as where it is closed
-            self._held["stderr"] = HeldOutput(sys.stderr)
-        for name, held in self._held.items():
-            setattr(sys, name, held)
+            self._buffers["stderr"] = BufferedStream(sys.stderr)
+        for name, buffer in self._buffers.items():
+            setattr(sys, name, buffer)
 
     def discard(self) -> None:
         """Throw away what was kept, and write from now on all that comes."""
-        for held in self._held.values():
-            held.discard()
+        for buffer in self._buffers.values():
+            buffer.discard()
 
     def end(self) -> None:
         """Write what is left, and stand no longer in between."""
-        for name, held in self._held.items():
-            if getattr(sys, name) is held:
-                setattr(sys, name, held.stream)
-            held.release()
+        for name, buffer in self._buffers.items():
+            if getattr(sys, name) is buffer:
+                setattr(sys, name, buffer.stream)
+            buffer.release()
 
     def pytest_internalerror(self) -> None:
         """Let an error of pytest itself be seen, which it prints past whoever stands in between."""
         self.end()
-
-
-@contextlib.contextmanager
-def hold_output() -> Iterator[HeldStreams]:
-    """Keep all that is printed in the block; what is left is written at its end."""
-    held = HeldStreams()
-    try:
-        yield held
-    finally:
-        held.end()
