@@ -84,7 +84,7 @@ def unwritable_text(what: str, error: OSError) -> str:
     return f"The {what} cannot be written ({error.strerror or error}); {help_}."
 
 
-def again_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:
+def retry_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """Have a function tried once more when its first try led to a new database."""
 
     @functools.wraps(function)

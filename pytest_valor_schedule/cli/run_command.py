@@ -17,7 +17,7 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model import run_options
 from pytest_valor_schedule.model.run_options import RunOptions
-from pytest_valor_schedule.model.run_request import order_of
+from pytest_valor_schedule.model.run_request import parse_request
 
 _CHECKS = {
     "priority": run_options.check_priority,
@@ -46,10 +46,10 @@ def run(arguments: Sequence[str], options: Mapping[str, Any]) -> ScheduleRespons
     """
     _refuse_late(arguments)
     given = _given(options)
-    order = order_of(shlex.join(["pytest", *arguments]), None)
+    order = parse_request(shlex.join(["pytest", *arguments]), None)
     seconds = float(given.get("timeout_minutes") or 0.0) * 60 or _COLLECTING_SECONDS
     found = collect(order.launcher, order.arguments, order.cwd, order.environment, seconds, given)
-    wanted = run_options.changed(RunOptions.checked(**found.request), found.changes)
+    wanted = run_options.apply_changes(RunOptions.parse(**found.request), found.changes)
     if options.get("confirm_failures") is not None:
         tries = run_options.number(options["confirm_failures"])
         checked = run_options.check_confirm_failures(tries, "--confirm-failures")

@@ -24,11 +24,11 @@ from pytest_valor_schedule.client.responses import (
     ScheduleResponse,
 )
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.errors import again_if_rebuilt
+from pytest_valor_schedule.errors import retry_if_rebuilt
 from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.model.run_options import (
     RunOptions,
-    changed,
+    apply_changes,
     check_amount,
     check_confirm_failures,
     check_limit,
@@ -74,10 +74,10 @@ def schedule_tests(
     # Here, because a look at the list needs none of it.
     from pytest_valor_schedule.client.collect import collect
     from pytest_valor_schedule.client.submit import submit
-    from pytest_valor_schedule.model.run_request import order_of
+    from pytest_valor_schedule.model.run_request import parse_request
 
-    request = RunOptions.checked(priority, max_workers, timeout_minutes, notification_chat_id)
-    order = order_of(test_specification, cwd)
+    request = RunOptions.parse(priority, max_workers, timeout_minutes, notification_chat_id)
+    order = parse_request(test_specification, cwd)
     found = collect(
         order.launcher,
         order.arguments,
@@ -89,7 +89,7 @@ def schedule_tests(
     if confirm_failures is not None:
         tries = check_confirm_failures(confirm_failures)
         found = dataclasses.replace(found, confirm_failures=tries)
-    receipt = submit(Home.find(os.environ), order, changed(request, found.changes), found)
+    receipt = submit(Home.find(os.environ), order, apply_changes(request, found.changes), found)
     return receipt.answer(found.nodeids)
 
 
@@ -122,7 +122,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
         with store.database.snapshot():
             job = store.find(job_id)
             (answer,) = _rows(store, [job])
-        if job.status.ended and results:
+        if job.status.is_final and results:
             answer["results"] = _published(store, job)["results"]
     return cast(JobStatusResponse, answer)
 
@@ -313,14 +313,14 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
     return {"job_id": job.job_id, "status": str(job.status), "output": shown}
 
 
-@again_if_rebuilt
+@retry_if_rebuilt
 def newest_job_here() -> str:
     """Return the id of the newest job that was scheduled from the current working directory.
 
     Raises:
         UnknownJobError: if there is none.
     """
-    from pytest_valor_schedule.model.run_request import checked_folder
+    from pytest_valor_schedule.model.run_request import existing_folder
 
     with job_control.open_queue() as store:
-        return store.newest_from(str(checked_folder(None)))
+        return store.newest_from(str(existing_folder(None)))

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pytest_valor_schedule.env import COLLECT_VARIABLE
 from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.model.job import NEEDED_PLUGINS
-from pytest_valor_schedule.model.run_config import COLLECT_VARIABLE, CollectOrder
+from pytest_valor_schedule.model.run_config import CollectConfig
 from pytest_valor_schedule.process import kill, processes
 from pytest_valor_schedule.process.death_pipe import lifeline
 from pytest_valor_schedule.process.processes import Start
@@ -139,7 +140,7 @@ def _run(
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
     with lifeline() as held:
-        order = CollectOrder(str(target), held, request)
+        order = CollectConfig(str(target), held, request)
         told = {**environment, COLLECT_VARIABLE: order.to_text()}
         wanted = Start(command=command, cwd=cwd, output=output, environment=told, inherited=[held])
         try:

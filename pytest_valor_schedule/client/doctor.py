@@ -16,9 +16,9 @@ from pytest_valor_schedule.client import settings_check
 from pytest_valor_schedule.client.job_control import wait
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import job_records, read_only, recovery, replacement
@@ -69,7 +69,7 @@ def examine(home: Home) -> Iterator[Finding]:
         yield from _records_without_job(store, {job.job_id for job in jobs})
         for job in jobs:
             yield from _job(store, job)
-        yield from _leftovers({job.job_id for job in jobs if job.status.ended})
+        yield from _leftovers({job.job_id for job in jobs if job.status.is_final})
 
 
 def _permissions(home: Home) -> Iterator[Finding]:
@@ -162,7 +162,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     path = store.home.record(job.job_id)
     document = record_file.read(path)
     whole = document is not None and job_in(document) is not None
-    if not whole or (job.status.ended and not record_file.is_whole(document or {})):
+    if not whole or (job.status.is_final and not record_file.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
     if job.status is JobStatus.RUNNING and Identity.alive_in(store.claim(job.job_id)) is None:
@@ -171,7 +171,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
 
 
 def _publish(store: JobStore, job: Job) -> None:
-    if job.status.ended:
+    if job.status.is_final:
         job_records.published(store, job)
     else:
         store.publish(job, store.tests(job.job_id))

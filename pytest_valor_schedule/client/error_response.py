@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
-from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt, system_error_text
+from pytest_valor_schedule.errors import ScheduleError, retry_if_rebuilt, system_error_text
 
 Response = dict[str, Any]
 _P = ParamSpec("_P")
@@ -19,7 +19,7 @@ def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
     @functools.wraps(function)
     def answering(*args: _P.args, **kwargs: _P.kwargs) -> _Answer:
         try:
-            return again_if_rebuilt(function)(*args, **kwargs)
+            return retry_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
             return cast(_Answer, error_answer(error))
         except OSError as error:

@@ -34,7 +34,7 @@ def open_queue() -> Iterator[JobStore]:
 
 def ended(job: Job) -> Job:
     """Return a job that has ended, and raise JobStatusError for another."""
-    if not job.status.ended:
+    if not job.status.is_final:
         raise JobStatusError(
             f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
             status=job.status,
@@ -50,7 +50,7 @@ def wait(store: JobStore, job_id: str, seconds: float) -> Job:
     while True:
         job = store.get(job_id)
         now = time.monotonic()
-        if job.status.ended or now >= deadline:
+        if job.status.is_final or now >= deadline:
             return job
         if now >= look_after_at:
             look_after_at = now + _LOOK_AFTER_SECONDS
@@ -114,7 +114,7 @@ def cancel(store: JobStore, job: Job) -> Job:
         text = "Cancelled on request before it started."
         ending = JobEnd(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
         job = job_end.complete(store, job, ending) or store.get(job.job_id)
-        wakeup.wake(store.home.bell)
+        wakeup.wake(store.home.wakeup_pipe)
     if job.status is JobStatus.RUNNING:
         job = _cancel_running(store, job)
     if job.status is not JobStatus.CANCELLED:
@@ -142,12 +142,12 @@ def change_waiting(store: JobStore, job: Job, **changes: Any) -> Job:
 
 def pause(home: Home) -> None:
     """Let no further job start."""
-    _with_home(home, lambda: home.paused.touch(mode=0o600))
+    _with_home(home, lambda: home.pause_marker.touch(mode=0o600))
 
 
 def resume(home: Home) -> None:
     """Let jobs start again."""
-    _with_home(home, lambda: home.paused.unlink(missing_ok=True))
+    _with_home(home, lambda: home.pause_marker.unlink(missing_ok=True))
 
 
 def _with_home(home: Home, action: Callable[[], None]) -> None:
@@ -155,11 +155,11 @@ def _with_home(home: Home, action: Callable[[], None]) -> None:
         home.make()
         action()
     except OSError as error:
-        raise StoreError(f"{home.paused} cannot be changed ({error.strerror}).") from error
+        raise StoreError(f"{home.pause_marker} cannot be changed ({error.strerror}).") from error
 
 
 def _refuse_if_ended(job: Job) -> None:
-    if job.status.ended:
+    if job.status.is_final:
         raise JobStatusError(
             f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
             status=job.status,
@@ -173,9 +173,9 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
         if not store.home.is_full():
             raise
         # It may be what fills the disk, where an empty file finds its place all the same.
-        store.home.cancelled(job.job_id).touch(mode=0o600)
+        store.home.cancel_marker(job.job_id).touch(mode=0o600)
     deadline = time.monotonic() + _CANCEL_PATIENCE_SECONDS
-    while not (after := wait(store, job.job_id, _LOOK_AFTER_SECONDS)).status.ended:
+    while not (after := wait(store, job.job_id, _LOOK_AFTER_SECONDS)).status.is_final:
         _refuse_if_unrecorded(store.home, after)
         if time.monotonic() >= deadline:
             raise JobStatusError(

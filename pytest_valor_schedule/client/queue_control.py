@@ -77,5 +77,5 @@ def resume_queue() -> QueueStateResponse:
     """Let jobs start again; see `pause_queue`."""
     job_control.resume(Home.find(os.environ))
     with job_control.open_queue() as store:
-        wakeup.wake(store.home.bell)
+        wakeup.wake(store.home.wakeup_pipe)
         return {"paused": False}

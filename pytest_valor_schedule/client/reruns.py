@@ -105,7 +105,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
     from pytest_valor_schedule.client.collect import Collection, collect
     from pytest_valor_schedule.client.submit import submit
     from pytest_valor_schedule.config.home import Home
-    from pytest_valor_schedule.model.run_options import RunOptions, changed
+    from pytest_valor_schedule.model.run_options import RunOptions, apply_changes
     from pytest_valor_schedule.model.run_request import (
         RunRequest,
         current_environment,
@@ -145,7 +145,7 @@ def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
     )
     if chosen is not None:
         found = _only(found, chosen, job)
-    request = changed(request, found.changes)
+    request = apply_changes(request, found.changes)
     receipt = submit(Home.find(os.environ), order, request, found)
     return receipt.shown_answer(found.nodeids)
 

@@ -14,7 +14,7 @@ from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import notification, service
-from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
+from pytest_valor_schedule.errors import InvalidRequestError, retry_if_rebuilt
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest
@@ -67,7 +67,7 @@ class Receipt:
         }
 
 
-@again_if_rebuilt
+@retry_if_rebuilt
 def submit(home: Home, order: RunRequest, request: RunOptions, collection: Collection) -> Receipt:
     """Put a run into the queue and make sure that a dispatcher serves it.
 
@@ -85,7 +85,7 @@ def submit(home: Home, order: RunRequest, request: RunOptions, collection: Colle
         while not store.add(job, collection.nodeids, _environment(order, request)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = forecast.place_of(store, job, time.time())
-        workers = estimation.most_workers(store, job.workers_wanted, job.test_count)
+        workers = estimation.most_workers(store, job.worker_demand, job.test_count)
     service.call(home, order.environment)
     warnings = _warnings(home, order, request)
     return Receipt(job=job, estimate=estimate, place=place, workers=workers, warnings=warnings)

@@ -49,7 +49,7 @@ def _process_behind(gateway: Any) -> subprocess.Popen[bytes] | None:
     return process if known else None
 
 
-def start_by(config: Any, popen: Callable[..., Any]) -> None:
+def start_workers_by(config: Any, popen: Callable[..., Any]) -> None:
     """Have execnet start the workers by another function than `subprocess.Popen`.
 
     Args:
@@ -109,7 +109,7 @@ def is_stop(interrupt: BaseException) -> bool:
     return type(interrupt).__module__ == "xdist.dsession"
 
 
-def dismiss(session: Any) -> None:
+def end_workers(session: Any) -> None:
     """Have the workers end, and wait for that as long as xdist does: they may have much to finish.
 
     It is not waited for those who have inherited a worker's pipe, for whom xdist waits as long.
@@ -150,7 +150,7 @@ def wake_scheduler(config: Any, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def events_held_back(config: Any) -> Iterator[None]:
+def hold_events(config: Any) -> Iterator[None]:
     """Keep from the controller what a worker tells it, until the end of the block."""
     events: list[tuple[str, dict[str, Any]]] = []
     plugins = config.pluginmanager.get_plugins()

@@ -90,12 +90,12 @@ class Home:
         return self.schedule / "dispatcher.log"
 
     @property
-    def bell(self) -> Path:
+    def wakeup_pipe(self) -> Path:
         """The named pipe that wakes the dispatcher."""
         return self.schedule / "bell"
 
     @property
-    def paused(self) -> Path:
+    def pause_marker(self) -> Path:
         """The file that is there while no job is to be started."""
         return self.schedule / "paused"
 
@@ -116,7 +116,7 @@ class Home:
         """Return the path of the file with what a job's pytest printed."""
         return self.job_folder(job_id) / log.OUTPUT
 
-    def cancelled(self, job_id: str) -> Path:
+    def cancel_marker(self, job_id: str) -> Path:
         """Return the path of the empty file that ends a job where the queue has no room for it."""
         return self.job_folder(job_id) / "cancelled"
 

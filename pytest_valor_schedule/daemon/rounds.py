@@ -230,7 +230,7 @@ class Rounds:
             log.append(self._home.output(self._job.job_id), f"\n{text}\n".encode())
 
     def _cancelled(self) -> bool:
-        if self._home.cancelled(self._job.job_id).exists():
+        if self._home.cancel_marker(self._job.job_id).exists():
             return True
         with suppress(ScheduleError):  # a fault of the queue is no fault of the run
             return self._store.cancel_requested(self._job.job_id)

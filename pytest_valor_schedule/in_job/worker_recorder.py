@@ -102,7 +102,7 @@ class WorkerRecorder(Recorder):
 
         By itself it says so before a conftest.py has, which may wipe what the tests of others use.
         """
-        with xdist_workers.events_held_back(self._config):
+        with xdist_workers.hold_events(self._config):
             result = yield
         folder = Path(self._run_config.folder)  # after pytest's own faulthandler plugin
         path = event_log.stacks_path(folder, self._run_config.prefix, self._worker)

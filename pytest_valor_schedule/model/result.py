@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule._util.document import check_types, known_fields, without_empty
+from pytest_valor_schedule._util.document import check_types, own_fields, without_empty
 
 
 class TestOutcome(StrEnum):
@@ -113,6 +113,6 @@ class Summary:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Summary:
         """Return what `to_json` gave, or raise TypeError."""
-        fields = known_fields(cls, document)
+        fields = own_fields(cls, document)
         check_types(cls, fields)
         return cls(**fields)

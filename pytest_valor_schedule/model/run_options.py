@@ -159,7 +159,7 @@ class RunOptions:
     notification_chat_id: str | None = None
 
     @classmethod
-    def checked(
+    def parse(
         cls,
         priority: Any,
         max_workers: Any,
@@ -182,7 +182,7 @@ class RunOptions:
 _CHANGEABLE = ("priority", "max_workers", "timeout_minutes", "notification_chat_id")
 
 
-def changed(request: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
+def apply_changes(request: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
     """Return a request as the hooks of a project want it.
 
     Args:
@@ -202,7 +202,7 @@ def changed(request: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
             f"{unknown[0]!r} is in {source}, but must be one of {', '.join(_CHANGEABLE)}, veto."
         )
     wanted = {name: changes.get(name, getattr(request, name)) for name in _CHANGEABLE}
-    return RunOptions.checked(**wanted)
+    return RunOptions.parse(**wanted)
 
 
 def check_amount(value: object, name: str, unit: str) -> float:

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pytest_valor_schedule import env
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model import command_line, run_config, shell
+from pytest_valor_schedule.model import command_line, shell
 
 _OF_ANOTHER_RUN = (
     "PYTEST_CURRENT_TEST",
@@ -17,11 +18,11 @@ _OF_ANOTHER_RUN = (
     "PYTEST_XDIST_TESTRUNUID",
     "PYTEST_XDIST_WORKER",
     "PYTEST_XDIST_WORKER_COUNT",
-    run_config.COLLECT_VARIABLE,
-    run_config.JOB_ID_VARIABLE,
-    run_config.VARIABLE,
-    run_config.SLOT_VARIABLE,
-    run_config.DIRECT_VARIABLE,
+    env.COLLECT_VARIABLE,
+    env.JOB_ID_VARIABLE,
+    env.RUN_CONFIG_VARIABLE,
+    env.SLOT_VARIABLE,
+    env.DIRECT_VARIABLE,
 )
 
 
@@ -38,7 +39,7 @@ class RunRequest:
     rerun_of: str | None = None
 
 
-def order_of(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
+def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
     """Return the order that a specification means in this process.
 
     Args:
@@ -48,7 +49,7 @@ def order_of(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
     Raises:
         InvalidRequestError: if one of them cannot be used.
     """
-    folder = checked_folder(cwd)
+    folder = existing_folder(cwd)
     parsed = command_line.parse(text, lambda word: _is_path(folder / word))
     return RunRequest(
         specification=shell.without_secrets(text),
@@ -67,7 +68,7 @@ def _is_path(path: Path) -> bool:
         return False
 
 
-def checked_folder(cwd: str | os.PathLike[str] | None) -> Path:
+def existing_folder(cwd: str | os.PathLike[str] | None) -> Path:
     """Return an existing folder, the current one for None, or raise InvalidRequestError."""
     try:
         folder = Path.cwd() if cwd is None else Path(cwd).resolve()

@@ -23,7 +23,7 @@ class TestOrder(StrEnum):
     COLLECTED = "collected"
 
 
-class Known(NamedTuple):
+class PastRun(NamedTuple):
     """What the history says of a test."""
 
     seconds: float
@@ -45,15 +45,15 @@ class WorkUnit:
     failed: bool = False
 
 
-def filled(seconds: Sequence[float | None], otherwise: float) -> list[float]:
+def fill_unknown(seconds: Sequence[float | None], otherwise: float) -> list[float]:
     """Count unknown tests as the 90th percentile of the known ones, or else as a given value."""
     known = sorted(value for value in seconds if value is not None)
     unknown = known[int(0.9 * (len(known) - 1))] if known else otherwise
     return [unknown if value is None else value for value in seconds]
 
 
-def cut(
-    nodeids: Sequence[str], known: Mapping[str, Known], dist: str, workers: int
+def make_units(
+    nodeids: Sequence[str], known: Mapping[str, PastRun], dist: str, workers: int
 ) -> list[WorkUnit]:
     """Return the units of a collection, in its order.
 
@@ -70,7 +70,7 @@ def cut(
     failed = [test is not None and test.failed for test in found]
     if not any(found):
         return [WorkUnit(indices) for indices in _together(nodeids, dist) or _each(nodeids)]
-    seconds = filled([test and test.seconds for test in found], 0.0)
+    seconds = fill_unknown([test and test.seconds for test in found], 0.0)
     most = min(_PIECE_SECONDS, sum(seconds) / (_PIECES_FOR_EACH_WORKER * workers))
     parts = _together(nodeids, dist) or _pieces(nodeids, seconds, most)
     return [
@@ -134,7 +134,7 @@ def _pieces(nodeids: Sequence[str], seconds: Sequence[float], most: float) -> li
     return pieces
 
 
-def ordered(units: Iterable[WorkUnit], order: TestOrder) -> list[WorkUnit]:
+def sort_units(units: Iterable[WorkUnit], order: TestOrder) -> list[WorkUnit]:
     """Return units in the order in which they are handed out.
 
     Longest first is list scheduling by longest processing time (Graham, 1969). Among units of about

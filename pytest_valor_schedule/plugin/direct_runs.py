@@ -13,9 +13,9 @@ import pytest
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import DirectRuns, direct_runs
+from pytest_valor_schedule.env import DIRECT_VARIABLE, SLOT_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.in_job.worker_env import WorkerEnv
-from pytest_valor_schedule.model.run_config import DIRECT_VARIABLE, SLOT_VARIABLE
 from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.slots import Held, Holder
 

@@ -14,10 +14,10 @@ import pytest
 from pytest_valor_schedule import env
 
 if TYPE_CHECKING:
-    from pytest_valor_schedule.model.run_config import CollectOrder, RunConfig
+    from pytest_valor_schedule.model.run_config import CollectConfig, RunConfig
 
 _START = "valor_schedule_start"
-_TOLD = pytest.StashKey["RunConfig | CollectOrder | None"]()
+_TOLD = pytest.StashKey["RunConfig | CollectConfig | None"]()
 _ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 _QUEUED_BY_MACHINE = pytest.StashKey[bool]()
 _FORKS = pytest.StashKey[str | None]()
@@ -134,21 +134,21 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     early_config.stash[_ENVIRONMENT] = start.environment
     told = _told()
     early_config.stash[_TOLD] = told
-    if told is not None and told.lifeline is not None:
+    if told is not None and told.death_pipe is not None:
         from pytest_valor_schedule.process.death_pipe import hold_on_to
 
-        hold_on_to(told.lifeline)
+        hold_on_to(told.death_pipe)
     if env.JOB_ID_VARIABLE in os.environ and (told or "PYTEST_XDIST_WORKER" in os.environ):
         from pytest_valor_schedule.in_job import controller_recorder  # noqa: F401  # while all that it needs is whole
 
 
-def _told() -> RunConfig | CollectOrder | None:
+def _told() -> RunConfig | CollectConfig | None:
     """Return what this process was told by one of ours; an import only where there is anything."""
-    if not {env.VARIABLE, env.COLLECT_VARIABLE} & os.environ.keys():
+    if not {env.RUN_CONFIG_VARIABLE, env.COLLECT_VARIABLE} & os.environ.keys():
         return None
     from pytest_valor_schedule.model import run_config
 
-    return run_config.take(os.environ)
+    return run_config.take_config(os.environ)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -184,7 +184,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 @contextlib.contextmanager
 def _held_back(
-    config: pytest.Config, told: RunConfig | CollectOrder | None
+    config: pytest.Config, told: RunConfig | CollectConfig | None
 ) -> Generator[None, None, None]:
     """Before others open their reports, or print: leave both to the job, if there is to be one."""
     if not _goes_elsewhere(config, told):
@@ -234,7 +234,7 @@ def _worker_plugin(config: pytest.Config) -> object | None:
     return roles.worker(config, told)
 
 
-def _plugin_for(config: pytest.Config, told: RunConfig | CollectOrder | None) -> object | None:
+def _plugin_for(config: pytest.Config, told: RunConfig | CollectConfig | None) -> object | None:
     if told is not None and told.is_job:
         from pytest_valor_schedule.in_job import roles
 
@@ -251,7 +251,7 @@ def _plugin_for(config: pytest.Config, told: RunConfig | CollectOrder | None) ->
     return submit_role.scheduling(config, environment, by_machine=by_machine)
 
 
-def _goes_elsewhere(config: pytest.Config, told: RunConfig | CollectOrder | None) -> bool:
+def _goes_elsewhere(config: pytest.Config, told: RunConfig | CollectConfig | None) -> bool:
     """Whether this pytest collects for a job, or is asked to."""
     if told is not None:
         return not told.is_job

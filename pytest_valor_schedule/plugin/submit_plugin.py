@@ -20,7 +20,7 @@ from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
 from pytest_valor_schedule.model import command_line
-from pytest_valor_schedule.model.run_options import RunOptions, changed
+from pytest_valor_schedule.model.run_options import RunOptions, apply_changes
 from pytest_valor_schedule.model.run_request import RunRequest, current_umask, job_environment
 from pytest_valor_schedule.plugin.held_output import HeldStreams
 from pytest_valor_schedule.text import render
@@ -166,7 +166,7 @@ class SubmitPlugin(Guest):
         config = session.config
         size = screen.terminal_size() if self._wait else None
         found = self._collection(session, terminal_size=size)
-        request = changed(self._request, _changes(session, dataclasses.asdict(self._request)))
+        request = apply_changes(self._request, _changes(session, dataclasses.asdict(self._request)))
         receipt = submit.submit(self._home, self._order, request, found)
         if not self._wait:
             self._tell(session, receipt)

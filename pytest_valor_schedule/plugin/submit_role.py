@@ -14,7 +14,7 @@ from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.model.run_config import CollectOrder
+from pytest_valor_schedule.model.run_config import CollectConfig
 from pytest_valor_schedule.plugin import held_output
 from pytest_valor_schedule.plugin.options import Sources
 from pytest_valor_schedule.plugin.submit_plugin import (
@@ -27,7 +27,7 @@ from pytest_valor_schedule.plugin.submit_plugin import (
 
 
 def collecting(
-    config: pytest.Config, order: CollectOrder, environment: Mapping[str, str]
+    config: pytest.Config, order: CollectConfig, environment: Mapping[str, str]
 ) -> object:
     """Return the plugin object for a pytest that only collects, for `schedule_tests`."""
     refusal = _refusal(config)

@@ -25,7 +25,7 @@ def take_slots(store: JobStore, job_id: str, attempt: int) -> Held | None:
         job = store.get(job_id)
         if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
             return None
-        wanted = job.workers or job.workers_wanted
+        wanted = job.workers or job.worker_demand
         # What was free may have gone to somebody who started pytest by hand.
         least = wanted if time.monotonic() < give_in_at else 1
         count = max(wanted, slots.total_or_cpus(store.home))

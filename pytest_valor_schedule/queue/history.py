@@ -11,7 +11,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.work_units import Known, filled
+from pytest_valor_schedule.model.work_units import PastRun, fill_unknown
 from pytest_valor_schedule.queue.database import Database
 from pytest_valor_schedule.queue.guess import Guess, Spread, by_file
 from pytest_valor_schedule.queue.job_row import storable
@@ -141,13 +141,13 @@ class History:
             with self._database.transaction() as connection:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
-    def known(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
+    def known(self, project: str, nodeids: Iterable[str]) -> dict[str, PastRun]:
         """Return what is known of a project's tests, with what lies between them, by node id."""
         rows = self._rows(project)
         gap = self._whole(project, "").gap
         found = ((nodeid, rows.get(storable(nodeid))) for nodeid in nodeids)
         return {
-            nodeid: Known(row["seconds"] + gap, bool(row["failed"]))
+            nodeid: PastRun(row["seconds"] + gap, bool(row["failed"]))
             for nodeid, row in found
             if row is not None
         }
@@ -180,7 +180,9 @@ class History:
             return _guessed(self._guess(project, rows), len(nodeids), most_workers, memory)
         seconds = [
             each + whole.gap
-            for each in filled([None if row is None else row["seconds"] for row in found], 0.0)
+            for each in fill_unknown(
+                [None if row is None else row["seconds"] for row in found], 0.0
+            )
         ]
         useful = useful_workers(sum(seconds), whole.overhead, most_workers)
         memory = round(whole.memory * (1 + useful))

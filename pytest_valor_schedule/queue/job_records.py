@@ -42,7 +42,7 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
     document = record_file.read(path)
     if document is not None and record_file.is_whole(document) and job_in(document) is not None:
         return document
-    if job.started_at is not None and not event_log.journals(store.home.job_folder(job.job_id)):
+    if job.started_at is not None and not event_log.readers(store.home.job_folder(job.job_id)):
         raise StoreError(
             f"The record {path} is damaged or gone, and so are the journals that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
@@ -74,6 +74,6 @@ def _head(store: JobStore, ended: Job, found: RunSummary) -> dict[str, Any]:
 
 def account(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
     """Unite a job's journals as they are by now; see `aggregate.unite`."""
-    readers = event_log.journals(store.home.job_folder(job.job_id))
+    readers = event_log.readers(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)
     return aggregate.aggregate(store.tests(job.job_id), events, stopped_at)

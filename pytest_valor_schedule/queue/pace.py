@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.work_units import filled
+from pytest_valor_schedule.model.work_units import fill_unknown
 
 _LINGER = 0.1  # of the time that something has taken: so much longer it takes at least
 _TRUST = 0.1  # of the work that the history knows: so much that was seen weighs as much as it
@@ -50,7 +50,7 @@ class Work:
             otherwise: Seconds of a test, if it knows none.
         """
         found = [known.get(nodeid) for nodeid in nodeids]
-        unknown = filled([*found, None], otherwise)[-1]
+        unknown = fill_unknown([*found, None], otherwise)[-1]
         sure = [each for each in found if each is not None]
         seconds = sum(sure) + unknown * (len(found) - len(sure))
         return cls(len(found), known, unknown, seconds, unknown + _TRUST * sum(sure))

@@ -91,17 +91,17 @@ def in_order(queued: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
 
 def needs(job: Job, total: int) -> int:
     """Return how many slots a job wants, of so many in all."""
-    return min(job.workers_wanted, total)
+    return min(job.worker_demand, total)
 
 
 def expected_memory(job: Job, workers: int) -> float:
     """Return how many bytes a job is expected to take with so many workers, at its peak."""
-    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.workers_wanted)
+    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.worker_demand)
 
 
 def expected_seconds(job: Job, workers: int) -> float:
     """Return how long a job is expected to run with so many workers."""
-    wanted = job.workers_wanted
+    wanted = job.worker_demand
     return job.estimated_seconds * wanted / min(workers, wanted)
 
 
@@ -113,7 +113,7 @@ def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None
         now: Seconds since the epoch.
         progress: As its runner last said it.
     """
-    workers = job.workers or job.workers_wanted
+    workers = job.workers or job.worker_demand
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
     expected = expected_seconds(job, workers)
     left = seconds_left(expected, elapsed, workers, Standing.of(progress), now)
@@ -137,7 +137,7 @@ def occupied(
     """
     found = []
     for job in jobs:
-        workers = job.workers or job.workers_wanted
+        workers = job.workers or job.worker_demand
         memory = expected_memory(job, workers)
         said = (progress or {}).get(job.job_id)
         ends_at, known = expected_end(job, now, said), knows_end(job, said)

@@ -71,7 +71,7 @@ class JobStore:
             # the transaction: a job is acknowledged with it or not at all.
             with (
                 environments.kept(self.home, job.job_id, environment),
-                record_file.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
+                record_file.prepare(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
                 insert(connection, JobRow(job=job, tests=tests))
@@ -182,7 +182,7 @@ class JobStore:
 
         def is_needed(job_id: str) -> bool | None:
             row = connection.execute(query, (job_id,)).fetchone()
-            return None if row is None else not JobStatus(row[0]).ended
+            return None if row is None else not JobStatus(row[0]).is_final
 
         with self.database.reading() as connection:
             environments.erase_others(self.home, is_needed, now)
@@ -231,7 +231,7 @@ class JobStore:
 
     def anything_may_start(self, queued: Iterable[Job]) -> bool:
         """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
-        return not self.home.paused.exists() and any(not job.held for job in queued)
+        return not self.home.pause_marker.exists() and any(not job.held for job in queued)
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""
@@ -268,7 +268,7 @@ class JobStore:
                 "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim) WHERE id = ?",
                 (job.status, document_of(job, row[0]), claim, job_id),
             )
-        if job.status.ended:
+        if job.status.is_final:
             environments.erase(self.home, job_id)
         return job
 
@@ -303,7 +303,7 @@ class JobStore:
             history_before: Seconds since the epoch; tests and runs that were not seen since then
                 are forgotten too.
         """
-        ended = [str(status) for status in JobStatus if status.ended]
+        ended = [str(status) for status in JobStatus if status.is_final]
         with self.database.transaction() as connection:
             connection.executemany(
                 "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)",

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.model.round import Round, RoundKind
+from pytest_valor_schedule.model.round import Round
 from pytest_valor_schedule.model.run_config import collection_digest
 from pytest_valor_schedule.record.attempt import (
     Attempt,
@@ -65,10 +65,10 @@ class ResultAggregator:
         self._budget = _TEXT_BUDGET
 
     def take(self, writer: str, events: Iterable[Event]) -> None:
-        """Enter the events of one journal; see `JournalReader.writer`."""
+        """Enter the events of one journal; see `EventLogReader.writer`."""
         round_, _, name = writer.rpartition("-")
         source, current = (round_, name), dict[str, Attempt]()
-        again = _reruns_failures(round_)
+        again = Round.of(round_).reruns_failures
         if not again and name == "controller":
             self.rounds.append(round_)
         for event in map(self._within_budget, events):
@@ -160,7 +160,7 @@ class ResultAggregator:
     def result(self, nodeid: str) -> TestResult:
         """Return what became of a test, by all that was entered."""
         every = self.attempts.get(nodeid, ())
-        attempts = [each for each in every if not _reruns_failures(each.source[0])]
+        attempts = [each for each in every if not Round.of(each.source[0]).reruns_failures]
         result = self._first_result(nodeid, attempts)
         passed = result.outcome.bad and any(map(_passed_again, every))
         return dataclasses.replace(result, flaky=True) if passed else result
@@ -230,13 +230,8 @@ def _blamed(result: TestResult) -> TestResult:
     return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
 
 
-def _reruns_failures(prefix: str) -> bool:
-    """Whether a round was there only to see whether failures come again."""
-    return Round.of(prefix).kind is RoundKind.RERUN_FAILURES
-
-
 def _passed_again(attempt: Attempt) -> bool:
-    if not _reruns_failures(attempt.source[0]) or not attempt.finished or attempt.to_rerun:
+    if not Round.of(attempt.source[0]).reruns_failures or not attempt.finished or attempt.to_rerun:
         return False
     return finished_result(attempt).outcome in (TestOutcome.PASSED, TestOutcome.XFAILED)
 

@@ -88,7 +88,7 @@ class EventLog:
             os.close(self._file)
 
 
-class JournalReader:
+class EventLogReader:
     """Reads what a journal has gained since the last look."""
 
     def __init__(self, path: Path) -> None:
@@ -114,14 +114,14 @@ class JournalReader:
                     if not line.endswith(b"\n"):
                         return
                     self._offset += len(line)
-                    event = parsed(line)
+                    event = parse_line(line)
                     if event is not None:
                         yield event
         except OSError:  # it is not there yet, or is no file
             return
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
+def parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the event of a line, without what it cannot hold; None if it is damaged."""
     try:
         event = json.loads(line)
@@ -147,10 +147,10 @@ def stacks_path(folder: Path, prefix: str, writer: str) -> Path:
     return path(folder, prefix, writer).with_suffix(".stacks")
 
 
-def journals(folder: Path, prefix: str = "*") -> list[JournalReader]:
+def readers(folder: Path, prefix: str = "*") -> list[EventLogReader]:
     """Return readers of all journals of a job, or of those of one round.
 
     A file with a name that none of ours has is none of them.
     """
     found = sorted(folder.glob(f"{prefix}-*.jsonl"))
-    return [JournalReader(file) for file in found if _NAME.fullmatch(file.stem)]
+    return [EventLogReader(file) for file in found if _NAME.fullmatch(file.stem)]

@@ -29,12 +29,12 @@ def write(
         StoreError: if the disk is full; the old record is still there.
         RecordError: if the disk refuses for another reason.
     """
-    with prepared(path, record, results) as put_in_place:
+    with prepare(path, record, results) as put_in_place:
         put_in_place()
 
 
 @contextlib.contextmanager
-def prepared(
+def prepare(
     path: Path, record: dict[str, Any], results: Iterable[dict[str, Any]] | None = None
 ) -> Iterator[Callable[[], None]]:
     """Write a record beside its place, which is what takes long, and give what puts it there.

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.model.round import RoundKind
 from pytest_valor_schedule.record import event_log, reports
 
 Event = Mapping[str, Any]
@@ -35,8 +34,8 @@ class Replay:
         self._known: set[str] = set()  # the tests of the record
 
     def _show_journals(self) -> None:
-        for reader in event_log.journals(self._folder):
-            if reader.round.kind is not RoundKind.RERUN_FAILURES:  # which change no result
+        for reader in event_log.readers(self._folder):
+            if not reader.round.reruns_failures:  # whatever that says, the test has its result
                 for event in reader.read():
                     self._take(reader.writer, event)
 

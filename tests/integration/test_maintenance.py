@@ -14,7 +14,7 @@ from pytest_valor_schedule import get_job_results, get_job_status, list_jobs
 from pytest_valor_schedule.client import maintenance
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.disks import as_root, fill, make_room
 from tests.support.scheduled import (

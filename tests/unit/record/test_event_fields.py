@@ -55,7 +55,9 @@ def test_no_event_is_more_than_a_lost_line(
 ) -> None:
     """Of arbitrary events comes an account of the tests, of no others, that adds up and is kept."""
     read = {
-        writer: [each for event in events if (each := event_log.parsed(json.dumps(event).encode()))]
+        writer: [
+            each for event in events if (each := event_log.parse_line(json.dumps(event).encode()))
+        ]
         for writer, events in sorted(journals.items())
     }
     account = aggregate(TESTS, read.items())
