@@ -283,7 +283,8 @@ def wait_for_job(
     """
     seconds = math.inf
     if timeout_seconds is not None:
-        seconds = check_amount(timeout_seconds, "timeout_seconds", "seconds")
+        needed = "a number of seconds of 0 or more, or None"
+        seconds = check_amount(timeout_seconds, "timeout_seconds", needed)
     with job_control.open_queue() as store:
         full_id = store.find(job_id).job_id
         job_control.wait(store, full_id, seconds)

@@ -95,16 +95,15 @@ def list_settings() -> Response:
     home = Home.find(os.environ)
     machine = home.settings()
     found = {
-        name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
+        name: settings.look_up(name, None, os.environ, None, machine)
+        for name, definition in settings.SETTINGS.items()
+        if definition.listed
     }
     if found["slots"].value is None:
         found["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
     notify = found["notify"]
     shown = notification.shortened(notify.value and str(notify.value))
     found["notify"] = dataclasses.replace(notify, value=shown)
-    for name, default in dataclasses.asdict(Retention()).items():
-        named = Setting(machine[name], f"{name} in config.toml") if name in machine else None
-        found[name] = named or Setting(default, "the default")
     return {
         "file": str(home.config),
         "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
@@ -131,7 +130,7 @@ def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Resp
     home = Home.find(os.environ)
     retention = Retention.of(home.settings())
     if keep_days is not None:
-        days = check_amount(keep_days, "keep_days", "days")
+        days = check_amount(keep_days, "keep_days", "a number of days of 0 or more, or None")
         retention = dataclasses.replace(retention, keep_logs_days=days, keep_records_days=days)
     with JobStore(home) as store:
         pruned = pruning.prune(store, retention, time.time(), dry_run=dry_run)

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
 
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.settings import Setting
-from pytest_valor_schedule.model.run_options import (
-    RunOptions,
-    check_confirm_failures,
-    check_flaky,
-    check_learn,
-    check_max_workers,
-    check_notification_chat_id,
-    check_optional_amount,
-    check_order,
-    check_priority,
-    check_timeout_minutes,
-    number,
-)
+from pytest_valor_schedule.model.run_options import RunOptions
 
 _OPTIONS = (
     *("schedule", "schedule_wait", "priority", "max_workers", "timeout_minutes", "notify"),
     "confirm_failures",
 )
 """The settings that are also options of ours; a project may have its own `--order`."""
+
+
+_SETTINGS = {"notification_chat_id": "notify"}
+"""The fields of a request that are set under another name."""
 
 
 class Sources:
@@ -46,6 +38,14 @@ class Sources:
         ini = self._config.getini(f"valor_schedule_{name}")
         return settings.look_up(name, option, self._environment, ini, self._machine)
 
+    def value(self, name: str) -> Any:
+        """Return the nearest value of a setting, as it is used.
+
+        Raises:
+            InvalidRequestError: if it cannot be used.
+        """
+        return settings.check(name, self.setting(name))
+
     def request(self, given: Collection[str] = ()) -> RunOptions:
         """Return how the run shall be executed.
 
@@ -55,33 +55,20 @@ class Sources:
         Raises:
             InvalidRequestError: if one of the settings cannot be used.
         """
-        checks: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
-            "priority": ("priority", check_priority),
-            "max_workers": ("max_workers", _numeric(check_max_workers)),
-            "timeout_minutes": ("timeout_minutes", _numeric(check_timeout_minutes)),
-            "notification_chat_id": ("notify", check_notification_chat_id),
-        }
-        wanted = {field: each for field, each in checks.items() if field not in given}
-        return RunOptions(**{field: self._checked(*each) for field, each in wanted.items()})
+        names = ("priority", "max_workers", "timeout_minutes", "notification_chat_id")
+        wanted = [name for name in names if name not in given]
+        return RunOptions(**{name: self.value(_SETTINGS.get(name, name)) for name in wanted})
 
     def limits(self) -> dict[str, Any]:
         """Return what of a job is the project's to set: clocks in seconds, MiB, the order."""
-        self._checked("learn", check_learn)  # they are used elsewhere; here it is said if wrong
-        minutes = self._checked("stall_minutes", _numeric(check_optional_amount))
+        self.value("learn")  # it is used elsewhere; here it is said if wrong
+        minutes = self.value("stall_minutes")
         return {
-            "test_timeout_seconds": self._checked("test_timeout", _numeric(check_optional_amount)),
+            "test_timeout_seconds": self.value("test_timeout"),
             "stall_seconds": minutes and minutes * 60,
-            "log_mb": self._checked("log_mb", _numeric(check_optional_amount)),
-            "order": self._checked("order", check_order),
-            "confirm_failures": self._checked("confirm_failures", _numeric(check_confirm_failures)),
-            "flaky_passes": self._checked("flaky", check_flaky) == "pass",
-            "fork_workers": settings.is_on(self.setting("fork_workers")),
+            "log_mb": self.value("log_mb"),
+            "order": self.value("order"),
+            "confirm_failures": self.value("confirm_failures"),
+            "flaky_passes": self.value("flaky") == "pass",
+            "fork_workers": self.value("fork_workers"),
         }
-
-    def _checked(self, name: str, check: Callable[[Any, str], Any]) -> Any:
-        setting = self.setting(name)
-        return check(setting.value, setting.source)
-
-
-def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    return lambda value, source: check(number(value), source)

@@ -19,9 +19,9 @@ from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import maintenance
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model import retention
 from pytest_valor_schedule.model.job import JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
+from pytest_valor_schedule.model.retention import Retention
 from tests.support import pages
 from tests.support.pages import MANUAL, PACKAGE, PAGES, README, ROOT
 from tests.support.scheduled import run_tool
@@ -156,7 +156,7 @@ def test_defaults_of_config_toml_are_those_of_the_code() -> None:
     """The block that says how long what is kept."""
     [block] = pages.blocks("toml", page="pytest_valor_schedule/docs/record.md")
     shown = dict(re.findall(r"^(\w+) = (\S+)", block.text, re.MULTILINE))
-    assert shown == {name: f"{value:g}" for name, value in vars(_kept()).items()}
+    assert shown == {name: f"{value:g}" for name, value in dataclasses.asdict(Retention()).items()}
 
 
 def test_hooks_of_the_manual_are_those_of_the_code() -> None:
