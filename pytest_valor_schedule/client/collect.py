@@ -17,7 +17,7 @@ from pytest_valor_schedule.model.run_config import CollectConfig
 from pytest_valor_schedule.process import kill, processes
 from pytest_valor_schedule.process.death_pipe import lifeline
 from pytest_valor_schedule.process.processes import Start
-from pytest_valor_schedule.record.error_line import reason
+from pytest_valor_schedule.record.output import error_line
 
 _OUTPUT_KEPT = 4000  # characters
 _PROBE = "import {module}"
@@ -174,7 +174,7 @@ def _checked(found: Collection | None, exit_code: int, output: str) -> Collectio
     elif exit_code == 0:
         text = "This command runs no test; leave out what only shows something."
     else:
-        text = f"pytest could not collect the tests ({reason(output)}); correct that first."
+        text = f"pytest could not collect the tests ({error_line(output)}); correct that first."
     raise CollectionError(text, exit_code, output)
 
 

@@ -24,7 +24,7 @@ from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregator import crash_text
 from pytest_valor_schedule.record.events import bounded
-from pytest_valor_schedule.record.frames import from_test_on
+from pytest_valor_schedule.record.output import trim_stacks
 from pytest_valor_schedule.record.reports import location_of
 
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
@@ -160,6 +160,6 @@ class ControllerRecorder(Recorder):
 
 def _describe_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
     """Have the report that xdist makes of a crash say how it was, and where."""
-    parts = (crash_text(death["worker"], death), from_test_on(death["stacks"]))
+    parts = (crash_text(death["worker"], death), trim_stacks(death["stacks"]))
     report.longrepr = "\n\n".join(filter(None, parts))
     report.sections += [(name, text) for name, text in death["sections"]]

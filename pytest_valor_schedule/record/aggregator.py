@@ -16,7 +16,7 @@ from pytest_valor_schedule.record.attempt import (
     finished_result,
     sections_of,
 )
-from pytest_valor_schedule.record.frames import from_test_on
+from pytest_valor_schedule.record.output import trim_stacks
 from pytest_valor_schedule.record.unfinished import Cause, crash_of, unfinished_result
 
 UNFINISHED = "was running when the run ended"
@@ -217,7 +217,7 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
     return Cause(
         message=message,
         outcome=outcome,
-        stacks=from_test_on(event.get("stacks") or "") or None,
+        stacks=trim_stacks(event.get("stacks") or "") or None,
         sections=sections_of(event),
         moment=event.get("moment") or 0.0,
     )
