@@ -74,18 +74,6 @@ def _execmodel_with(popen: Callable[..., Any]) -> object:
     return Forking()
 
 
-def crash_output(config: Any) -> int | None:
-    """Return the descriptor to which pytest has the stacks of a crash written; None if not known.
-
-    Checked with pytest 8.3 to 9.2.
-    """
-    with contextlib.suppress(AttributeError, ImportError, KeyError):
-        from _pytest.faulthandler import fault_handler_stderr_fd_key
-
-        return int(config.stash[fault_handler_stderr_fd_key])
-    return None
-
-
 def declare_down(node: Any, reason: str) -> None:
     """Tell xdist that a worker is dead, as it would find out at the end of the worker's pipe."""
     try:

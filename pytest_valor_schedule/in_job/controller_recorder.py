@@ -23,7 +23,7 @@ from pytest_valor_schedule.model.work_units import without_group
 from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregator import crash_text
-from pytest_valor_schedule.record.events import bounded
+from pytest_valor_schedule.record.events import truncate
 from pytest_valor_schedule.record.output import trim_stacks
 from pytest_valor_schedule.record.reports import location_of
 
@@ -115,10 +115,10 @@ class ControllerRecorder(Recorder):
         death = {
             "kind": "down",
             "worker": worker,
-            "text": bounded(str(error)),
+            "text": truncate(str(error)),
             "moment": CLOCK.monotonic(),
             "code": xdist_workers.exit_code_of(node, patience=_DEATH_SECONDS),
-            "stacks": bounded(stacks.read(event_log.stacks_path(folder, prefix, worker))),
+            "stacks": truncate(stacks.read(event_log.stacks_path(folder, prefix, worker))),
             "sections": [
                 *(crash_output.sections() if crash_output else []),
                 *printed_since_start(log, folder / OUTPUT),
@@ -131,7 +131,7 @@ class ControllerRecorder(Recorder):
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Note which test xdist blames for the death of a worker."""
         nodeid = without_group(crashitem, str(self._config.getoption("dist")))
-        text, moment = bounded(report.longreprtext), CLOCK.monotonic()
+        text, moment = truncate(report.longreprtext), CLOCK.monotonic()
         self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
         report.location = location_of(nodeid)  # by which the terminal heads a failure
         node: Any = getattr(report, "node", None)
@@ -146,7 +146,7 @@ class ControllerRecorder(Recorder):
             self._write(lambda: {"kind": "collection_skip", "id": report.nodeid})
         if report.failed:
             self._failures += 1
-            text = bounded(report.longreprtext)
+            text = truncate(report.longreprtext)
             worker = getattr(report, REFUSED, None)  # see `SchedulerPlugin`
             self._write(
                 lambda: {

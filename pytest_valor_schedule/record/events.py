@@ -1,4 +1,4 @@
-"""One report as an event of a journal, of which the record is made."""
+"""One report as an event, of which the record of the job is made."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.record import reports
+from pytest_valor_schedule.compat import pytest_internals
 
 MOST_TEXT = 64 * 1024
 """Characters that are kept of one section or traceback."""
 
 
 def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
-    """Return one report as a journal event; a pass is kept short."""
+    """Return one report as an event; a pass is kept short."""
     event: dict[str, Any] = {
         "kind": "report",
         "id": nodeid,
@@ -41,11 +41,11 @@ def _subtest_text(context: Any) -> str:
 
 def _details(report: pytest.TestReport) -> dict[str, Any]:
     message, location = _message_and_location(report)
-    details: dict[str, Any] = {"message": bounded(message), "location": location}
+    details: dict[str, Any] = {"message": truncate(message), "location": location}
     if report.outcome == "failed":
-        details["longrepr"] = bounded(reports.text_of(report))
+        details["longrepr"] = truncate(pytest_internals.report_text(report))
     if report.sections:
-        details["sections"] = [[name, bounded(text)] for name, text in report.sections]
+        details["sections"] = [[name, truncate(text)] for name, text in report.sections]
     return details
 
 
@@ -70,7 +70,7 @@ def _own_place(report: pytest.TestReport, path: str, line: int) -> str | None:
     return f"{own}:{line}" if Path(path).parts[-len(own.parts) :] == own.parts else None
 
 
-def bounded(text: str) -> str:
+def truncate(text: str) -> str:
     """Return a text of at most about 64 KiB: the head and the tail, and how much was cut out."""
     if len(text) <= MOST_TEXT:
         return text

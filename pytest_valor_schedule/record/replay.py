@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.record import event_log, reports
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.replay_reports import report_of, warning_of, with_crash
+from pytest_valor_schedule.record.reports import location_of
 
 Event = Mapping[str, Any]
 
@@ -58,7 +60,7 @@ class Replay:
             return
         self._shown.add(nodeid)
         hook = self._config.hook
-        every = [reports.report_of(self._config, event, events[0]) for event in events]
+        every = [report_of(self._config, event, events[0]) for event in events]
         location = every[0].location
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for report in every:
@@ -71,7 +73,7 @@ class Replay:
         location = event.get("location")
         self._config.hook.pytest_warning_recorded.call_historic(
             kwargs={
-                "warning_message": reports.warning_of(event),
+                "warning_message": warning_of(event),
                 "when": "runtest",
                 "nodeid": nodeid,
                 "location": tuple(location) if location else None,
@@ -157,10 +159,10 @@ def _bad(result: Event, phase: str) -> dict[str, Any]:
     serial = {
         "$report_type": "TestReport",
         "nodeid": nodeid,
-        "location": reports.location_of(nodeid),
+        "location": location_of(nodeid),
         "keywords": {},
         "outcome": "failed",
-        "longrepr": reports.with_crash(result.get("longrepr") or message, message, path, line),
+        "longrepr": with_crash(result.get("longrepr") or message, message, path, line),
         "when": phase,
         "user_properties": [],
         "sections": result.get("sections") or [],
