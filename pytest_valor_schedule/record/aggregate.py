@@ -1,6 +1,6 @@
-"""From the events of all journals to what became of each test. Pure.
+"""Aggregate the events of all event logs of a job into what became of each test. Pure.
 
-The account is by set: every test that anybody collected has a result, and no other test has one.
+It is done by set: every test that anybody collected has a result, and no other test has one.
 Neither an exit code nor a summary line can hide one that is missing.
 """
 
@@ -19,7 +19,7 @@ _CONTROLLER = "controller"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """What the journals of a job say.
+    """What the event logs of a job say.
 
     Attributes:
         results: One for each test, in the order of collection.
@@ -58,39 +58,39 @@ class RunSummary:
 
 def aggregate(
     tests: Sequence[str],
-    journals: Iterable[tuple[str, Iterable[Event]]],
+    logs: Iterable[tuple[str, Iterable[Event]]],
     stopped_at: float | None = None,
 ) -> RunSummary:
-    """Account for every test.
+    """Return what became of every test, and of the run.
 
     Args:
         tests: The node ids collected when the job was scheduled.
-        journals: Pairs of a writer, such as "1.1-controller" or "1.2-gw0", and its events, in the
+        logs: Pairs of a writer, such as "1.1-controller" or "1.2-gw0", and its events, in the
             order of their names.
         stopped_at: When the run was told to stop, by the monotonic clock; workers that end
             after it did not crash.
     """
-    ledger = ResultAggregator(tests, stopped_at)
-    for writer, events in journals:
-        ledger.take(writer, events)
-    everything = dict.fromkeys((*tests, *ledger.collected))
-    missing = Missing(tests, ledger)
-    results = tuple(missing.explained(ledger.result(nodeid)) for nodeid in everything)
+    aggregator = ResultAggregator(tests, stopped_at)
+    for writer, events in logs:
+        aggregator.add(writer, events)
+    everything = dict.fromkeys((*tests, *aggregator.collection))
+    missing = Missing(tests, aggregator)
+    results = tuple(missing.explained(aggregator.result(nodeid)) for nodeid in everything)
     return RunSummary(
         results=results,
-        collection_errors=tuple(ledger.collection_errors.values()),
-        interruption=_interruption(ledger),
-        internal_error=_internal_error(ledger),
+        collection_errors=tuple(aggregator.collection_errors.values()),
+        interruption=_interruption(aggregator),
+        internal_error=_internal_error(aggregator),
         missing=missing.of(results),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
         changes=missing.changes(),
-        deaths=tuple(str(down.get("text", "")) for down in ledger.downs.values()),
-        exit_code=ledger.exit_code,
-        failed_otherwise=ledger.failed_otherwise in ledger.rounds[-1:],
-        refusals=tuple(ledger.refused.values()),
-        from_outside=ledger.from_outside or any(map(_by_signal, ledger.downs.values())),
-        disk_full=ledger.disk_full,
-        skipped_modules=len(ledger.skipped),
+        deaths=tuple(str(death.get("text", "")) for death in aggregator.deaths.values()),
+        exit_code=aggregator.exit_code,
+        failed_otherwise=aggregator.failure_round in aggregator.rounds[-1:],
+        refusals=tuple(aggregator.refusals.values()),
+        from_outside=aggregator.from_outside or any(map(_by_signal, aggregator.deaths.values())),
+        disk_full=aggregator.disk_full,
+        skipped_modules=len(aggregator.skips),
     )
 
 
@@ -98,22 +98,22 @@ def _is_cut_off(result: TestResult) -> bool:
     return result.outcome is TestOutcome.NOT_RUN and result.started_at is not None
 
 
-def _interruption(ledger: ResultAggregator) -> str | None:
+def _interruption(aggregator: ResultAggregator) -> str | None:
     """Return why pytest stopped: what a worker said, or else the controller."""
-    stopped = any(name == _CONTROLLER for _, name in ledger.interrupted)
-    if not stopped and ledger.exit_code is None:  # a worker ended by itself
+    by_controller = any(name == _CONTROLLER for _, name in aggregator.interruptions)
+    if not by_controller and aggregator.exit_code is None:  # a worker ended by itself
         return None
-    return next(iter(sorted(ledger.interrupted.items(), key=_controller_last)))[1]
+    return next(iter(sorted(aggregator.interruptions.items(), key=_controller_last)))[1]
 
 
-def _internal_error(ledger: ResultAggregator) -> str | None:
+def _internal_error(aggregator: ResultAggregator) -> str | None:
     """Return the first of the last round: of a worker, which is what its controller's are about."""
-    found = sorted(ledger.internal_errors.items(), key=_controller_last)
-    return next((text for source, text in found if source[0] in ledger.rounds[-1:]), None)
+    errors = sorted(aggregator.internal_errors.items(), key=_controller_last)
+    return next((text for source, text in errors if source[0] in aggregator.rounds[-1:]), None)
 
 
-def _by_signal(down: Event) -> bool:
-    code = down.get("code")
+def _by_signal(death: Event) -> bool:
+    code = death.get("code")
     return isinstance(code, int) and code < 0
 
 

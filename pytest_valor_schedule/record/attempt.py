@@ -1,4 +1,4 @@
-"""One time that a worker ran a test, and what came of it. Pure."""
+"""Follow one attempt of a worker at a test, and tell its result. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_valor_schedule.model.result import TestOutcome, TestResult
 
 Event = Mapping[str, Any]
 Source = tuple[str, str]
-"""Whose journal it is: the round, such as "1.2", and the writer, such as "gw0"."""
+"""Whose event log it is: the round, such as "1.2", and the writer, such as "gw0"."""
 
 _PLAIN_PASS: Event = {"outcome": "passed"}
 _AROUND = ("setup", "teardown")
@@ -40,12 +40,17 @@ class Attempt:
         return skipped or any(phase not in _AROUND for phase in self.phases)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all phases were reported, or the worker went on without them."""
         return self.is_decided and (self.at_end or "teardown" in self.phases)
 
     @property
-    def failed(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether it is finished, and what it came to stands."""
+        return self.is_finished and not self.to_rerun
+
+    @property
+    def has_failed(self) -> bool:
         """Whether any phase failed, and is not to be tried again."""
         return any(report.get("outcome") == "failed" for report in self.phases.values())
 
@@ -62,8 +67,8 @@ class Attempt:
             return "call" if self.phases[last] == _PLAIN_PASS else "teardown"
         return "setup" if last == "teardown" else "teardown"
 
-    def take(self, report: Event) -> None:
-        """Take in one report of this attempt, or the notice that there are no more."""
+    def add(self, report: Event) -> None:
+        """Enter one report of this attempt, or the notice that there are no more."""
         if report["kind"] == "finish":
             self.at_end = True
             seconds = (report.get("moment") or 0.0) - self.moment if self.moment else 0.0
@@ -114,15 +119,15 @@ def sections_of(event: Event) -> tuple[tuple[str, str], ...]:
 
 def _decide(attempt: Attempt) -> tuple[TestOutcome, list[Event]]:
     """Return a finished test's outcome and the reports that made it so; none for a pass."""
-    failed = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
+    errors = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
     # A failure in the call comes before an error around it.
-    failed.sort(key=lambda report: report.get("phase") != "call")
-    if failed and failed[0].get("phase") == "call":
-        return TestOutcome.FAILED, failed
+    errors.sort(key=lambda report: report.get("phase") != "call")
+    if errors and errors[0].get("phase") == "call":
+        return TestOutcome.FAILED, errors
     if failures := [each for each in attempt.subtests or () if each.get("outcome") == "failed"]:
-        return TestOutcome.FAILED, [*_with_count(failures), *failed]
-    if failed:
-        return TestOutcome.ERROR, failed
+        return TestOutcome.FAILED, [*_with_count(failures), *errors]
+    if errors:
+        return TestOutcome.ERROR, errors
     calls = [report for phase, report in attempt.phases.items() if phase not in _AROUND]
     return _without_failure((calls or [attempt.phases.get("setup") or {}])[-1])
 
@@ -136,10 +141,10 @@ def _with_count(failures: list[Event]) -> list[Event]:
 
 
 def _without_failure(report: Event) -> tuple[TestOutcome, list[Event]]:
-    said, expected_to_fail = report.get("outcome"), bool(report.get("xfail"))
-    if said == "passed":
+    outcome, expected_to_fail = report.get("outcome"), bool(report.get("xfail"))
+    if outcome == "passed":
         return (TestOutcome.XPASSED, [report]) if expected_to_fail else (TestOutcome.PASSED, [])
-    if said == "skipped":
+    if outcome == "skipped":
         return (TestOutcome.XFAILED if expected_to_fail else TestOutcome.SKIPPED), [report]
     return TestOutcome.NOT_RUN, [report]
 

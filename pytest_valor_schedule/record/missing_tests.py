@@ -19,24 +19,24 @@ class Missing:
 
     Args:
         tests: The node ids that were scheduled.
-        ledger: With the events of all journals.
+        aggregator: With the events of all event logs.
     """
 
-    def __init__(self, tests: Sequence[str], ledger: ResultAggregator) -> None:
-        self._ledger = ledger
+    def __init__(self, tests: Sequence[str], aggregator: ResultAggregator) -> None:
+        self._aggregator = aggregator
         self._tests = dict.fromkeys(tests)
         self._by_worker: Mapping[Source, Iterable[str]] = {
-            **(self._as_scheduled() if ledger.collections else {}),
-            **ledger.collections,
+            **(self._as_scheduled() if aggregator.collections else {}),
+            **aggregator.collections,
         }
-        self._seen = self._union(self._by_worker)
-        self._given = self._union(self._by_worker.keys() - ledger.refused.keys())
+        self._collected = self._union(self._by_worker)
+        self._runnable = self._union(self._by_worker.keys() - aggregator.refusals.keys())
 
     def _as_scheduled(self) -> dict[Source, Iterable[str]]:
-        """Return the workers that have not written down what they collected, for it was known."""
-        wanted = collection_digest(self._tests)
-        digests = self._ledger.digests.items()
-        return {source: self._tests for source, digest in digests if digest == wanted}
+        """Return the workers that collected what was scheduled, and so have not written it down."""
+        digest_of_tests = collection_digest(self._tests)
+        digests = self._aggregator.digests.items()
+        return {source: self._tests for source, digest in digests if digest == digest_of_tests}
 
     def _union(self, workers: Iterable[Source]) -> set[str]:
         return {nodeid for source in workers for nodeid in self._by_worker[source]}
@@ -47,7 +47,7 @@ class Missing:
             each.nodeid
             for each in results
             if each.outcome is TestOutcome.NOT_RUN
-            and (not self._by_worker or each.nodeid in self._given)
+            and (not self._by_worker or each.nodeid in self._runnable)
         )
 
     def explained(self, result: TestResult) -> TestResult:
@@ -58,23 +58,23 @@ class Missing:
         return dataclasses.replace(result, message=message)
 
     def _reason(self, nodeid: str) -> str | None:
-        for error in self._ledger.collection_errors:
+        for error in self._aggregator.collection_errors:
             if error and nodeid.startswith((f"{error}::", f"{error}/")):
                 return f"{error} could not be collected"
-        if self._by_worker and nodeid not in self._seen:
+        if self._by_worker and nodeid not in self._collected:
             return _GONE
-        if self._by_worker and nodeid not in self._given:
+        if self._by_worker and nodeid not in self._runnable:
             workers = sorted(name for (_, name), ids in self._by_worker.items() if nodeid in ids)
             return (
                 f"was collected by {', '.join(workers)} alone, which ran no tests for that reason"
             )
-        return _LOST if self._ledger.disk_full else None
+        return _LOST if self._aggregator.disk_full else None
 
     def changes(self) -> str | None:
         """Return how the collection of the job differs from that of its submitter."""
-        seen = self._seen | self._ledger.attempts.keys()
-        gone = len(self._tests.keys() - seen) if self._by_worker else 0
-        new = len(self._seen - self._tests.keys())
+        present = self._collected | self._aggregator.attempts.keys()
+        gone = len(self._tests.keys() - present) if self._by_worker else 0
+        new = len(self._collected - self._tests.keys())
         if not gone:
             return f"{new} {'test is' if new == 1 else 'tests are'} new" if new else None
         parts = [f"{gone} scheduled {'test is' if gone == 1 else 'tests are'} not there any more"]

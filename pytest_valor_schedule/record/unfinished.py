@@ -1,4 +1,4 @@
-"""What became of a test whose worker, or the run, ended before its teardown did. Pure."""
+"""Tell the result of a test whose worker, or the run, ended before its teardown did. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cause:
 
 def unfinished_result(attempt: Attempt, cause: Cause) -> TestResult:
     """Return what became of a test that began and did not come to its end."""
-    known = attempt.failed or (attempt.is_decided and not attempt.to_rerun)
+    is_known = attempt.has_failed or (attempt.is_decided and not attempt.to_rerun)
     result = finished_result(attempt)
     cut_off = dataclasses.replace(
         result,
@@ -45,7 +45,7 @@ def unfinished_result(attempt: Attempt, cause: Cause) -> TestResult:
         sections=cause.sections,
         unfinished=True,
     )
-    return _in_teardown(result, cut_off, cause) if known else cut_off
+    return _in_teardown(result, cut_off, cause) if is_known else cut_off
 
 
 def _in_teardown(body: TestResult, cut_off: TestResult, cause: Cause) -> TestResult:
@@ -54,16 +54,16 @@ def _in_teardown(body: TestResult, cut_off: TestResult, cause: Cause) -> TestRes
     It has crashed or failed if that was the doing of its teardown. Where the run ended in it, by
     whomever, it is what its body was, and says so.
     """
-    longrepr = _joined([body.longrepr, cut_off.longrepr])
+    longrepr = _join([body.longrepr, cut_off.longrepr])
     sections = cut_off.sections or body.sections
     cut_off = dataclasses.replace(cut_off, longrepr=longrepr, sections=sections)
     if cut_off.outcome.bad:
-        said = f"{body.outcome}: {body.message}" if body.message else body.outcome
-        message = f"{cause.message} in its teardown, after it had {said}"
+        text = f"{body.outcome}: {body.message}" if body.message else body.outcome
+        message = f"{cause.message} in its teardown, after it had {text}"
         return dataclasses.replace(cut_off, message=message)
     message = f"its teardown did not end ({cause.message})"
     if body.outcome.bad:
-        longrepr = _joined([longrepr, message])
+        longrepr = _join([longrepr, message])
         return dataclasses.replace(body, longrepr=longrepr, unfinished=True)
     message = f"{body.outcome}, but {message}"
     return dataclasses.replace(cut_off, outcome=body.outcome, message=message)
@@ -75,10 +75,10 @@ def _duration(attempt: Attempt, cause: Cause) -> float:
     return max(attempt.duration, seconds)
 
 
-def _joined(texts: Iterable[str | None]) -> str | None:
+def _join(texts: Iterable[str | None]) -> str | None:
     return "\n\n".join(filter(None, texts)) or None
 
 
-def crash_of(result: TestResult) -> dict[str, Any]:
+def crash_entry(result: TestResult) -> dict[str, Any]:
     """Return what is kept of an attempt that another one followed."""
     return {name: v for name, v in result.to_json().items() if name not in _OF_THE_WHOLE}
