@@ -87,7 +87,7 @@ def warning_of(event: Mapping[str, Any]) -> warnings.WarningMessage:
 def _category(name: str) -> type[Warning]:
     """Return a class of warnings by its name; one of that name where it is not imported here."""
     module, _, short = name.rpartition(".")
-    found = getattr(sys.modules.get(module), short, None)
-    if isinstance(found, type) and issubclass(found, Warning):
-        return found
+    category = getattr(sys.modules.get(module), short, None)
+    if isinstance(category, type) and issubclass(category, Warning):
+        return category
     return type(short or "Warning", (UserWarning,), {})
