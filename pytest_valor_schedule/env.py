@@ -1,8 +1,9 @@
-"""Names of the environment variables by which processes of ours know one another. Pure."""
+"""Name the environment variables by which processes of ours know one another. Pure."""
 
 from __future__ import annotations
 
 RUN_CONFIG_VARIABLE = "VALOR_SCHEDULE_HANDSHAKE"
+"""Holds the `run_config.RunConfig` of a job's pytest."""
 JOB_ID_VARIABLE = "VALOR_SCHEDULE_JOB_ID"
 """Stays in the environment of everything that a job starts."""
 SLOT_VARIABLE = "VALOR_SCHEDULE_SLOT"

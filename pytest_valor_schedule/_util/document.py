@@ -1,4 +1,4 @@
-"""A frozen dataclass as a JSON object. Pure."""
+"""Turn a frozen dataclass into a JSON object, and check one on the way back. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of xdist's workers: the one place that touches private parts of xdist.
+"""Control the processes of xdist's workers by private parts of xdist and execnet.
 
 Checked with pytest-xdist 3.6 to 3.8 and execnet 2.1. Where a part is not as it was there, the
 function says that it does not know, and xdist goes on as it would without us.
@@ -45,8 +45,8 @@ def _process_of(node: Any) -> subprocess.Popen[bytes] | None:
 
 def _process_behind(gateway: Any) -> subprocess.Popen[bytes] | None:
     process: Any = getattr(getattr(gateway, "_io", None), "popen", None)
-    known = all(hasattr(process, name) for name in ("pid", "poll", "wait", "kill"))
-    return process if known else None
+    is_process = all(hasattr(process, name) for name in ("pid", "poll", "wait", "kill"))
+    return process if is_process else None
 
 
 def start_workers_by(config: Any, popen: Callable[..., Any]) -> None:
@@ -106,14 +106,14 @@ def end_workers(session: Any) -> None:
     manager: Any = getattr(dsession, "nodemanager", None)
     with contextlib.suppress(AttributeError, TypeError):
         gateways = [(gateway, _process_behind(gateway)) for gateway in manager.group]
-        known = [(gateway, process) for gateway, process in gateways if process is not None]
-        for gateway, _ in known:
+        processes = [(gateway, process) for gateway, process in gateways if process is not None]
+        for gateway, _ in processes:
             gateway.exit()
         deadline = time.monotonic() + manager.EXIT_TIMEOUT
-        for _, process in known:
+        for _, process in processes:
             _await_end(process, deadline)
         deadline = time.monotonic() + _PIPE_SECONDS
-        for gateway, _ in known:
+        for gateway, _ in processes:
             gateway.join(timeout=max(0.0, deadline - time.monotonic()))
 
 

@@ -1,4 +1,4 @@
-"""What a job is, and how it ended, as JSON. Pure."""
+"""Define a job, and how it ended, as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 NEEDED_PLUGINS = ("-p", "xdist", "-p", "valor_schedule")
 """Arguments by which a pytest has our plugins, also where autoloading is off or addopts say no."""
 
-
+_TIMES = ("created_at", "started_at", "completed_at")
 _TUPLES = ("slots", "collection_lines", "terminal_size")
 """The fields of a job that are lists in JSON, and may be missing."""
 
@@ -134,7 +134,7 @@ class Job:
         return self.command_with()
 
     def command_with(self, *more: str) -> tuple[str, ...]:
-        """Return it with more options: our plugins are named in case autoloading is off."""
+        """Return it with more options; our plugins are among them in case autoloading is off."""
         workers = str(self.workers or self.worker_demand)
         seed = () if self.random_seed is None else (f"--randomly-seed={self.random_seed}",)
         return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *seed, *more, *self.arguments)
@@ -142,7 +142,7 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("created_at", "started_at", "completed_at"):
+        for name in _TIMES:
             fields[name] = clock.to_text(fields[name])
         fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
         fields["command"] = list(self.command)
@@ -160,7 +160,7 @@ class Job:
             KeyError, TypeError, ValueError: if the document is not that of a job.
         """
         fields = own_fields(cls, document)
-        for name in ("created_at", "started_at", "completed_at"):
+        for name in _TIMES:
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
         fields["arguments"] = tuple(fields["arguments"])

@@ -1,4 +1,4 @@
-"""What shall run and where: all that a job needs apart from its tests."""
+"""Make the request for a run: what shall run and where, apart from its tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunRequest:
 
 
 def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
-    """Return the order that a specification means in this process.
+    """Return the request that a specification means in this process.
 
     Args:
         text: A command as a person types it; see `command_line.parse`.
@@ -50,13 +50,13 @@ def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
         InvalidRequestError: if one of them cannot be used.
     """
     folder = existing_folder(cwd)
-    parsed = command_line.parse(text, lambda word: _is_path(folder / word))
+    command = command_line.parse(text, lambda word: _is_path(folder / word))
     return RunRequest(
         specification=shell.without_secrets(text),
-        launcher=_own_interpreter(parsed.launcher),
-        arguments=parsed.arguments,
+        launcher=_own_interpreter(command.launcher),
+        arguments=command.arguments,
         cwd=str(folder),
-        environment={**current_environment(), **dict(parsed.environment)},
+        environment={**current_environment(), **dict(command.environment)},
         umask=current_umask(),
     )
 
@@ -107,5 +107,5 @@ def current_umask() -> int:
 
 
 def current_environment() -> dict[str, str]:
-    """Return the environment that a job ordered by this process gets."""
+    """Return the environment that a job requested by this process gets."""
     return job_environment(os.environ)
