@@ -16,7 +16,7 @@ from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import estimation, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
-from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

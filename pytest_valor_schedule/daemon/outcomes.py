@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_valor_schedule.model.job import Job, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
-from pytest_valor_schedule.record.aggregate import RunSummary
 from pytest_valor_schedule.record.aggregator import signal_name
 from pytest_valor_schedule.record.output import error_line
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.daemon.supervisor import ProcessExit

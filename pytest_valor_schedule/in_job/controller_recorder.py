@@ -23,9 +23,8 @@ from pytest_valor_schedule.model.work_units import without_group
 from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregator import crash_text
-from pytest_valor_schedule.record.events import truncate
 from pytest_valor_schedule.record.output import trim_stacks
-from pytest_valor_schedule.record.reports import location_of
+from pytest_valor_schedule.record.reports import location_of, truncate
 
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 

@@ -25,7 +25,7 @@ from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
 from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log, reports
 from pytest_valor_schedule.record.event_log import EventLog
-from pytest_valor_schedule.record.events import MOST_TEXT, report_event, truncate
+from pytest_valor_schedule.record.reports import MOST_TEXT, report_event, truncate
 
 _MOST_WARNINGS = 10_000  # of one worker
 _NODEID = pytest.StashKey[str]()

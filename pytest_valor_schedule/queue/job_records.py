@@ -9,8 +9,8 @@ from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.model.job import Job, Outcome, job_record
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import aggregate, event_log, record_file
-from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record import event_log, record_file, run_summary
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 
 def published(
@@ -76,4 +76,4 @@ def account(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSu
     """Unite a job's journals as they are by now; see `aggregate.unite`."""
     readers = event_log.readers(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)
-    return aggregate.aggregate(store.tests(job.job_id), events, stopped_at)
+    return run_summary.aggregate(store.tests(job.job_id), events, stopped_at)

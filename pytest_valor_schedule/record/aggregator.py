@@ -11,13 +11,15 @@ from pytest_valor_schedule.model.round import Round
 from pytest_valor_schedule.model.run_config import collection_digest
 from pytest_valor_schedule.record.attempt import (
     Attempt,
+    Cause,
     Event,
     Source,
+    crash_entry,
     finished_result,
     sections_of,
+    unfinished_result,
 )
 from pytest_valor_schedule.record.output import trim_stacks
-from pytest_valor_schedule.record.unfinished import Cause, crash_entry, unfinished_result
 
 UNFINISHED = "was running when the run ended"
 _OF_TESTS = ("start", "report", "finish", "silent")

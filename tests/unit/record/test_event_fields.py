@@ -14,7 +14,7 @@ from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.result import Summary
 from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.record import event_fields, event_log, record_file
-from pytest_valor_schedule.record.aggregate import aggregate
+from pytest_valor_schedule.record.run_summary import aggregate
 from tests.support.events import ran
 from tests.support.properties import steady
 
