@@ -12,17 +12,17 @@ import pytest
 
 from pytest_valor_schedule.compat import pytest_internals
 
+MOST_TEXT = 64 * 1024
+"""Characters that are kept of one section or traceback."""
 _SHOWN = "_valor_schedule.shown"  # of a failure such as a doctest's, which is sent as text
 _TUPLE = "_valor_schedule.tuple"  # the only name in what stands for a tuple
 _MOST_NESTED = 50  # containers within one another; a report has about ten
 _MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is plain text, and
 # where that does not help either, a replay shows what the record has
-MOST_TEXT = 64 * 1024
-"""Characters that are kept of one section or traceback."""
 
 
-def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
-    """Return one report as an event; a pass is kept short."""
+def report_event(config: pytest.Config, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
+    """Return one report as an event, with all of it where there is more than a pass."""
     event: dict[str, Any] = {
         "kind": "report",
         "id": nodeid,
@@ -36,7 +36,9 @@ def report_event(nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
         event["subtest"] = _subtest_text(context)
     if report.outcome != "passed" or "xfail" in event:
         event |= _details(report)
-    return event
+    if is_plain(report) and not pytest_internals.failed_subtests(config, report):
+        return event | _rest(report)
+    return {**event, "serial": _serial(config, report)}
 
 
 def _subtest_text(context: Any) -> str:
@@ -86,23 +88,22 @@ def truncate(text: str) -> str:
     return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut out ...]\n{text[-half:]}"
 
 
-def serialise(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
+def _serial(config: pytest.Config, report: Any) -> dict[str, Any] | None:
     """Return all of a report, as pytest makes it fit for sending; None if nobody knows how.
 
     Args:
         config: pytest's, whose plugins may have report types of their own.
         report: A `TestReport` or one of its kind.
-        most_text: Characters that are kept of each captured section.
     """
     try:
-        serial = _serialised(config, report, most_text)
-        fits = serial is None or len(json.dumps(serial, default=repr)) <= _MOST_JSON
+        serial = _serialise(config, report)
+        fits = len(json.dumps(serial, default=repr)) <= _MOST_JSON
     except Exception:  # of a plugin, or of what a test has put into its report
         return None
     return serial if fits else None
 
 
-def _serialised(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
+def _serialise(config: pytest.Config, report: Any) -> dict[str, Any] | None:
     serial = config.hook.pytest_report_to_serializable(config=config, report=report)
     if serial is None:
         return None
@@ -112,9 +113,9 @@ def _serialised(config: pytest.Config, report: Any, most_text: int) -> dict[str,
         # As pytest's terminal reporter does it, and the record counts it.
         text = f"contains {count} failed subtest{'' if count == 1 else 's'}"
         serial |= {"outcome": "failed", "longrepr": text}
-    serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
+    serial["sections"] = [(name, text[-MOST_TEXT:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
-        serial["longrepr"] = pytest_internals.report_text(report)[-most_text:]
+        serial["longrepr"] = pytest_internals.report_text(report)[-MOST_TEXT:]
     return {name: _name_tuples(value) for name, value in serial.items()}
 
 
@@ -164,21 +165,17 @@ _USUAL = frozenset(vars(pytest.TestReport("", ("", 0, ""), {}, "passed", None, "
 """The attributes of a report that no plugin has added to."""
 
 
-def is_plain(report: Any, config: pytest.Config | None = None) -> bool:
-    """Return whether a report is a pass of which there is no more to say; those are the most.
-
-    Given the config, failed subtests of the test are something to say, too.
-    """
+def is_plain(report: object) -> bool:
+    """Return whether a report is a pass of which there is no more to say; those are the most."""
     return (
         getattr(report, "outcome", None) == "passed"
         and not getattr(report, "sections", True)
         and not getattr(report, "user_properties", True)
         and vars(report).keys() <= _USUAL
-        and not (config and pytest_internals.failed_subtests(config, report))
     )
 
 
-def rest_of(report: pytest.TestReport) -> dict[str, Any]:
+def _rest(report: pytest.TestReport) -> dict[str, Any]:
     """Return what else of a plain report a replay needs; the later phases have it of the first."""
     rest: dict[str, Any] = {"start": round(report.start, 6)} if hasattr(report, "start") else {}
     if report.when == "setup":
