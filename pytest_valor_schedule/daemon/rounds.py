@@ -29,8 +29,8 @@ from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.queue.slots import Held
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.aggregate import RunSummary
 from pytest_valor_schedule.record.event_log import EventLog
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 _PROGRESS_SECONDS = 1.0
 _MOST_FAILURES = 50  # that are rerun; where more fail it is not by chance

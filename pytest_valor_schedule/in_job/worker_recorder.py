@@ -174,12 +174,8 @@ class WorkerRecorder(Recorder):
         return reports.sendable(serial)
 
     def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
-        """Return one report as an event, with all of it where there is more than a pass."""
-        event = report_event(nodeid, report)
-        if not reports.is_plain(report, self._config):
-            event["serial"] = reports.serialise(self._config, report, MOST_TEXT)
-        else:
-            event |= reports.rest_of(report)
+        """Return one report as an event, with what the project adds to it."""
+        event = report_event(self._config, nodeid, report)
         extra = self._extra(report) if self._has_result_hook else {}
         return {**event, "extra": extra} if extra else event
 

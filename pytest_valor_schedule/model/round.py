@@ -51,9 +51,9 @@ class Round:
 def _parsed(prefix: str) -> Round:
     attempt, _, name = prefix.partition(".")
     kind = name.rstrip("0123456789") or name
-    known = kind in list(RoundKind)
+    is_known = kind in list(RoundKind)
     return Round(
         int(attempt) if attempt.isdecimal() else 0,
-        RoundKind(kind) if known else RoundKind.RERUN_MISSING,
+        RoundKind(kind) if is_known else RoundKind.RERUN_MISSING,
         int(name[len(kind) :] or 0),
     )
