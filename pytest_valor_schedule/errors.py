@@ -1,4 +1,4 @@
-"""Errors of this package: each is one sentence for the user, what is wrong and what to do."""
+"""Define our errors: each is one sentence for the user, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -84,14 +84,14 @@ def unwritable_text(what: str, error: OSError) -> str:
     return f"The {what} cannot be written ({error.strerror or error}); {help_}."
 
 
-def again_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have a function tried once more when its first try led to a new database."""
+def retry_if_rebuilt(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Call a function once more when its first call led to a new database."""
 
     @functools.wraps(function)
-    def trying(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             return function(*args, **kwargs)
         except QueueRebuiltError:
             return function(*args, **kwargs)
 
-    return trying
+    return call

@@ -1,4 +1,4 @@
-"""Hooks that a conftest.py or another plugin may implement."""
+"""Specify the hooks that a conftest.py or another plugin may implement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points in time and durations as people and JSON read them."""
+"""Write points in time and durations as people and JSON read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A frozen dataclass as a JSON object. Pure."""
+"""Turn a frozen dataclass into a JSON object, and check one on the way back. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def without_empty(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in pairs if value is not None and value != ()}
 
 
-def known_fields(kind: type, document: Any) -> dict[str, Any]:
+def own_fields(kind: type, document: Any) -> dict[str, Any]:
     """Return the entries of a JSON object that are fields of a dataclass.
 
     A newer version, which may have written it, can have more.

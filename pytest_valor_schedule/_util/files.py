@@ -1,4 +1,4 @@
-"""Files of the home: private to their user, and never reached through a symbolic link."""
+"""Open the files of the home: private to their user, and never reached through a symbolic link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks of the kernel on files of the home: they are gone when their holder is.
+"""Lock files of the home by the kernel, which lets go of a lock when its holder ends.
 
 filelock knows exclusive locks only, and its import takes longer than all that a submitter does
 with the queue.

@@ -1,4 +1,4 @@
-"""Logs: what background processes say, and what a job's pytest prints, kept within bounds."""
+"""Write the logs of background processes, and bound what a job's pytest prints."""
 
 from __future__ import annotations
 

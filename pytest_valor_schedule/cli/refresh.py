@@ -127,7 +127,7 @@ def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse
     with open_queue() as store:
         job = store.find(job_id)
         log = Tail(store.home.output(job.job_id))
-        while not (job := store.get(job.job_id)).status.ended:
+        while not (job := store.get(job.job_id)).status.is_final:
             show(log.read())
             service.refuse_if_unserved(store, job)
             time.sleep(_FOLLOW_SECONDS)

@@ -91,21 +91,19 @@ def list_settings() -> Response:
 
     home = Home.find(os.environ)
     machine = home.settings()
-    values = {
-        name: settings.look_up(name, None, os.environ, None, machine) for name in settings.DEFAULTS
+    found = {
+        name: settings.look_up(name, None, os.environ, None, machine)
+        for name, definition in settings.SETTINGS.items()
+        if definition.listed
     }
-    if values["slots"].value is None:
-        values["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
-    notify = values["notify"]
-    address = notification.shortened(notify.value and str(notify.value))
-    values["notify"] = dataclasses.replace(notify, value=address)
-    for name, default in dataclasses.asdict(Retention()).items():
-        values[name] = Setting(default, "the default")
-        if name in machine:
-            values[name] = Setting(machine[name], f"{name} in config.toml")
+    if found["slots"].value is None:
+        found["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
+    notify = found["notify"]
+    shown = notification.shortened(notify.value and str(notify.value))
+    found["notify"] = dataclasses.replace(notify, value=shown)
     return {
         "file": str(home.config),
-        "settings": {name: dataclasses.asdict(each) for name, each in values.items()},
+        "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
         "unknown": settings_check.unknown_names(machine),
         "problems": list(settings_check.problems(home, os.environ)),
     }
@@ -129,7 +127,7 @@ def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Resp
     home = Home.find(os.environ)
     retention = Retention.of(home.settings())
     if keep_days is not None:
-        days = check_amount(keep_days, "keep_days", "days")
+        days = check_amount(keep_days, "keep_days", "a number of days of 0 or more, or None")
         retention = dataclasses.replace(retention, keep_logs_days=days, keep_records_days=days)
     with JobStore(home) as store:
         pruned = pruning.prune(store, retention, time.time(), dry_run=dry_run)

@@ -10,16 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule._util.document import known_fields
+from pytest_valor_schedule._util.document import own_fields
 from pytest_valor_schedule.env import COLLECT_VARIABLE
 from pytest_valor_schedule.errors import CollectionError
 from pytest_valor_schedule.model.job import NEEDED_PLUGINS
-from pytest_valor_schedule.model.run_config import CollectOrder
+from pytest_valor_schedule.model.run_config import CollectConfig
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.process import kill, processes
 from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
-from pytest_valor_schedule.record.error_line import reason
+from pytest_valor_schedule.record.output import error_line
 
 _OUTPUT_KEPT = 4000  # characters
 _PACKAGES = {
@@ -90,7 +90,7 @@ class Collection:
     def read(cls, path: Path) -> Collection | None:
         """Return the collection that was written to path, or None if there is none."""
         try:
-            fields = known_fields(cls, json.loads(path.read_text()))  # it may be a newer version's
+            fields = own_fields(cls, json.loads(path.read_text()))  # it may be a newer version's
         except (OSError, TypeError, ValueError):
             return None
         lists = {name: tuple(fields[name]) for name in ("nodeids", "collection_lines")}
@@ -126,7 +126,7 @@ def _run(
 ) -> int:
     """Return the exit code of a pytest that collects; it ends when this process does."""
     with open_death_pipe() as handle:
-        order = CollectOrder(str(target), handle, options)
+        order = CollectConfig(str(target), handle, options)
         start = Start(
             command=[*request.launcher, *NEEDED_PLUGINS, *request.arguments],
             cwd=request.cwd,
@@ -169,7 +169,7 @@ def _checked(collection: Collection | None, exit_code: int, output: str) -> Coll
     elif exit_code == 0:
         text = "This command runs no test; leave out what only shows something."
     else:
-        text = f"pytest could not collect the tests ({reason(output)}); correct that first."
+        text = f"pytest could not collect the tests ({error_line(output)}); correct that first."
     raise CollectionError(text, exit_code, output)
 
 

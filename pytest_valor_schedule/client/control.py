@@ -86,7 +86,7 @@ def pause_queue() -> QueueStateResponse:
         `paused` (True); or `error`.
     """
     with open_queue() as store:
-        _change_pause(store.home, lambda: store.home.paused.touch(mode=0o600))
+        _change_pause(store.home, lambda: store.home.pause_marker.touch(mode=0o600))
     return {"paused": True}
 
 
@@ -94,9 +94,9 @@ def pause_queue() -> QueueStateResponse:
 def resume_queue() -> QueueStateResponse:
     """Let jobs start again; see `pause_queue`."""
     home = Home.find(os.environ)
-    _change_pause(home, lambda: home.paused.unlink(missing_ok=True))
+    _change_pause(home, lambda: home.pause_marker.unlink(missing_ok=True))
     with open_queue():
-        wakeup.wake(home.bell)
+        wakeup.wake(home.wakeup_pipe)
     return {"paused": False}
 
 
@@ -111,7 +111,7 @@ def _cancel(store: JobStore, job: Job) -> Job:
         text = "Cancelled on request before it started."
         end = JobEnd(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
         job = job_end.complete(store, job, end) or store.get(job.job_id)
-        wakeup.wake(store.home.bell)
+        wakeup.wake(store.home.wakeup_pipe)
     if job.status is JobStatus.RUNNING:
         job = _cancel_running(store, job)
     if job.status is not JobStatus.CANCELLED:
@@ -120,7 +120,7 @@ def _cancel(store: JobStore, job: Job) -> Job:
 
 
 def _refuse_if_ended(job: Job) -> None:
-    if job.status.ended:
+    if job.status.is_final:
         raise JobStatusError(
             f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
             status=job.status,
@@ -134,9 +134,9 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
         if not store.home.is_full():
             raise
         # It may be what fills the disk, where an empty file finds its place all the same.
-        store.home.cancelled(job.job_id).touch(mode=0o600)
+        store.home.cancel_marker(job.job_id).touch(mode=0o600)
     deadline = time.monotonic() + _CANCEL_PATIENCE_SECONDS
-    while not (after := wait_until_ended(store, job.job_id, LOOK_AFTER_SECONDS)).status.ended:
+    while not (after := wait_until_ended(store, job.job_id, LOOK_AFTER_SECONDS)).status.is_final:
         _refuse_if_unrecorded(store.home, after)
         if time.monotonic() >= deadline:
             raise JobStatusError(
@@ -186,4 +186,4 @@ def _change_pause(home: Home, action: Callable[[], None]) -> None:
         home.make()
         action()
     except OSError as error:
-        raise StoreError(f"{home.paused} cannot be changed ({error.strerror}).") from error
+        raise StoreError(f"{home.pause_marker} cannot be changed ({error.strerror}).") from error

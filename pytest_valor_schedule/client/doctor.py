@@ -69,7 +69,7 @@ def examine(home: Home) -> Iterator[Finding]:
         yield from _records_without_job(store, {job.job_id for job in jobs})
         for job in jobs:
             yield from _job(store, job)
-        yield from _leftovers({job.job_id for job in jobs if job.status.ended})
+        yield from _leftovers({job.job_id for job in jobs if job.status.is_final})
 
 
 def _permissions(home: Home) -> Iterator[Finding]:
@@ -162,7 +162,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
     path = store.home.record(job.job_id)
     document = record_file.read(path)
     is_readable = document is not None and job_in(document) is not None
-    if not is_readable or (job.status.ended and not record_file.is_whole(document or {})):
+    if not is_readable or (job.status.is_final and not record_file.is_whole(document or {})):
         text = f"The record {path} is damaged or gone."
         yield Finding(text, partial(_publish, store, job))
     if job.status is JobStatus.RUNNING and Identity.alive_in(store.claim(job.job_id)) is None:
@@ -171,7 +171,7 @@ def _job(store: JobStore, job: Job) -> Iterator[Finding]:
 
 
 def _publish(store: JobStore, job: Job) -> None:
-    if job.status.ended:
+    if job.status.is_final:
         job_records.record_of(store, job)
     else:
         store.publish(job, store.tests(job.job_id))

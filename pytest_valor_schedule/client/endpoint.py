@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.errors import ScheduleError, again_if_rebuilt, system_error_text
+from pytest_valor_schedule.errors import ScheduleError, retry_if_rebuilt, system_error_text
 from pytest_valor_schedule.queue.store import JobStore
 
 Response = dict[str, Any]
@@ -32,7 +32,7 @@ def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
     @functools.wraps(function)
     def answering(*args: _P.args, **kwargs: _P.kwargs) -> _Answer:
         try:
-            return again_if_rebuilt(function)(*args, **kwargs)
+            return retry_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
             return cast(_Answer, _error_answer(error))
         except OSError as error:

@@ -13,7 +13,7 @@ from pytest_valor_schedule.client.responses import (
     JobResultsResponse,
     JobStatusResponse,
 )
-from pytest_valor_schedule.errors import JobStatusError, again_if_rebuilt
+from pytest_valor_schedule.errors import JobStatusError, retry_if_rebuilt
 from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.model.run_options import check_limit, check_status_filter
 from pytest_valor_schedule.queue import demand, forecast
@@ -41,7 +41,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
         with store.database.snapshot():
             job = store.find(job_id)
             (answer,) = _rows(store, [job])
-        if job.status.ended and results:
+        if job.status.is_final and results:
             answer["results"] = _published(store, job)["results"]
     return cast(JobStatusResponse, answer)
 
@@ -153,22 +153,22 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
     return {"job_id": job.job_id, "status": str(job.status), "output": shown}
 
 
-@again_if_rebuilt
+@retry_if_rebuilt
 def newest_job_here() -> str:
     """Return the id of the newest job that was scheduled from the current working directory.
 
     Raises:
         UnknownJobError: if there is none.
     """
-    from pytest_valor_schedule.model.run_request import checked_folder
+    from pytest_valor_schedule.model.run_request import existing_folder
 
     with open_queue() as store:
-        return store.newest_from(str(checked_folder(None)))
+        return store.newest_from(str(existing_folder(None)))
 
 
 def require_ended(job: Job) -> Job:
     """Return a job that has ended, and raise JobStatusError for another."""
-    if not job.status.ended:
+    if not job.status.is_final:
         raise JobStatusError(
             f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
             status=job.status,

@@ -12,9 +12,9 @@ from pytest_valor_schedule.client.collect import Collection, collect
 from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
 from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.client.responses import PriorityName, ScheduleResponse
-from pytest_valor_schedule.client.settings_check import CHECKS, FIELDS
 from pytest_valor_schedule.client.submit import submit
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.settings import FIELDS, SETTINGS
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model import run_options, shell
 from pytest_valor_schedule.model.job import Job
@@ -23,7 +23,7 @@ from pytest_valor_schedule.model.run_request import (
     RunRequest,
     current_environment,
     current_umask,
-    order_of,
+    parse_request,
 )
 from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.record import compare
@@ -62,8 +62,8 @@ def schedule_tests(
         "10s to 2m", or "not known yet"), `timeout_minutes`, and `warnings` if there are any; or
         `error`, and with it `exit_code` and `output` where pytest could not collect.
     """
-    options = RunOptions.checked(priority, max_workers, timeout_minutes, notification_chat_id)
-    request = order_of(test_specification, cwd)
+    options = RunOptions.parse(priority, max_workers, timeout_minutes, notification_chat_id)
+    request = parse_request(test_specification, cwd)
     answer = _schedule(request, dataclasses.asdict(options), _confirming(confirm_failures))
     return cast(ScheduleResponse, {k: v for k, v in answer.items() if k not in _FOR_PEOPLE})
 
@@ -81,9 +81,9 @@ def schedule_arguments(arguments: Sequence[str], options: Mapping[str, Any]) -> 
     Returns:
         What `rerun_job` returns.
     """
-    request = order_of(shlex.join(["pytest", *arguments]), None)
+    request = parse_request(shlex.join(["pytest", *arguments]), None)
     fields = {
-        field: CHECKS[name](options[name], f"--{name.replace('_', '-')}")
+        field: SETTINGS[name].check(options[name], f"--{name.replace('_', '-')}")
         for field, name in FIELDS.items()
         if options.get(name) is not None
     }
@@ -138,8 +138,8 @@ def _schedule(
     """
     seconds = options.get("timeout_minutes", _COLLECTING_MINUTES) * 60
     collection = adjust(collect(request, seconds, options))
-    checked = RunOptions.checked(**{**collection.request, **options})
-    wishes = run_options.changed(checked, collection.changes)
+    checked = RunOptions.parse(**{**collection.request, **options})
+    wishes = run_options.apply_changes(checked, collection.changes)
     return submit(Home.find(os.environ), request, wishes, collection)
 
 

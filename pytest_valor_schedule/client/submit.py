@@ -14,7 +14,7 @@ from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import notification, service
-from pytest_valor_schedule.errors import InvalidRequestError, again_if_rebuilt
+from pytest_valor_schedule.errors import InvalidRequestError, retry_if_rebuilt
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest
@@ -26,7 +26,7 @@ from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.text import render
 
 
-@again_if_rebuilt
+@retry_if_rebuilt
 def submit(
     home: Home, request: RunRequest, options: RunOptions, collection: Collection
 ) -> ScheduleResponse:
@@ -46,7 +46,7 @@ def submit(
         while not store.add(job, collection.nodeids, _environment(request, options)):
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = forecast.queue_position(store, job, time.time())
-        workers = job_estimates.most_workers(store, job.workers_wanted, job.test_count)
+        workers = job_estimates.most_workers(store, job.worker_demand, job.test_count)
     service.call(home, request.environment)
     answer = receipt(job, collection.nodeids, estimate, place, workers)
     warnings = _warnings(home, request, options)

@@ -51,7 +51,7 @@ def wait_until_ended(store: JobStore, job_id: str, seconds: float) -> Job:
     while True:
         job = store.get(job_id)
         now = time.monotonic()
-        if job.status.ended or now >= deadline:
+        if job.status.is_final or now >= deadline:
             return job
         if now >= look_after_at:
             look_after_at = now + LOOK_AFTER_SECONDS

@@ -1,1 +1,4 @@
-"""Touch the private parts of pytest-xdist and of other plugins, here alone."""
+"""Touch the private parts of pytest, pytest-xdist and other plugins, here alone.
+
+xdist_workers: processes of workers; pytest_internals: reports; other_plugins: silence them.
+"""

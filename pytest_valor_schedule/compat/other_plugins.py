@@ -1,4 +1,4 @@
-"""Keeps other plugins from ending a session in which they have not seen the run.
+"""Keep other plugins from ending a session in which they have not seen the run.
 
 At the end of a session a plugin writes its report, and throws away what no test has used. Where
 tests are only collected, or only some of them are run once more, that would replace the report of
@@ -46,7 +46,7 @@ def run_without_others(config: pytest.Config, keep: Collection[object]) -> None:
 
     Args:
         config: That of a pytest which has collected, and whose tests another one runs.
-        keep: The plugins that see it, and say what is to be said of it.
+        keep: The plugins that see it, and report on it.
     """
     others = [each for each in config.pluginmanager.get_plugins() if each not in keep]
     for hook in ("pytest_runtestloop", *_ENDS):
@@ -68,9 +68,11 @@ def end_without_reports(config: pytest.Config) -> None:
 
 def _installed(manager: pytest.PytestPluginManager) -> set[str]:
     """Return the packages of the plugins that were installed, but for pytest's, xdist and ours."""
-    found = {_package(plugin) for plugin, _ in manager.list_plugin_distinfo()}
-    found |= {name for name in map(_package, manager.get_plugins()) if _is_in_site_packages(name)}
-    return found - _OURS
+    packages = {_package(plugin) for plugin, _ in manager.list_plugin_distinfo()}
+    packages |= {
+        name for name in map(_package, manager.get_plugins()) if _is_in_site_packages(name)
+    }
+    return packages - _OURS
 
 
 def _is_in_site_packages(package: str) -> bool:
@@ -79,5 +81,5 @@ def _is_in_site_packages(package: str) -> bool:
 
 
 def _package(plugin: object) -> str:
-    named = "__name__" if isinstance(plugin, types.ModuleType) else "__module__"
-    return str(getattr(plugin, named, "")).partition(".")[0]
+    attribute = "__name__" if isinstance(plugin, types.ModuleType) else "__module__"
+    return str(getattr(plugin, attribute, "")).partition(".")[0]

@@ -1,4 +1,4 @@
-"""The processes of xdist's workers: the one place that touches private parts of xdist.
+"""Control the processes of xdist's workers by private parts of xdist and execnet.
 
 Checked with pytest-xdist 3.6 to 3.8 and execnet 2.1. Where a part is not as it was there, the
 function says that it does not know, and xdist goes on as it would without us.
@@ -45,11 +45,11 @@ def _process_of(node: Any) -> subprocess.Popen[bytes] | None:
 
 def _process_behind(gateway: Any) -> subprocess.Popen[bytes] | None:
     process: Any = getattr(getattr(gateway, "_io", None), "popen", None)
-    known = all(hasattr(process, name) for name in ("pid", "poll", "wait", "kill"))
-    return process if known else None
+    is_process = all(hasattr(process, name) for name in ("pid", "poll", "wait", "kill"))
+    return process if is_process else None
 
 
-def start_by(config: Any, popen: Callable[..., Any]) -> None:
+def start_workers_by(config: Any, popen: Callable[..., Any]) -> None:
     """Have execnet start the workers by another function than `subprocess.Popen`.
 
     Args:
@@ -72,18 +72,6 @@ def _execmodel_with(popen: Callable[..., Any]) -> object:
             return types.SimpleNamespace(PIPE=subprocess.PIPE, Popen=popen)
 
     return Forking()
-
-
-def crash_output(config: Any) -> int | None:
-    """Return the descriptor to which pytest has the stacks of a crash written; None if not known.
-
-    Checked with pytest 8.3 to 9.2.
-    """
-    with contextlib.suppress(AttributeError, ImportError, KeyError):
-        from _pytest.faulthandler import fault_handler_stderr_fd_key
-
-        return int(config.stash[fault_handler_stderr_fd_key])
-    return None
 
 
 def declare_down(node: Any, reason: str) -> None:
@@ -109,7 +97,7 @@ def is_stop(interrupt: BaseException) -> bool:
     return type(interrupt).__module__ == "xdist.dsession"
 
 
-def dismiss(session: Any) -> None:
+def end_workers(session: Any) -> None:
     """Have the workers end, and wait for that as long as xdist does: they may have much to finish.
 
     It is not waited for those who have inherited a worker's pipe, for whom xdist waits as long.
@@ -118,14 +106,14 @@ def dismiss(session: Any) -> None:
     manager: Any = getattr(dsession, "nodemanager", None)
     with contextlib.suppress(AttributeError, TypeError):
         gateways = [(gateway, _process_behind(gateway)) for gateway in manager.group]
-        known = [(gateway, process) for gateway, process in gateways if process is not None]
-        for gateway, _ in known:
+        processes = [(gateway, process) for gateway, process in gateways if process is not None]
+        for gateway, _ in processes:
             gateway.exit()
         deadline = time.monotonic() + manager.EXIT_TIMEOUT
-        for _, process in known:
+        for _, process in processes:
             _await_end(process, deadline)
         deadline = time.monotonic() + _PIPE_SECONDS
-        for gateway, _ in known:
+        for gateway, _ in processes:
             gateway.join(timeout=max(0.0, deadline - time.monotonic()))
 
 
@@ -150,7 +138,7 @@ def wake_scheduler(config: Any, seconds: float) -> None:
 
 
 @contextlib.contextmanager
-def events_held_back(config: Any) -> Iterator[None]:
+def hold_events(config: Any) -> Iterator[None]:
     """Keep from the controller what a worker tells it, until the end of the block."""
     events: list[tuple[str, dict[str, Any]]] = []
     plugins = config.pluginmanager.get_plugins()

@@ -1,4 +1,4 @@
-"""The folder of one user's queue, and where the files lie in it."""
+"""Locate the folder of one user's queue and the files in it, and make them private."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Home:
             InvalidRequestError: if it is a relative path, which is another one in every folder.
         """
         variable = "VALOR_HOME" if environment.get("VALOR_HOME") else "HOME"
-        named = environment.get(variable) or "~"
+        path = environment.get(variable) or "~"
         try:
-            folder = Path(named).expanduser()
+            folder = Path(path).expanduser()
         except RuntimeError:
             raise InvalidRequestError(
                 "The home folder of this user is not known; set VALOR_HOME to a folder for the "
@@ -39,7 +39,7 @@ class Home:
             ) from None
         if not folder.is_absolute():
             raise InvalidRequestError(
-                f"{variable} is {named!r}, a relative path, so that every folder would have a "
+                f"{variable} is {path!r}, a relative path, so that every folder would have a "
                 "queue of its own; set VALOR_HOME to an absolute path."
             )
         return cls(folder if variable == "VALOR_HOME" else folder / ".valor")
@@ -90,12 +90,12 @@ class Home:
         return self.schedule / "dispatcher.log"
 
     @property
-    def bell(self) -> Path:
+    def wakeup_pipe(self) -> Path:
         """The named pipe that wakes the dispatcher."""
         return self.schedule / "bell"
 
     @property
-    def paused(self) -> Path:
+    def pause_marker(self) -> Path:
         """The file that is there while no job is to be started."""
         return self.schedule / "paused"
 
@@ -109,14 +109,14 @@ class Home:
         return self.results / f"{job_id}.json"
 
     def job_folder(self, job_id: str) -> Path:
-        """Return the folder of a job's journals and log."""
+        """Return the folder of a job's event logs and output."""
         return self.jobs / job_id
 
     def output(self, job_id: str) -> Path:
         """Return the path of the file with what a job's pytest printed."""
         return self.job_folder(job_id) / log.OUTPUT
 
-    def cancelled(self, job_id: str) -> Path:
+    def cancel_marker(self, job_id: str) -> Path:
         """Return the path of the empty file that ends a job where the queue has no room for it."""
         return self.job_folder(job_id) / "cancelled"
 
@@ -125,7 +125,7 @@ class Home:
         return shutil.disk_usage(self.root).free
 
     def is_full(self) -> bool:
-        """Return whether the disk has no room for the journals of a job."""
+        """Return whether the disk has no room for the event logs of a job."""
         try:
             return self.free_bytes() < _LEAST_FREE_BYTES
         except OSError:
@@ -206,10 +206,10 @@ def _refuse_if_led_by_others(root: Path) -> None:
 
 def _refuse_if_shared(folder: Path) -> None:
     """Raise StoreError for a folder into which somebody else could put jobs for us to run."""
-    found = folder.stat()
-    if found.st_uid != os.geteuid():
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
         raise StoreError(
             f"The folder {folder} belongs to another user; set VALOR_HOME to one of your own."
         )
-    if found.st_mode & 0o022:
+    if status.st_mode & 0o022:
         raise StoreError(f"The folder {folder} can be written by others; run: chmod go-w {folder}")

@@ -1,4 +1,4 @@
-"""Which project a folder belongs to, so that all its clones and worktrees share one history."""
+"""Name the project of a folder, so that all its clones and worktrees share one history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _remote(git: Path) -> str | None:
     common = git / "commondir"
     if common.is_file():
         git = git / common.read_text().strip()
-    found = _REMOTE.search((git / "config").read_text())
-    if found is None:
+    remote = _REMOTE.search((git / "config").read_text())
+    if remote is None:
         raise ValueError(f"{git} has no remote.")
-    return _USER_INFO.sub("", found[1])
+    return _USER_INFO.sub("", remote[1])

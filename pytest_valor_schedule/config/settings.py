@@ -1,15 +1,19 @@
-"""Where a setting comes from, and what it is where nobody sets it."""
+"""Define the settings: the default of each, what it may be, and where it may stand."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.errors import ScheduleError
+from pytest_valor_schedule.model import run_options
+from pytest_valor_schedule.model.retention import Retention
+from pytest_valor_schedule.model.work_units import TestOrder
 
 AGING_SECONDS = 1800.0
 """How much younger a job of the next higher priority may be and still start first."""
@@ -31,27 +35,70 @@ class DirectRuns(StrEnum):
     QUEUE = "queue"  # they behave as with --schedule --schedule-wait
 
 
-DEFAULTS: Mapping[str, Any] = {
-    "schedule": False,
-    "schedule_wait": False,
-    "priority": "normal",
-    "max_workers": 2,
-    "timeout_minutes": 10,
-    "notify": None,
-    "test_timeout": None,
-    "stall_minutes": 5,
-    "log_mb": 50,
-    "order": "longest",
-    "confirm_failures": 0,
-    "flaky": "fail",
-    "learn": "jobs",
-    "fork_workers": True,
-    "slots": None,
-    "aging_minutes": AGING_SECONDS / 60,
-    "memory_reserve_mb": 512,
-    "direct_runs": "ignore",
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definition:
+    """What a setting is.
+
+    Attributes:
+        default: What holds where nobody sets it.
+        check: Returns a value as it is used, given also its source; raises InvalidRequestError.
+        in_environment: Whether it has an environment variable, and not only config.toml.
+        listed: Whether `valor-schedule settings` shows it.
+    """
+
+    default: Any
+    check: Callable[[Any, str], Any]
+    in_environment: bool = True
+    listed: bool = True
+
+
+def _numeric(check: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """Have a check take the text of a number, which is all that an environment has, as one."""
+    return lambda value, source: check(run_options.number(value), source)
+
+
+def _one_of(*words: str) -> Callable[[Any, str], Any]:
+    return partial(run_options.check_word, words=words)
+
+
+_amount = _numeric(run_options.check_amount)
+_optional_amount = _numeric(run_options.check_optional_amount)
+_workers = _numeric(run_options.check_max_workers)
+
+SETTINGS: Mapping[str, Definition] = {
+    "schedule": Definition(False, run_options.check_switch),
+    "schedule_wait": Definition(False, run_options.check_switch),
+    "priority": Definition("normal", run_options.check_priority),
+    "max_workers": Definition(2, _workers),
+    "timeout_minutes": Definition(10, _numeric(run_options.check_timeout_minutes)),
+    "notify": Definition(None, run_options.check_notification_chat_id),
+    "test_timeout": Definition(None, _optional_amount),
+    "stall_minutes": Definition(5, _optional_amount),
+    "log_mb": Definition(50, _optional_amount),
+    "order": Definition("longest", _one_of(*TestOrder)),
+    "confirm_failures": Definition(0, _numeric(run_options.check_confirm_failures)),
+    "flaky": Definition("fail", _one_of("fail", "pass")),
+    "learn": Definition("jobs", _one_of("jobs", "all")),
+    "fork_workers": Definition(True, run_options.check_switch),
+    "slots": Definition(None, _workers),
+    "aging_minutes": Definition(AGING_SECONDS / 60, _amount),
+    "memory_reserve_mb": Definition(512, _amount),
+    "direct_runs": Definition("ignore", _one_of(*DirectRuns)),
+    **{
+        field.name: Definition(field.default, _amount, in_environment=False)
+        for field in dataclasses.fields(Retention)
+    },
+    # What comes next starts faster than what came first, so a dispatcher stays for a while.
+    "idle_seconds": Definition(30.0, _amount, listed=False),
+    "telegram_token": Definition(None, lambda value, _: value, listed=False),
 }
-"""The settings of a run, and what holds where nobody sets them."""
+"""All settings by their names, in the order in which they are shown."""
+
+FIELDS: Mapping[str, str] = {
+    **{name: name for name in ("priority", "max_workers", "timeout_minutes")},
+    "notification_chat_id": "notify",
+}
+"""By field of `RunOptions`: its setting."""
 
 
 def look_up(
@@ -64,22 +111,41 @@ def look_up(
     """Return the nearest value of a setting.
 
     Args:
-        name: A key of DEFAULTS.
+        name: One of SETTINGS.
         option: The value of the command line, or None if it was not given there.
         environment: The environment variables.
         ini: The value of the project's ini file, or None or "" if it has none.
         machine: What config.toml says.
     """
-    variable = f"VALOR_SCHEDULE_{name.upper()}"
+    definition, variable = SETTINGS[name], f"VALOR_SCHEDULE_{name.upper()}"
+    exported = environment.get(variable) if definition.in_environment else None
     candidates = (
         (option, f"--{name.replace('_', '-')}"),
-        (environment.get(variable) or None, f"the environment variable {variable}"),
+        (exported or None, f"the environment variable {variable}"),
         (None if ini == "" else ini, f"valor_schedule_{name} in the ini file"),
         (machine.get(name), f"{name} in config.toml"),
-        (DEFAULTS[name], "the default"),
+        (definition.default, "the default"),
     )
     present = (Setting(value, source) for value, source in candidates if value is not None)
     return next(present, Setting(None, "the default"))
+
+
+def check(name: str, setting: Setting) -> Any:
+    """Return the value of a setting as it is used.
+
+    Raises:
+        InvalidRequestError: if it cannot be used.
+    """
+    return SETTINGS[name].check(setting.value, setting.source)
+
+
+def is_on(setting: Setting) -> bool:
+    """Return a yes-or-no setting as a bool.
+
+    Raises:
+        InvalidRequestError: if it is neither.
+    """
+    return run_options.check_switch(setting.value, setting.source)
 
 
 def machine_value(name: str, environment: Mapping[str, str]) -> object:
@@ -97,65 +163,27 @@ def direct_runs(home: Home, environment: Mapping[str, str]) -> DirectRuns:
         ScheduleError: if the setting cannot be read or is unknown.
     """
     setting = look_up("direct_runs", None, environment, None, home.settings())
-    try:
-        return DirectRuns(setting.value)
-    except ValueError:
-        words = ", ".join(f'"{word}"' for word in DirectRuns)
-        raise InvalidRequestError(
-            f"{setting.source} is {setting.value!r}, but must be one of {words}."
-        ) from None
-
-
-def is_on(setting: Setting) -> bool:
-    """Return a yes-or-no setting as a bool.
-
-    Raises:
-        InvalidRequestError: if it is neither.
-    """
-    words = {"1": True, "true": True, "yes": True, "on": True}
-    words |= {"0": False, "false": False, "no": False, "off": False}
-    value = words.get(str(setting.value).strip().lower())
-    if value is None:
-        raise InvalidRequestError(
-            f"{setting.source} is {setting.value!r}, which is neither true nor false; use one."
-        )
-    return value
+    return DirectRuns(check("direct_runs", setting))
 
 
 def aging_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return for how long of waiting a job rises by one step of priority, in seconds.
-
-    A setting that cannot be used does not keep the queue from being served.
-    """
-    try:
-        setting = look_up("aging_minutes", None, environment, None, home.settings())
-        return max(0.0, float(setting.value) * 60)
-    except (ScheduleError, TypeError, ValueError):
-        return float(DEFAULTS["aging_minutes"]) * 60
+    """Return for how long of waiting a job rises by one step of priority, in seconds."""
+    return _amount_or_default("aging_minutes", home, environment) * 60
 
 
 def memory_reserve_bytes(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return how much memory jobs leave to others, in bytes.
-
-    A setting that cannot be used does not keep the queue from being served.
-    """
-    try:
-        setting = look_up("memory_reserve_mb", None, environment, None, home.settings())
-        return max(0.0, float(setting.value)) * 2**20
-    except (ScheduleError, TypeError, ValueError):
-        return float(DEFAULTS["memory_reserve_mb"]) * 2**20
-
-
-_IDLE_SECONDS = 30.0  # what comes next starts faster than what came first
+    """Return how much memory jobs leave to others, in bytes."""
+    return _amount_or_default("memory_reserve_mb", home, environment) * 2**20
 
 
 def idle_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return how long a dispatcher with nothing to do stays, in seconds.
+    """Return how long a dispatcher with nothing to do stays, in seconds."""
+    return _amount_or_default("idle_seconds", home, environment)
 
-    A setting that cannot be used does not keep the dispatcher from serving.
-    """
-    value = environment.get("VALOR_SCHEDULE_IDLE_SECONDS")
+
+def _amount_or_default(name: str, home: Home, environment: Mapping[str, str]) -> float:
+    """Return an amount; one that cannot be used does not keep the queue from being served."""
     try:
-        return float(value or home.settings().get("idle_seconds", _IDLE_SECONDS))
-    except (ScheduleError, TypeError, ValueError):
-        return _IDLE_SECONDS
+        return float(check(name, look_up(name, None, environment, None, home.settings())))
+    except (ScheduleError, OverflowError):
+        return float(SETTINGS[name].default)

@@ -120,7 +120,7 @@ class Dispatcher:
             job_end.complete(self._store, job, end)
 
     def _start_jobs(self, queued: list[Job], now: float) -> None:
-        if self._store.home.paused.exists() or self._store.home.is_full():
+        if self._store.home.pause_marker.exists() or self._store.home.is_full():
             return  # on a full disk its results could not be kept
         for job, workers in self._to_start(queued, now):
             # The attempt, and with it the runner's reference, is kept before the start.
@@ -182,7 +182,7 @@ class Watcher:
 
 def _serve(home: Home, watcher: Watcher) -> None:
     """Look after the queue until there has been nothing to do for a while, or nobody watches."""
-    with JobStore(home) as store, contextlib.closing(Wakeup(home.bell)) as wakeup:
+    with JobStore(home) as store, contextlib.closing(Wakeup(home.wakeup_pipe)) as wakeup:
         with contextlib.suppress(ScheduleError):
             store.drop_environments(time.time())
         executor = LocalExecutor(home, store, watcher.pid)

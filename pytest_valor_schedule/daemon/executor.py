@@ -14,9 +14,9 @@ from typing import Protocol
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import runner
 from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check, kill, processes, warm
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments, slots

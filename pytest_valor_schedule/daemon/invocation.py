@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 
+from pytest_valor_schedule import env
 from pytest_valor_schedule._util import files
 from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.config.project import project_of
@@ -15,7 +16,7 @@ from pytest_valor_schedule.model import run_config
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.round import Round, RoundKind
 from pytest_valor_schedule.model.run_config import RunConfig
-from pytest_valor_schedule.model.work_units import Known
+from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import environments, slots
 from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.pace import Work
@@ -64,12 +65,12 @@ class InvocationBuilder:
             prefix=round_.prefix,
             workers=workers,
             digest=run_config.collection_digest(self._tests),
-            lifeline=death_pipe,
+            death_pipe=death_pipe,
             slots=list(self._slots.numbers),
             threads=slots.threads_for_each(slots.total_or_cpus(self._store.home)),
             only=None if only is None else self._write(round_, "only", only),
             order=self._job.order or "",
-            known=self._write_durations(round_),
+            durations=self._write_durations(round_),
             shows_workers=bool(self._job.shows_workers),
             deselected=0 if only else self._job.deselected or 0,
             collection_lines=[] if only else list(self._job.collection_lines or ()),
@@ -77,14 +78,14 @@ class InvocationBuilder:
         )
         return {
             **self._submitted_environment,
-            run_config.VARIABLE: config.to_text(),
-            run_config.JOB_ID_VARIABLE: self._job.job_id,
+            env.RUN_CONFIG_VARIABLE: config.to_text(),
+            env.JOB_ID_VARIABLE: self._job.job_id,
         }
 
     def work(self, only: Sequence[str] | None) -> Work:
         """Return what the tests of a round are expected to take."""
         job = self._job
-        otherwise = job.estimated_seconds * job.workers_wanted / max(1, job.test_count)
+        otherwise = job.estimated_seconds * job.worker_demand / max(1, job.test_count)
         seconds = {nodeid: test.seconds for nodeid, test in self._durations.items()}
         return Work.of(self._tests if only is None else only, seconds, otherwise)
 
@@ -95,7 +96,7 @@ class InvocationBuilder:
         return {name: text for name, text in environment.items() if name not in _SECRET}
 
     @functools.cached_property
-    def _durations(self) -> Mapping[str, Known]:
+    def _durations(self) -> Mapping[str, PastRun]:
         """What the history has of the tests; without it they run all the same."""
         try:
             history = History(self._store.database)

@@ -16,7 +16,7 @@ from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
-from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def complete(store: JobStore, job: Job, end: JobEnd) -> Job | None:
 def _aggregate(store: JobStore, job: Job, end: JobEnd) -> tuple[RunSummary, Job]:
     """Return what became of a job; where that cannot be found out, it ends without results."""
     try:
-        summary = job_records.run_summary(store, job, end.stopped_at)
+        summary = job_records.summarize(store, job, end.stopped_at)
         return summary, _ended(job, end, summary)
     except Exception as error:
         why = _lasting_fault(job, "What became of its tests could not be found out", error)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from pytest_valor_schedule.model.job import Job, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
-from pytest_valor_schedule.record.aggregate import RunSummary
 from pytest_valor_schedule.record.aggregator import signal_name
-from pytest_valor_schedule.record.error_line import reason
+from pytest_valor_schedule.record.output import error_line
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.daemon.supervisor import ProcessExit
@@ -80,7 +80,7 @@ def _cause(summary: RunSummary) -> str | None:
     if summary.interruption:
         return f"pytest stopped ({summary.interruption})"
     if error := (summary.internal_error or "").strip():
-        return f"pytest had an internal error ({reason(error)})"
+        return f"pytest had an internal error ({error_line(error)})"
     if summary.disk_full and summary.missing:
         return _NO_ROOM
     if summary.collection_errors:
@@ -88,7 +88,7 @@ def _cause(summary: RunSummary) -> str | None:
     if summary.changes:
         return summary.changes
     if summary.deaths:
-        return f"a worker ended ({reason(summary.deaths[-1])})"
+        return f"a worker ended ({error_line(summary.deaths[-1])})"
     return None
 
 
@@ -188,7 +188,7 @@ def _not_collected(summary: RunSummary) -> str:
     """Return what could not be collected, or else which worker had another collection."""
     errors = [e for e in summary.collection_errors if e["nodeid"] not in summary.refusals]
     first = (errors or summary.collection_errors)[0]
-    why = f" ({reason(first['longrepr'])})" if first.get("longrepr") else ""
+    why = f" ({error_line(first['longrepr'])})" if first.get("longrepr") else ""
     if not errors:
         return f"{first['nodeid']}{why}"
     others = f" and {len(errors) - 1} more" if len(errors) > 1 else ""

@@ -19,7 +19,7 @@ class RunningTest:
     """Describes the test that a worker is at.
 
     Attributes:
-        writer: The worker's event log; see `JournalReader.writer`.
+        writer: The worker's event log; see `EventLogReader.writer`.
         pid: The worker's process.
         nodeid: The test.
         since: When it started, by the monotonic clock.
@@ -55,7 +55,7 @@ class Progress:
         self._expected = 0.0  # of the tests after which their worker has begun another
         self._spent = 0.0  # by those
         self._starts: dict[str, tuple[float, float]] = {}  # by writer: what it takes, and when
-        self._readers: dict[Path, event_log.JournalReader] = {}
+        self._readers: dict[Path, event_log.EventLogReader] = {}
         self._pids: dict[str, int] = {}
         self._current: dict[str, RunningTest] = {}
         self._dead: set[str] = set()
@@ -65,7 +65,7 @@ class Progress:
 
     def look(self, now: float) -> None:
         """Read what is new; `now` is the monotonic clock."""
-        for reader in event_log.journals(self._folder, self._prefix):
+        for reader in event_log.readers(self._folder, self._prefix):
             for event in self._readers.setdefault(reader.path, reader).read():
                 self._take(reader.path.stem, event, now)
 

@@ -29,8 +29,8 @@ from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.aggregate import RunSummary
 from pytest_valor_schedule.record.event_log import EventLog
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 _PROGRESS_SECONDS = 1.0
 _MOST_FAILURES = 50  # that are rerun; where more fail it is not by chance
@@ -113,7 +113,7 @@ class Rounds:
         )
 
     def _summary(self) -> RunSummary:
-        return job_records.run_summary(self._store, self._job)
+        return job_records.summarize(self._store, self._job)
 
     def _rerun_missing(self, summary: RunSummary, first: ProcessExit) -> tuple[str, ProcessExit]:
         """Run what has no result; return why, or why that was not possible, and how it ended.
@@ -230,7 +230,7 @@ class Rounds:
             log.append(self._home.output(self._job.job_id), f"\n{text}\n".encode())
 
     def _cancelled(self) -> bool:
-        if self._home.cancelled(self._job.job_id).exists():
+        if self._home.cancel_marker(self._job.job_id).exists():
             return True
         with suppress(ScheduleError):  # a fault of the queue is no fault of the run
             return self._store.cancel_requested(self._job.job_id)

@@ -45,7 +45,7 @@ def serve(home: Home, job_id: str, attempt: int, standby: PreforkedPytest | None
         if slots is not None:
             slots.release()
         service.look_after(store)  # it may have died while this job ran
-    wakeup.wake(home.bell)
+    wakeup.wake(home.wakeup_pipe)
 
 
 def _run(store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | None) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError, system_error_text
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import database_file, wakeup
@@ -18,7 +18,7 @@ from pytest_valor_schedule.queue.store import JobStore
 
 def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
     """Have a dispatcher look at the queue now, because it has changed; see `ensure_running`."""
-    wakeup.wake(home.bell)
+    wakeup.wake(home.wakeup_pipe)
     ensure_running(home, environment)
 
 

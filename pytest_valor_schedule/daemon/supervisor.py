@@ -23,8 +23,8 @@ from pytest_valor_schedule.process import kill, memory, processes, pseudo_termin
 from pytest_valor_schedule.process.pump import OutputPump
 from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.error_line import reason
 from pytest_valor_schedule.record.event_log import EventLog
+from pytest_valor_schedule.record.output import error_line
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.5
@@ -187,7 +187,7 @@ class Supervisor:
         if process_exit.stop is not None or code <= 0 or (had_session and code != _USAGE_ERROR):
             return None
         count = max(0, _size(self._output) - self._output_start)
-        return reason(files.tail(self._output, min(_MOST_BYTES, count)))
+        return error_line(files.tail(self._output, min(_MOST_BYTES, count)))
 
     def _stop(self, process: processes.Process, why: Outcome, now: float) -> ProcessExit:
         """Let pytest end by itself for a moment, so that fixtures are torn down."""

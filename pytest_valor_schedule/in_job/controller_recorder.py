@@ -23,9 +23,8 @@ from pytest_valor_schedule.model.work_units import without_group
 from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.aggregator import crash_text
-from pytest_valor_schedule.record.events import bounded
-from pytest_valor_schedule.record.frames import from_test_on
-from pytest_valor_schedule.record.reports import location_of
+from pytest_valor_schedule.record.output import trim_stacks
+from pytest_valor_schedule.record.reports import location_of, truncate
 
 _DEATH_SECONDS = 0.5  # between the end of a worker's pipe and that of its process
 
@@ -115,10 +114,10 @@ class ControllerRecorder(Recorder):
         death = {
             "kind": "down",
             "worker": worker,
-            "text": bounded(str(error)),
+            "text": truncate(str(error)),
             "moment": CLOCK.monotonic(),
             "code": xdist_workers.exit_code_of(node, patience=_DEATH_SECONDS),
-            "stacks": bounded(stacks.read(event_log.stacks_path(folder, prefix, worker))),
+            "stacks": truncate(stacks.read(event_log.stacks_path(folder, prefix, worker))),
             "sections": [
                 *(crash_output.sections() if crash_output else []),
                 *printed_since_start(log, folder / OUTPUT),
@@ -131,7 +130,7 @@ class ControllerRecorder(Recorder):
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
         """Note which test xdist blames for the death of a worker."""
         nodeid = without_group(crashitem, str(self._config.getoption("dist")))
-        text, moment = bounded(report.longreprtext), CLOCK.monotonic()
+        text, moment = truncate(report.longreprtext), CLOCK.monotonic()
         self._write(lambda: {"kind": "crash", "id": nodeid, "text": text, "moment": moment})
         report.location = location_of(nodeid)  # by which the terminal heads a failure
         node: Any = getattr(report, "node", None)
@@ -146,7 +145,7 @@ class ControllerRecorder(Recorder):
             self._write(lambda: {"kind": "collection_skip", "id": report.nodeid})
         if report.failed:
             self._failures += 1
-            text = bounded(report.longreprtext)
+            text = truncate(report.longreprtext)
             worker = getattr(report, REFUSED, None)  # see `SchedulerPlugin`
             self._write(
                 lambda: {
@@ -160,6 +159,6 @@ class ControllerRecorder(Recorder):
 
 def _describe_crash(report: pytest.TestReport, death: Mapping[str, Any]) -> None:
     """Have the report that xdist makes of a crash say how it was, and where."""
-    parts = (crash_text(death["worker"], death), from_test_on(death["stacks"]))
+    parts = (crash_text(death["worker"], death), trim_stacks(death["stacks"]))
     report.longrepr = "\n\n".join(filter(None, parts))
     report.sections += [(name, text) for name, text in death["sections"]]

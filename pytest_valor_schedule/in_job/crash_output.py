@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from pytest_valor_schedule._util import files
-from pytest_valor_schedule.record.event_log import parsed
+from pytest_valor_schedule.record.event_log import parse_line
 from pytest_valor_schedule.record.output import without_controls
 
 _MOST_BYTES = 8 * 1024
@@ -38,7 +38,7 @@ def printed_since_start(log: Path, output: Path) -> list[list[str]]:
 
 def _start_of_last_test(path: Path) -> int | None:
     for line in reversed(files.tail(path, _MOST_REPORTS).splitlines()):
-        event = parsed(line.encode())
+        event = parse_line(line.encode())
         if event is not None and event["kind"] == "start":
             return event.get("log")
     return None

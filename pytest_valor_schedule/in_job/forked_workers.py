@@ -54,7 +54,7 @@ class ForkedWorkers:
     @pytest.hookimpl(optionalhook=True, tryfirst=True)
     def pytest_xdist_setupnodes(self, config: pytest.Config) -> None:
         """Tell xdist who starts the workers, before it starts them."""
-        xdist_workers.start_by(config, self._start)
+        xdist_workers.start_workers_by(config, self._start)
 
     def _start(
         self, command: Sequence[str], **pipes: Any

@@ -84,7 +84,7 @@ class PlainTerminal:
         sent = dict(data)
         report = yield
         if report is not None:
-            reports.without_mark(report, sent)
+            reports.restore(report, sent)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

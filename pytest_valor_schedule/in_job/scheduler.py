@@ -17,7 +17,7 @@ from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.in_job.worker_queue import WorkerQueue, Workload, seconds_of
 from pytest_valor_schedule.model import work_units
 from pytest_valor_schedule.model.run_config import collection_digest
-from pytest_valor_schedule.model.work_units import Known, TestOrder, WorkUnit
+from pytest_valor_schedule.model.work_units import PastRun, TestOrder, WorkUnit
 
 _QUEUED_SECONDS = 0.15  # of work for each worker: enough to hide the way of a message
 _FIRST_GUESS_SECONDS = 0.05
@@ -46,7 +46,7 @@ class Scheduler:
         workers: int,
         dist: str = "load",
         order: TestOrder = TestOrder.LONGEST,
-        durations: Mapping[str, Known] | None = None,
+        durations: Mapping[str, PastRun] | None = None,
         digest: str | None = None,
         starting: Iterable[Node] = (),
         refuse: Callable[[Node, str], None] = lambda node, text: None,
@@ -187,7 +187,7 @@ class Scheduler:
     def _begin(self, collection: list[str]) -> None:
         self._collection = collection
         try:
-            self._add(work_units.cut(collection, self._durations, self._dist, self._workers))
+            self._add(work_units.make_units(collection, self._durations, self._dist, self._workers))
         except Exception as error:  # which would be the end of the whole run
             warning(f"The tests go as they were collected, because: {error!r}")
             self._order, self._pending_work = TestOrder.COLLECTED, Workload()
@@ -208,7 +208,7 @@ class Scheduler:
 
     def _add(self, units: Iterable[WorkUnit]) -> None:
         new_units = list(units)
-        self._pending = deque(work_units.ordered([*self._pending, *new_units], self._order))
+        self._pending = deque(work_units.sort_units([*self._pending, *new_units], self._order))
         for unit in new_units:
             self._pending_work.add(unit, len(unit.indices))
 

@@ -14,7 +14,7 @@ from pytest_valor_schedule.compat import xdist_workers
 from pytest_valor_schedule.in_job import selected_tests
 from pytest_valor_schedule.in_job.scheduler import Scheduler
 from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
-from pytest_valor_schedule.model.work_units import Known, TestOrder
+from pytest_valor_schedule.model.work_units import PastRun, TestOrder
 
 _SERVED = ("load", "worksteal", "loadscope", "loadfile", "loadgroup")
 REFUSED = "valor_schedule_refused"
@@ -47,7 +47,7 @@ class SchedulerPlugin:
             workers=run_config.workers,
             dist=str(dist),
             order=_order(run_config.order),
-            durations=_read_durations(run_config.known),
+            durations=_read_durations(run_config.durations),
             digest=_digest(run_config),
             starting=self._starting,
             refuse=functools.partial(_refuse, config),
@@ -76,11 +76,11 @@ def _digest(run_config: RunConfig) -> str:
     return collection_digest(selected_tests.read(run_config.only))
 
 
-def _read_durations(path: str | None) -> dict[str, Known]:
+def _read_durations(path: str | None) -> dict[str, PastRun]:
     """Return node id to what the history has of it; nothing, and a warning, where that fails."""
     try:
         values = {} if path is None else json.loads(Path(path).read_text())
-        return {nodeid: Known(float(each[0]), bool(each[1])) for nodeid, each in values.items()}
+        return {nodeid: PastRun(float(each[0]), bool(each[1])) for nodeid, each in values.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         warning(f"The durations cannot be read, so the tests run as collected: {error!r}")
         return {}

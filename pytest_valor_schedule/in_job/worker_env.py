@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.model.run_config import SLOT_VARIABLE
+from pytest_valor_schedule.env import SLOT_VARIABLE
 
 _THREADS = (
     "OMP_NUM_THREADS",

@@ -20,12 +20,12 @@ from typing import IO, Any
 import pytest
 
 from pytest_valor_schedule._util.log import OUTPUT
-from pytest_valor_schedule.compat import xdist_workers
+from pytest_valor_schedule.compat import pytest_internals, xdist_workers
 from pytest_valor_schedule.model.run_config import RunConfig, collection_digest
 from pytest_valor_schedule.process import stacks
 from pytest_valor_schedule.record import event_log, reports
 from pytest_valor_schedule.record.event_log import EventLog
-from pytest_valor_schedule.record.events import MOST_TEXT, bounded, report_event
+from pytest_valor_schedule.record.reports import MOST_TEXT, report_event, truncate
 
 _MOST_WARNINGS = 10_000  # of one worker
 _NODEID = pytest.StashKey[str]()
@@ -66,7 +66,7 @@ class Recorder:
         self._write(
             lambda: {
                 "kind": "internal_error",
-                "text": bounded(str(excrepr)),
+                "text": truncate(str(excrepr)),
                 "from_outside": _came_from_outside(excinfo.value),
             }
         )
@@ -102,11 +102,11 @@ class WorkerRecorder(Recorder):
 
         By itself it says so before a conftest.py has, which may wipe what the tests of others use.
         """
-        with xdist_workers.events_held_back(self._config):
+        with xdist_workers.hold_events(self._config):
             result = yield
         folder = Path(self._run_config.folder)  # after pytest's own faulthandler plugin
         path = event_log.stacks_path(folder, self._run_config.prefix, self._worker)
-        self._stacks = stacks.enable(path, xdist_workers.crash_output(self._config))
+        self._stacks = stacks.enable(path, pytest_internals.crash_output(self._config))
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -170,16 +170,12 @@ class WorkerRecorder(Recorder):
         if reports.is_plain(report):
             return serial
         if not self._run_config.shows_workers:  # whose controller shows it as if it had run there
-            serial = reports.with_mark(serial, report)
+            serial = reports.mark_text(serial, report)
         return reports.sendable(serial)
 
     def _event(self, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
-        """Return one report as an event, with all of it where there is more than a pass."""
-        event = report_event(nodeid, report)
-        if not reports.is_plain(report) or reports.has_failed_subtests(self._config, report):
-            event["serial"] = reports.serial_of(self._config, report, MOST_TEXT)
-        else:
-            event |= reports.rest_of(report)
+        """Return one report as an event, with what the project adds to it."""
+        event = report_event(self._config, nodeid, report)
         extra = self._extra(report) if self._has_result_hook else {}
         return {**event, "extra": extra} if extra else event
 

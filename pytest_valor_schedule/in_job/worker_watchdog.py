@@ -40,7 +40,7 @@ class WorkerWatchdog:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Take leave of the workers before xdist does, which may take too long."""
-        xdist_workers.dismiss(session)
+        xdist_workers.end_workers(session)
 
     def pytest_sessionstart(self) -> None:
         """Start to watch."""

@@ -1,4 +1,4 @@
-"""From a command as a person types it to what is to be run. Pure; nothing is given to a shell."""
+"""Parse a command as a person types it. Pure; nothing is given to a shell."""
 
 from __future__ import annotations
 
@@ -25,32 +25,19 @@ _OPTIONS_WITH_VALUE = (  # of python and of coverage run
 )
 _MODULE_OPTION = re.compile(r"-[a-zA-Z]*m")
 
+_RUN_NO_TEST = (
+    *("--collect-only", "--co", "--help", "-h", "--version", "-V", "--fixtures", "--markers"),
+    *("--fixtures-per-test", "--cache-show", "--setup-only", "--setup-plan"),
+)
 _NOT_IN_BACKGROUND = {
-    "--pdb": "opens a debugger",
-    "--trace": "opens a debugger",
-    "--collect-only": "runs no test",
-    "--co": "runs no test",
-    "--help": "runs no test",
-    "-h": "runs no test",
-    "--version": "runs no test",
-    "-V": "runs no test",
-    "--fixtures": "runs no test",
-    "--fixtures-per-test": "runs no test",
-    "--markers": "runs no test",
-    "--cache-show": "runs no test",
-    "--setup-only": "runs no test",
-    "--setup-plan": "runs no test",
-    "--looponfail": "never ends",
-    "-f": "never ends",
+    **dict.fromkeys(("--pdb", "--trace"), "opens a debugger"),
+    **dict.fromkeys(_RUN_NO_TEST, "runs no test"),
+    **dict.fromkeys(("--looponfail", "-f"), "never ends"),
 }
 _PLUGINS_NEEDED = ("xdist", "xdist.plugin", "valor_schedule")
 _SCHEDULE_FLAGS = ("--schedule", "--schedule-wait")
 _SCHEDULE_OPTIONS = (
-    "--priority",
-    "--max-workers",
-    "--timeout-minutes",
-    "--notify",
-    "--confirm-failures",
+    *("--priority", "--max-workers", "--timeout-minutes", "--notify", "--confirm-failures"),
 )
 
 
@@ -97,9 +84,9 @@ def _launcher(
     """Return what starts pytest, and pytest's arguments."""
     if not words:
         raise InvalidRequestError("The test specification sets variables but names no command.")
-    found = _known_launcher(words)
-    if found is not None:
-        return found
+    split = _split_at_pytest(words)
+    if split is not None:
+        return split
     head = words[0]
     if head.startswith("-") or "::" in head or is_path(head) or head.endswith(".py"):
         return ("pytest",), tuple(words)
@@ -110,7 +97,8 @@ def _launcher(
     )
 
 
-def _known_launcher(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+def _split_at_pytest(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Return a command up to the word that starts pytest, and what is behind; None without one."""
     start = 0
     while _is_runner(words, start):
         start = _behind_runner(words, start)
@@ -145,8 +133,8 @@ def _behind_runner(words: Sequence[str], start: int) -> int:
 
 def _starts_pytest(words: Sequence[str], at: int) -> bool:
     name = PurePath(words[at]).name
-    known = _PYTEST.fullmatch(name) or _PYTHON.fullmatch(name) or _HATCH_PYTEST.fullmatch(words[at])
-    return bool(known) or name == "coverage" or _is_runner(words, at)
+    matches = _PYTEST.fullmatch(name), _PYTHON.fullmatch(name), _HATCH_PYTEST.fullmatch(words[at])
+    return any(matches) or name == "coverage" or _is_runner(words, at)
 
 
 def _after_module_option(
@@ -199,16 +187,16 @@ def _check_plugin(name: str) -> None:
 
 def without_schedule_flags(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return pytest arguments without those that only say that and how to schedule."""
-    kept: list[str] = []
+    others: list[str] = []
     words = iter(arguments)
     for word in words:
         if word == "--":
-            return (*kept, word, *words)
+            return (*others, word, *words)
         if word in _SCHEDULE_OPTIONS:
             next(words, None)
         elif word not in _SCHEDULE_FLAGS and word.split("=", 1)[0] not in _SCHEDULE_OPTIONS:
-            kept.append(word)
-    return tuple(kept)
+            others.append(word)
+    return tuple(others)
 
 
 def invocation(executable: str, argv: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a job is, and how it ended, as JSON. Pure."""
+"""Define a job, and how it ended, as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule._util.document import check_types, known_fields, without_empty
+from pytest_valor_schedule._util.document import check_types, own_fields, without_empty
 from pytest_valor_schedule.model.result import Summary
 
 SCHEMA_VERSION = 1
@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 NEEDED_PLUGINS = ("-p", "xdist", "-p", "valor_schedule")
 """Arguments by which a pytest has our plugins, also where autoloading is off or addopts say no."""
 
-
+_TIMES = ("created_at", "started_at", "completed_at")
 _TUPLES = ("slots", "collection_lines", "terminal_size")
 """The fields of a job that are lists in JSON, and may be missing."""
 
@@ -31,7 +31,7 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"  # taken out of the queue, or ended on request
 
     @property
-    def ended(self) -> bool:
+    def is_final(self) -> bool:
         """Whether nothing will change any more."""
         return self in (JobStatus.COMPLETED, JobStatus.CANCELLED)
 
@@ -118,7 +118,7 @@ class Job:
     summary: Summary | None = None
 
     @property
-    def workers_wanted(self) -> int:
+    def worker_demand(self) -> int:
         """How many workers can be of use: no more than there are tests, or than pay."""
         most = min(self.max_workers, self.useful_workers or self.max_workers)
         return max(1, min(most, self.test_count))
@@ -134,15 +134,15 @@ class Job:
         return self.command_with()
 
     def command_with(self, *more: str) -> tuple[str, ...]:
-        """Return it with more options: our plugins are named in case autoloading is off."""
-        workers = str(self.workers or self.workers_wanted)
+        """Return it with more options; our plugins are among them in case autoloading is off."""
+        workers = str(self.workers or self.worker_demand)
         seed = () if self.random_seed is None else (f"--randomly-seed={self.random_seed}",)
         return (*self.launcher, *NEEDED_PLUGINS, "-n", workers, *seed, *more, *self.arguments)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that have a value, times as ISO 8601 text."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("created_at", "started_at", "completed_at"):
+        for name in _TIMES:
             fields[name] = clock.to_text(fields[name])
         fields["launcher"], fields["arguments"] = list(self.launcher), list(self.arguments)
         fields["command"] = list(self.command)
@@ -159,8 +159,8 @@ class Job:
         Raises:
             KeyError, TypeError, ValueError: if the document is not that of a job.
         """
-        fields = known_fields(cls, document)
-        for name in ("created_at", "started_at", "completed_at"):
+        fields = own_fields(cls, document)
+        for name in _TIMES:
             fields[name] = clock.from_text(fields.get(name))
         fields["launcher"] = tuple(fields["launcher"])
         fields["arguments"] = tuple(fields["arguments"])
@@ -175,7 +175,7 @@ class Job:
             raise ValueError("A job without created_at.")
         check_types(cls, fields)
         job = cls(**fields)
-        if job.status.ended and None in (job.outcome, job.summary, job.completed_at):
+        if job.status.is_final and None in (job.outcome, job.summary, job.completed_at):
             raise ValueError("A job that has ended without saying how.")
         return job
 

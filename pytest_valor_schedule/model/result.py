@@ -1,4 +1,4 @@
-"""What became of a job's tests, and that as JSON. Pure."""
+"""Define what became of a job's tests, and count it, as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule._util.document import check_types, known_fields, without_empty
+from pytest_valor_schedule._util.document import check_types, own_fields, without_empty
 
 
 class TestOutcome(StrEnum):
@@ -98,12 +98,12 @@ class Summary:
         cls, results: Iterable[TestResult], duration_seconds: float, skipped_modules: int = 0
     ) -> Summary:
         """Count the outcomes of results; the duration is that of the whole job in seconds."""
-        found = tuple(results)
-        counts = Counter(result.outcome for result in found)
-        named = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
-        seconds, flaky = round(duration_seconds, 3), sum(bool(result.flaky) for result in found)
+        results = tuple(results)
+        counts = Counter(result.outcome for result in results)
+        by_name = {"errors" if name == "error" else str(name): counts[name] for name in TestOutcome}
+        seconds, flaky = round(duration_seconds, 3), sum(bool(result.flaky) for result in results)
         more = {"flaky": flaky, "skipped_modules": skipped_modules}
-        return cls(total=len(found), duration_seconds=seconds, **more, **named)
+        return cls(total=len(results), duration_seconds=seconds, **more, **by_name)
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts by name."""
@@ -113,6 +113,6 @@ class Summary:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Summary:
         """Return what `to_json` gave, or raise TypeError."""
-        fields = known_fields(cls, document)
+        fields = own_fields(cls, document)
         check_types(cls, fields)
         return cls(**fields)

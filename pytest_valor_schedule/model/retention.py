@@ -1,4 +1,4 @@
-"""What is old enough to be thrown away. Pure."""
+"""Decide what is old enough to be thrown away. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Retention:
     """How long what is kept; the names are those of config.toml.
 
     Attributes:
-        keep_logs_days: Logs and journals of a job that ended longer ago go.
+        keep_logs_days: Output and event logs of a job that ended longer ago go.
         keep_logs_mb: Those of the oldest jobs go until all together have no more MiB.
         keep_records: The most records of jobs.
         keep_records_days: The record of a job that ended longer ago goes.
@@ -47,7 +47,7 @@ class Remains:
     Attributes:
         job_id: Its id.
         ended_at: Seconds since the epoch.
-        log_bytes: Size of its log and its journals.
+        log_bytes: Size of its output and its event logs.
     """
 
     job_id: str
@@ -55,26 +55,26 @@ class Remains:
     log_bytes: int = 0
 
 
-def logs_to_prune(ended: Sequence[Remains], retention: Retention, now: float) -> list[str]:
-    """Return the ids of the jobs whose logs and journals go."""
-    going, total = [], 0
-    for job in _newest_first(ended):
+def logs_to_prune(jobs: Sequence[Remains], retention: Retention, now: float) -> list[str]:
+    """Return the ids of the jobs whose output and event logs go."""
+    job_ids, total = [], 0
+    for job in _newest_first(jobs):
         total += job.log_bytes
         old = now - job.ended_at >= retention.keep_logs_days * DAY_SECONDS
         if old or total > retention.keep_logs_mb * _MEGABYTE:
-            going.append(job.job_id)
-    return going
+            job_ids.append(job.job_id)
+    return job_ids
 
 
-def records_to_prune(ended: Sequence[Remains], retention: Retention, now: float) -> list[str]:
+def records_to_prune(jobs: Sequence[Remains], retention: Retention, now: float) -> list[str]:
     """Return the ids of the jobs whose records go."""
     return [
         job.job_id
-        for number, job in enumerate(_newest_first(ended), 1)
+        for number, job in enumerate(_newest_first(jobs), 1)
         if number > retention.keep_records
         or now - job.ended_at >= retention.keep_records_days * DAY_SECONDS
     ]
 
 
-def _newest_first(ended: Sequence[Remains]) -> list[Remains]:
-    return sorted(ended, key=lambda job: (job.ended_at, job.job_id), reverse=True)
+def _newest_first(jobs: Sequence[Remains]) -> list[Remains]:
+    return sorted(jobs, key=lambda job: (job.ended_at, job.job_id), reverse=True)

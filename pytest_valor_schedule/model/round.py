@@ -36,6 +36,11 @@ class Round:
         """How the names of its files begin, such as "1.2" or "1.confirm1"."""
         return f"{self.attempt}.{self.kind}{self.number or ''}"
 
+    @property
+    def reruns_failures(self) -> bool:
+        """Whether it changes no result, and only tells which failures come again."""
+        return self.kind is RoundKind.RERUN_FAILURES
+
     @classmethod
     def of(cls, prefix: str) -> Round:
         """Return the round whose files begin so; one of another version ran what was missing."""
@@ -46,9 +51,9 @@ class Round:
 def _parsed(prefix: str) -> Round:
     attempt, _, name = prefix.partition(".")
     kind = name.rstrip("0123456789") or name
-    known = kind in list(RoundKind)
+    is_known = kind in list(RoundKind)
     return Round(
         int(attempt) if attempt.isdecimal() else 0,
-        RoundKind(kind) if known else RoundKind.RERUN_MISSING,
+        RoundKind(kind) if is_known else RoundKind.RERUN_MISSING,
         int(name[len(kind) :] or 0),
     )

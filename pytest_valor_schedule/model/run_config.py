@@ -1,4 +1,4 @@
-"""What a runner tells the pytest that it starts, and that pytest its workers.
+"""Pass the configuration of a run from the runner to pytest, and from that to its workers.
 
 It travels in an environment variable that the job's pytest takes out of its environment, so that
 a pytest started by a test is not mistaken for the job itself.
@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Literal
 
-from pytest_valor_schedule._util.document import known_fields
-from pytest_valor_schedule.env import COLLECT_VARIABLE as COLLECT_VARIABLE
-from pytest_valor_schedule.env import DIRECT_VARIABLE as DIRECT_VARIABLE
-from pytest_valor_schedule.env import JOB_ID_VARIABLE as JOB_ID_VARIABLE
-from pytest_valor_schedule.env import SLOT_VARIABLE as SLOT_VARIABLE
-from pytest_valor_schedule.env import VARIABLE as VARIABLE
+from pytest_valor_schedule import env
+from pytest_valor_schedule._util.document import own_fields
 from pytest_valor_schedule.model.round import Round, RoundKind
+
+_WIRE_NAMES = {"death_pipe": "lifeline", "durations": "known"}
+"""Fields that were called otherwise in versions that may be at the other end."""
+_FIELD_NAMES = {wire: name for name, wire in _WIRE_NAMES.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,32 +25,32 @@ class RunConfig:
     """How a job's pytest shall run and where it records.
 
     Attributes:
-        folder: Where the journals go.
-        prefix: `Round.prefix`, with which the names of the journals begin.
+        folder: Where the event logs go.
+        prefix: `Round.prefix`, with which the names of the event logs begin.
         workers: How many xdist workers the job has.
         digest: `collection_digest` of the tests that the queue knows of.
-        lifeline: A descriptor that reaches its end when the runner dies, or None.
+        death_pipe: A descriptor that reaches its end when the runner dies, or None.
         only: A file with the node ids to run, as JSON; None for all.
         slots: The numbers of the worker slots that the job has.
         threads: How many threads the libraries in one worker may use.
-        order: Which tests go first; see `work_units.Order`.
+        order: Which tests go first; see `work_units.TestOrder`.
         starting_seconds: How long the workers that have started wait for the others; None for ever.
-        known: A file with what the history knows of the tests; None for nothing.
+        durations: A file with what the history has of the tests; None for nothing.
         shows_workers: Whether the user asked for workers, and so sees them.
         deselected: How many tests were deselected when the job was scheduled.
-        collection_lines: What plugins said of the collection then.
+        collection_lines: What plugins printed of the collection then.
     """
 
     folder: str
     prefix: str
     workers: int
     digest: str
-    lifeline: int | None = None
+    death_pipe: int | None = None
     only: str | None = None
     slots: list[int] = dataclasses.field(default_factory=list)
     threads: int = 1
     order: str = ""
-    known: str | None = None
+    durations: str | None = None
     shows_workers: bool = True
     deselected: int = 0
     collection_lines: list[str] = dataclasses.field(default_factory=list)
@@ -58,16 +58,16 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name."""
-        return dataclasses.asdict(self)
+        return _renamed(dataclasses.asdict(self), _WIRE_NAMES)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> RunConfig:
         """Return what `to_json` gave."""
-        return cls(**known_fields(cls, fields))
+        return cls(**own_fields(cls, _renamed(fields, _FIELD_NAMES)))
 
     @property
     def is_job(self) -> Literal[True]:
-        """That this pytest is a job."""
+        """Tell it from a `CollectConfig`."""
         return True
 
     @property
@@ -78,44 +78,51 @@ class RunConfig:
     @property
     def is_repetition(self) -> bool:
         """Whether it only runs again what has a result already."""
-        return Round.of(self.prefix).kind is RoundKind.RERUN_FAILURES
+        return Round.of(self.prefix).reruns_failures
 
     def to_text(self) -> str:
-        """Return the handshake as the value of `VARIABLE`."""
+        """Return the value of the environment variable."""
         return json.dumps(self.to_json())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CollectOrder:
-    """What a pytest is told that only collects.
+class CollectConfig:
+    """Tell a pytest that it only collects.
 
     Attributes:
-        target: The file for what it finds.
-        lifeline: A descriptor that reaches its end when whoever asked dies.
-        request: What of `Request` is given; the rest is looked up.
+        target: The file for the collection.
+        death_pipe: A descriptor that reaches its end when the process that waits for it dies.
+        request: The `RunOptions` that are given by other means; it looks up the rest.
     """
 
     target: str
-    lifeline: int | None
+    death_pipe: int | None
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def is_job(self) -> Literal[False]:
-        """That this pytest is no job."""
+        """Tell it from a `RunConfig`."""
         return False
 
     def to_text(self) -> str:
-        """Return the order as the value of `COLLECT_VARIABLE`."""
-        return json.dumps(dataclasses.asdict(self))
+        """Return the value of the environment variable."""
+        return json.dumps(_renamed(dataclasses.asdict(self), _WIRE_NAMES))
 
 
-def take(environment: MutableMapping[str, str]) -> RunConfig | CollectOrder | None:
-    """Take what this pytest was told out of its environment; None if it was told nothing."""
-    text = environment.pop(VARIABLE, None)
+def take_config(environment: MutableMapping[str, str]) -> RunConfig | CollectConfig | None:
+    """Take the configuration of this pytest out of its environment; None if there is none."""
+    text = environment.pop(env.RUN_CONFIG_VARIABLE, None)
     if text is not None:
         return RunConfig.from_json(json.loads(text))
-    text = environment.pop(COLLECT_VARIABLE, None)
-    return None if text is None else CollectOrder(**known_fields(CollectOrder, json.loads(text)))
+    text = environment.pop(env.COLLECT_VARIABLE, None)
+    if text is None:
+        return None
+    fields = _renamed(json.loads(text), _FIELD_NAMES)
+    return CollectConfig(**own_fields(CollectConfig, fields))
+
+
+def _renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): value for name, value in fields.items()}
 
 
 def collection_digest(nodeids: Iterable[str]) -> str:

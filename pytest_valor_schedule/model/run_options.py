@@ -1,19 +1,24 @@
-"""What a submitter asks for: checked values. Pure."""
+"""Check the options of a run, and the other values that a caller gives. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model.job import JobStatus, Priority
-from pytest_valor_schedule.model.work_units import TestOrder
 
 _LONGEST_MINUTES = 366 * 24 * 60
 _MOST_TRIES = 10
 _LONGEST = 4096  # characters of an address
 _MOST = 2**63 - 1  # what SQLite can count to
+
+
+def _refusal(value: Any, source: str, needed: str) -> InvalidRequestError:
+    """Return the error for a value that cannot be used: where it stands, and what it must be."""
+    return InvalidRequestError(f"{source} is {_shown(value)}, but must be {needed}.")
 
 
 def _shown(value: Any) -> str:
@@ -25,86 +30,79 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _listed(names: type[Priority] | type[JobStatus]) -> str:
+def _listed(names: Iterable[str]) -> str:
     words = [f'"{name}"' for name in names]
     return ", ".join(words[:-1]) + " or " + words[-1]
 
 
+def check_word(value: Any, source: str, words: Iterable[str]) -> str:
+    """Return value as one of some words or raise InvalidRequestError."""
+    choices = [str(word) for word in words]
+    if isinstance(value, str) and value in choices:
+        return str(value)
+    raise _refusal(value, source, _listed(choices))
+
+
+def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_number(value: Any, most: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= most
+
+
 def check_priority(value: Any, source: str = "priority") -> Priority:
     """Return value as a priority or raise InvalidRequestError."""
-    try:
-        return Priority(value)
-    except ValueError:
-        raise InvalidRequestError(
-            f"{source} is {_shown(value)}, but must be {_listed(Priority)}."
-        ) from None
+    return Priority(check_word(value, source, Priority))
 
 
 def check_max_workers(value: Any, source: str = "max_workers") -> int:
     """Return value as a number of workers or raise InvalidRequestError."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST:
-        return value
-    raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be a whole number of 1 or more."
-    )
+    if _is_whole(value, 1, _MOST):
+        return int(value)
+    raise _refusal(value, source, "a whole number of 1 or more")
 
 
 def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
     """Return value as a number of minutes or raise InvalidRequestError."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and 0 < value <= _LONGEST_MINUTES:
+    if value and _is_number(value, _LONGEST_MINUTES):
         return float(value) if isinstance(value, float) else int(value)
-    raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be a number of minutes above 0 and up to one year "
-        "(fractions are allowed)."
-    )
+    needed = "a number of minutes above 0 and up to one year (fractions are allowed)"
+    raise _refusal(value, source, needed)
 
 
 def check_optional_amount(value: Any, source: str) -> float | None:
     """Return value as a number, None for 0 or None, or raise InvalidRequestError."""
-    if value is None or value == 0:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST:
-        return float(value)
-    raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be a number above 0, or 0 to switch it off."
-    )
+    if value is None or _is_number(value, _MOST):
+        return float(value) if value else None
+    raise _refusal(value, source, "a number above 0, or 0 to switch it off")
 
 
-def check_order(value: Any, source: str) -> str:
-    """Return value as an order of tests or raise InvalidRequestError."""
-    try:
-        return str(TestOrder(value))
-    except ValueError:
-        words = ", ".join(f'"{word}"' for word in TestOrder)
-        raise InvalidRequestError(
-            f"{source} is {_shown(value)}, but must be one of {words}."
-        ) from None
-
-
-def check_learn(value: Any, source: str) -> str:
-    """Return value as "jobs" or "all", or raise InvalidRequestError."""
-    if value in ("jobs", "all"):
-        return str(value)
-    raise InvalidRequestError(f'{source} is {_shown(value)}, but must be "jobs" or "all".')
+def check_amount(value: Any, source: str, needed: str = "a number of 0 or more") -> float:
+    """Return value as a number of 0 or more or raise InvalidRequestError."""
+    if _is_number(value, math.inf):
+        return value  # type: ignore[no-any-return]
+    raise _refusal(value, source, needed)
 
 
 def check_confirm_failures(value: Any, source: str = "confirm_failures") -> int | None:
     """Return value as a number of further tries, None for 0, or raise InvalidRequestError."""
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TRIES:
+    if value is None or _is_whole(value, 0, _MOST_TRIES):
         return value or None
+    raise _refusal(value, source, f"a whole number from 0 to {_MOST_TRIES}")
+
+
+def check_switch(value: Any, source: str) -> bool:
+    """Return value as yes or no or raise InvalidRequestError."""
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
     raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be a whole number from 0 to {_MOST_TRIES}."
+        f"{source} is {_shown(value)}, which is neither true nor false; use one."
     )
-
-
-def check_flaky(value: Any, source: str) -> str:
-    """Return value as "fail" or "pass", or raise InvalidRequestError."""
-    if value in ("fail", "pass"):
-        return str(value)
-    raise InvalidRequestError(f'{source} is {_shown(value)}, but must be "fail" or "pass".')
 
 
 def check_notification_chat_id(value: Any, source: str = "notification_chat_id") -> str | None:
@@ -113,29 +111,22 @@ def check_notification_chat_id(value: Any, source: str = "notification_chat_id")
         return value
     if isinstance(value, str) and value.strip() and value.isprintable() and len(value) <= _LONGEST:
         return value
-    raise InvalidRequestError(
-        f"{source} is {_shown(value)}, but must be the text of a chat id or address of at most "
-        f"{_LONGEST} characters, or None for no message."
-    )
+    needed = f"the text of a chat id or address of at most {_LONGEST} characters"
+    raise _refusal(value, source, f"{needed}, or None for no message")
 
 
 def check_limit(value: Any) -> int:
     """Return value as a number of rows or raise InvalidRequestError."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return min(value, _MOST)
-    raise InvalidRequestError(f"limit is {_shown(value)}, but must be a whole number of 0 or more.")
+    if _is_whole(value, 0):
+        return min(int(value), _MOST)
+    raise _refusal(value, "limit", "a whole number of 0 or more")
 
 
 def check_status_filter(value: Any) -> JobStatus | None:
     """Return value as a status, None for all, or raise InvalidRequestError."""
-    if value is None:
-        return None
-    try:
-        return JobStatus(value)
-    except ValueError:
-        raise InvalidRequestError(
-            f"status_filter is {_shown(value)}, but must be {_listed(JobStatus)}, or None for all."
-        ) from None
+    if value is None or value in list(JobStatus):
+        return value and JobStatus(value)
+    raise _refusal(value, "status_filter", f"{_listed(JobStatus)}, or None for all")
 
 
 def number(text: Any) -> Any:
@@ -159,14 +150,10 @@ class RunOptions:
     notification_chat_id: str | None = None
 
     @classmethod
-    def checked(
-        cls,
-        priority: Any,
-        max_workers: Any,
-        timeout_minutes: Any,
-        notification_chat_id: Any,
+    def parse(
+        cls, priority: Any, max_workers: Any, timeout_minutes: Any, notification_chat_id: Any
     ) -> RunOptions:
-        """Return a request of valid values.
+        """Return options of valid values.
 
         Raises:
             InvalidRequestError: naming the first value that is not.
@@ -179,36 +166,24 @@ class RunOptions:
         )
 
 
-_CHANGEABLE = ("priority", "max_workers", "timeout_minutes", "notification_chat_id")
-
-
-def changed(request: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
-    """Return a request as the hooks of a project want it.
+def apply_changes(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
+    """Return options as the hooks of a project want them.
 
     Args:
-        request: As it was asked for.
+        options: As the run was requested.
         changes: What the hook `pytest_valor_schedule_submit` returned.
 
     Raises:
-        InvalidRequestError: if they refuse it, or want something impossible.
+        InvalidRequestError: if the hooks refuse the run, or want something impossible.
     """
-    source = "what pytest_valor_schedule_submit returned"
     if "veto" in changes:
         why = changes["veto"] or "it gives no reason"
         raise InvalidRequestError(f"The project does not let this run be scheduled: {why}")
-    unknown = sorted(str(name) for name in changes if name not in _CHANGEABLE)
+    fields = dataclasses.asdict(options)
+    unknown = sorted(str(name) for name in changes if name not in fields)
     if unknown:
         raise InvalidRequestError(
-            f"{unknown[0]!r} is in {source}, but must be one of {', '.join(_CHANGEABLE)}, veto."
+            f"{unknown[0]!r} is in what pytest_valor_schedule_submit returned, but must be one of "
+            f"{', '.join(fields)}, veto."
         )
-    wanted = {name: changes.get(name, getattr(request, name)) for name in _CHANGEABLE}
-    return RunOptions.checked(**wanted)
-
-
-def check_amount(value: object, name: str, unit: str) -> float:
-    """Return a number of 0 or more as it is, and raise InvalidRequestError for anything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise InvalidRequestError(
-        f"{name} is {value!r}, but must be a number of {unit} of 0 or more, or None."
-    )
+    return RunOptions.parse(**fields | dict(changes))

@@ -1,4 +1,4 @@
-"""What shall run and where: all that a job needs apart from its tests."""
+"""Make the request for a run: what shall run and where, apart from its tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pytest_valor_schedule import env
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model import command_line, run_config, shell
+from pytest_valor_schedule.model import command_line, shell
 
 _OF_ANOTHER_RUN = (
     "PYTEST_CURRENT_TEST",
@@ -17,11 +18,11 @@ _OF_ANOTHER_RUN = (
     "PYTEST_XDIST_TESTRUNUID",
     "PYTEST_XDIST_WORKER",
     "PYTEST_XDIST_WORKER_COUNT",
-    run_config.COLLECT_VARIABLE,
-    run_config.JOB_ID_VARIABLE,
-    run_config.VARIABLE,
-    run_config.SLOT_VARIABLE,
-    run_config.DIRECT_VARIABLE,
+    env.COLLECT_VARIABLE,
+    env.JOB_ID_VARIABLE,
+    env.RUN_CONFIG_VARIABLE,
+    env.SLOT_VARIABLE,
+    env.DIRECT_VARIABLE,
 )
 
 
@@ -38,8 +39,8 @@ class RunRequest:
     rerun_of: str | None = None
 
 
-def order_of(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
-    """Return the order that a specification means in this process.
+def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
+    """Return the request that a specification means in this process.
 
     Args:
         text: A command as a person types it; see `command_line.parse`.
@@ -48,14 +49,14 @@ def order_of(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
     Raises:
         InvalidRequestError: if one of them cannot be used.
     """
-    folder = checked_folder(cwd)
-    parsed = command_line.parse(text, lambda word: _is_path(folder / word))
+    folder = existing_folder(cwd)
+    command = command_line.parse(text, lambda word: _is_path(folder / word))
     return RunRequest(
         specification=shell.without_secrets(text),
-        launcher=_own_interpreter(parsed.launcher),
-        arguments=parsed.arguments,
+        launcher=_own_interpreter(command.launcher),
+        arguments=command.arguments,
         cwd=str(folder),
-        environment={**current_environment(), **dict(parsed.environment)},
+        environment={**current_environment(), **dict(command.environment)},
         umask=current_umask(),
     )
 
@@ -67,7 +68,7 @@ def _is_path(path: Path) -> bool:
         return False
 
 
-def checked_folder(cwd: str | os.PathLike[str] | None) -> Path:
+def existing_folder(cwd: str | os.PathLike[str] | None) -> Path:
     """Return an existing folder, the current one for None, or raise InvalidRequestError."""
     try:
         folder = Path.cwd() if cwd is None else Path(cwd).resolve()
@@ -106,5 +107,5 @@ def current_umask() -> int:
 
 
 def current_environment() -> dict[str, str]:
-    """Return the environment that a job ordered by this process gets."""
+    """Return the environment that a job requested by this process gets."""
     return job_environment(os.environ)

@@ -1,4 +1,4 @@
-"""Splitting a command like a shell, without one. Pure."""
+"""Split a command like a shell, without one. Pure."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def without_secrets(text: str) -> str:
     pairs = assignments(words)
     if not any(_is_secret(*pair) for pair in pairs):
         return text.strip()
-    shown = [
+    visible = [
         f"{name}={HIDDEN if _is_secret(name, value) else shlex.quote(value)}"
         for name, value in pairs
     ]
-    return " ".join([*shown, shlex.join(words[len(pairs) :])])
+    return " ".join([*visible, shlex.join(words[len(pairs) :])])
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -73,13 +73,13 @@ def _is_secret(name: str, value: str) -> bool:
 
 def _without_shell_syntax(text: str) -> str:
     """Return the text as `shlex` splits it like a shell; raise where a shell would do more."""
-    kept, quote, start, i = [], "", 0, 0
+    pieces, quote, start, i = [], "", 0, 0
     word_begins = True
     while i < len(text):
         char = text[i]
         if char == "\\" and quote != "'":
-            kept.append(_escaped(text[i : i + 2], quote))
-            word_begins = word_begins and not kept[-1]
+            pieces.append(_escaped(text[i : i + 2], quote))
+            word_begins = word_begins and not pieces[-1]
             i += 2
             continue
         if quote:
@@ -89,13 +89,13 @@ def _without_shell_syntax(text: str) -> str:
         if quote != "'":
             _refuse_operator(text, i, quoted=bool(quote), word_begins=word_begins)
         word_begins = not quote and char.isspace()
-        kept.append(char)
+        pieces.append(char)
         i += 1
     if quote:
         raise InvalidRequestError(
             f"The test specification has an unclosed quote: {excerpt(text[start:])}; close it."
         )
-    return "".join(kept)
+    return "".join(pieces)
 
 
 def _escaped(pair: str, quote: str) -> str:
@@ -113,14 +113,14 @@ _EXPANSION = re.compile(r"`|\$(?:\\\n)*[({\w@*#?!$-]", re.ASCII)  # also over a 
 
 
 def _refuse_operator(text: str, position: int, *, quoted: bool, word_begins: bool) -> None:
-    found = _EXPANSION.match(text, position)
-    if not found and not quoted:
-        found = _OPERATOR.match(text, position)
-    if not found and not quoted and word_begins:
-        found = _AT_WORD_BEGIN.match(text, position)
-    if not found:
+    operator = _EXPANSION.match(text, position)
+    if not operator and not quoted:
+        operator = _OPERATOR.match(text, position)
+    if not operator and not quoted and word_begins:
+        operator = _AT_WORD_BEGIN.match(text, position)
+    if not operator:
         return
-    name = "a line break" if found[0] == "\n" else f'"{found[0]}"'
+    name = "a line break" if operator[0] == "\n" else f'"{operator[0]}"'
     raise InvalidRequestError(
         f"The test specification contains {name}, which only a shell would understand: "
         f"{excerpt(text[position:])}; schedule one pytest command, and put such characters "

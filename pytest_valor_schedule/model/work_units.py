@@ -1,4 +1,4 @@
-"""What the tests of a run are handed out in: units, and in which order. Pure."""
+"""Make the units in which the tests of a run are handed out, and sort them. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class TestOrder(StrEnum):
     COLLECTED = "collected"
 
 
-class Known(NamedTuple):
-    """What the history says of a test."""
+class PastRun(NamedTuple):
+    """What the history has of a test."""
 
     seconds: float
     failed: bool
@@ -45,15 +45,15 @@ class WorkUnit:
     failed: bool = False
 
 
-def filled(seconds: Sequence[float | None], otherwise: float) -> list[float]:
+def fill_unknown(seconds: Sequence[float | None], otherwise: float) -> list[float]:
     """Count unknown tests as the 90th percentile of the known ones, or else as a given value."""
-    known = sorted(value for value in seconds if value is not None)
-    unknown = known[int(0.9 * (len(known) - 1))] if known else otherwise
+    values = sorted(value for value in seconds if value is not None)
+    unknown = values[int(0.9 * (len(values) - 1))] if values else otherwise
     return [unknown if value is None else value for value in seconds]
 
 
-def cut(
-    nodeids: Sequence[str], known: Mapping[str, Known], dist: str, workers: int
+def make_units(
+    nodeids: Sequence[str], history: Mapping[str, PastRun], dist: str, workers: int
 ) -> list[WorkUnit]:
     """Return the units of a collection, in its order.
 
@@ -62,19 +62,19 @@ def cut(
 
     Args:
         nodeids: The collection, as xdist names the tests.
-        known: Node id to what is known.
+        history: What it has of them by node id.
         dist: xdist's mode: "loadscope", "loadfile" and "loadgroup" keep tests together.
         workers: How many there are.
     """
-    found = [known.get(without_group(nodeid, dist)) for nodeid in nodeids]
-    failed = [test is not None and test.failed for test in found]
-    if not any(found):
+    runs = [history.get(without_group(nodeid, dist)) for nodeid in nodeids]
+    failures = [run is not None and run.failed for run in runs]
+    if not any(runs):
         return [WorkUnit(indices) for indices in _together(nodeids, dist) or _each(nodeids)]
-    seconds = filled([test and test.seconds for test in found], 0.0)
+    seconds = fill_unknown([run and run.seconds for run in runs], 0.0)
     most = min(_PIECE_SECONDS, sum(seconds) / (_PIECES_FOR_EACH_WORKER * workers))
     parts = _together(nodeids, dist) or _pieces(nodeids, seconds, most)
     return [
-        WorkUnit(part, sum(seconds[i] for i in part), any(failed[i] for i in part))
+        WorkUnit(part, sum(seconds[i] for i in part), any(failures[i] for i in part))
         for part in parts
     ]
 
@@ -123,18 +123,18 @@ def _pieces(nodeids: Sequence[str], seconds: Sequence[float], most: float) -> li
     """Return neighbours of one file that together take no longer than so many seconds."""
     pieces: list[tuple[int, ...]] = []
     for _, group in groupby(range(len(nodeids)), lambda index: _file_of(nodeids[index])):
-        piece, taken = list[int](), 0.0
+        piece, length = list[int](), 0.0
         for index in group:
-            if piece and taken + seconds[index] > most:
+            if piece and length + seconds[index] > most:
                 pieces.append(tuple(piece))
-                piece, taken = [], 0.0
+                piece, length = [], 0.0
             piece.append(index)
-            taken += seconds[index]
+            length += seconds[index]
         pieces.append(tuple(piece))
     return pieces
 
 
-def ordered(units: Iterable[WorkUnit], order: TestOrder) -> list[WorkUnit]:
+def sort_units(units: Iterable[WorkUnit], order: TestOrder) -> list[WorkUnit]:
     """Return units in the order in which they are handed out.
 
     Longest first is list scheduling by longest processing time (Graham, 1969). Among units of about

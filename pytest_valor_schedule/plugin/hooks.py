@@ -56,10 +56,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     assert isinstance(start, ProcessStart)
     early_config.stash[START] = start
     instructions = start.take_instructions()
-    if instructions is not None and instructions.lifeline is not None:
+    if instructions is not None and instructions.death_pipe is not None:
         from pytest_valor_schedule.process.death_pipe import die_with
 
-        die_with(instructions.lifeline)
+        die_with(instructions.death_pipe)
     if env.JOB_ID_VARIABLE in os.environ and (instructions or "PYTEST_XDIST_WORKER" in os.environ):
         from pytest_valor_schedule.in_job import controller_recorder  # noqa: F401  # while all that it needs is whole
 

@@ -18,7 +18,7 @@ from pytest_valor_schedule import env
 from pytest_valor_schedule.errors import ScheduleError
 
 if TYPE_CHECKING:
-    from pytest_valor_schedule.model.run_config import CollectOrder, RunConfig
+    from pytest_valor_schedule.model.run_config import CollectConfig, RunConfig
 
 _OFF = ("0", "false", "no", "off")
 
@@ -38,7 +38,7 @@ class JobWorker(NamedTuple):
 class Collector(NamedTuple):
     """Collect for a function for programs, and run no test."""
 
-    order: CollectOrder
+    order: CollectConfig
 
 
 class Submitter(NamedTuple):
@@ -80,14 +80,14 @@ class ProcessStart:
     def __init__(self) -> None:
         self.fork_server = os.environ.pop(env.FORKS_VARIABLE, None)
         self.environment = dict(os.environ)
-        self.instructions: RunConfig | CollectOrder | None = None
+        self.instructions: RunConfig | CollectConfig | None = None
 
-    def take_instructions(self) -> RunConfig | CollectOrder | None:
+    def take_instructions(self) -> RunConfig | CollectConfig | None:
         """Take the instructions out of the environment; an import only where there are any."""
-        if {env.VARIABLE, env.COLLECT_VARIABLE} & os.environ.keys():
+        if {env.RUN_CONFIG_VARIABLE, env.COLLECT_VARIABLE} & os.environ.keys():
             from pytest_valor_schedule.model import run_config
 
-            self.instructions = run_config.take(os.environ)
+            self.instructions = run_config.take_config(os.environ)
         return self.instructions
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.client.settings_check import CHECKS, FIELDS
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.run_options import RunOptions
@@ -35,7 +34,7 @@ class RunSettings:
         option = getattr(self._config.option, name, None) if name in OPTIONS else None
         ini = self._config.getini(f"valor_schedule_{name}")
         setting = settings.look_up(name, option, self._environment, ini, self._machine)
-        return CHECKS[name](setting.value, setting.source)
+        return settings.check(name, setting)
 
     def run_options(self, exclude: Collection[str] = ()) -> RunOptions:
         """Return how the run shall be executed.
@@ -43,7 +42,7 @@ class RunSettings:
         Args:
             exclude: The fields that are set by other means, and not to be looked up.
         """
-        names = {field: name for field, name in FIELDS.items() if field not in exclude}
+        names = {field: name for field, name in settings.FIELDS.items() if field not in exclude}
         return RunOptions(**{field: self.value(name) for field, name in names.items()})
 
     def limits(self) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class RunView:
 
     def _wait(self) -> Mapping[str, Any]:
         with JobStore(self._home) as store:
-            while not (job := store.get(self._job_id)).status.ended:
+            while not (job := store.get(self._job_id)).status.is_final:
                 self._look(store, job)
                 time.sleep(_POLL_SECONDS)
             self._screen.show(self._tail.read())

@@ -18,7 +18,7 @@ from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
-from pytest_valor_schedule.model.run_options import RunOptions, changed
+from pytest_valor_schedule.model.run_options import RunOptions, apply_changes
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.plugin import output_buffer
 from pytest_valor_schedule.text import render
@@ -175,7 +175,7 @@ class SubmitPlugin(_RunsElsewhere):
         size = screen.terminal_size() if self._waits else None
         collection = self._collection(session, terminal_size=size)
         changes = _changes(session, dataclasses.asdict(self._options))
-        options = changed(self._options, changes)
+        options = apply_changes(self._options, changes)
         receipt = submit.submit(self._home, self._request, options, collection)
         if not self._waits:
             self._tell(session, receipt)

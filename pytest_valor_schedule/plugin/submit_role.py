@@ -16,14 +16,16 @@ from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model import command_line
-from pytest_valor_schedule.model.run_config import CollectOrder
+from pytest_valor_schedule.model.run_config import CollectConfig
 from pytest_valor_schedule.model.run_request import RunRequest, current_umask, job_environment
 from pytest_valor_schedule.plugin.output_buffer import NAME, BufferedOutput
 from pytest_valor_schedule.plugin.run_settings import RunSettings
 from pytest_valor_schedule.plugin.submit_plugin import CollectPlugin, SubmitPlugin
 
 
-def collector(config: pytest.Config, order: CollectOrder, environment: Mapping[str, str]) -> object:
+def collector(
+    config: pytest.Config, order: CollectConfig, environment: Mapping[str, str]
+) -> object:
     """Return the plugin object for a pytest that only collects, for `schedule_tests`."""
     problem = refusal(config)
     try:

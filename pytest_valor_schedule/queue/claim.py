@@ -25,7 +25,7 @@ def take_slots(store: JobStore, job_id: str, attempt: int) -> SlotLease | None:
         job = store.get(job_id)
         if job.status is not JobStatus.SCHEDULED or job.attempt != attempt:
             return None
-        workers = job.workers or job.workers_wanted
+        workers = job.workers or job.worker_demand
         least = workers if time.monotonic() < deadline else 1
         count = max(workers, slots.total_or_cpus(store.home))
         lease = slots.take(store.home, workers, count, Holder(job_id=job_id), least)

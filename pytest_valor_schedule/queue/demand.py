@@ -59,17 +59,17 @@ class Load(NamedTuple):
 
 def needs(job: Job, total: int) -> int:
     """Return how many slots a job wants, of so many in all."""
-    return min(job.workers_wanted, total)
+    return min(job.worker_demand, total)
 
 
 def expected_memory(job: Job, workers: int) -> float:
     """Return how many bytes a job is expected to take with so many workers, at its peak."""
-    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.workers_wanted)
+    return (job.estimated_memory_bytes or 0) * (1 + workers) / (1 + job.worker_demand)
 
 
 def expected_seconds(job: Job, workers: int) -> float:
     """Return how long a job is expected to run with so many workers."""
-    most = job.workers_wanted
+    most = job.worker_demand
     return job.estimated_seconds * most / min(workers, most)
 
 
@@ -81,7 +81,7 @@ def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None
         now: Seconds since the epoch.
         progress: As its runner last wrote it.
     """
-    workers = job.workers or job.workers_wanted
+    workers = job.workers or job.worker_demand
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)
     expected = expected_seconds(job, workers)
     rest = remaining_of_run(expected, elapsed, workers, Pace.of(progress), now)
@@ -105,7 +105,7 @@ def to_running(
     """
     running = []
     for job in jobs:
-        workers = job.workers or job.workers_wanted
+        workers = job.workers or job.worker_demand
         own = (progress or {}).get(job.job_id)
         running.append(
             Running(

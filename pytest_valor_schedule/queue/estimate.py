@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.work_units import filled
+from pytest_valor_schedule.model.work_units import fill_unknown
 
 _LEAST_SAMPLES = 5  # fewer say nothing
 _LEAST_SECONDS = 0.001
@@ -127,7 +127,7 @@ def from_history(
         norms: What runs of them are like.
         most_workers: How many may run them.
     """
-    lengths = [each + norms.gap for each in filled(seconds, 0.0)]
+    lengths = [each + norms.gap for each in fill_unknown(seconds, 0.0)]
     useful = useful_workers(sum(lengths), norms.overhead, most_workers)
     expected = norms.overhead + makespan(lengths, useful)
     return Estimate(expected, runs, round(norms.memory * (1 + useful)), useful)

@@ -70,7 +70,7 @@ def queue_position(store: JobStore, job: Job, now: float) -> QueuePosition:
 
 
 def _why_nobody_starts(store: JobStore) -> str | None:
-    if store.home.paused.exists():
+    if store.home.pause_marker.exists():
         return "waits for `valor-schedule resume`, because the queue is paused"
     if store.home.is_full():
         return f"waits for room on the disk of {store.home.root}"

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import islice
 
-from pytest_valor_schedule.model.work_units import Known
+from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import estimate
 from pytest_valor_schedule.queue.database import Database
 from pytest_valor_schedule.queue.estimate import Estimate, Guess, RunNorms, Spread
@@ -84,14 +84,14 @@ class History:
             with self._database.transaction() as connection:
                 connection.execute(_LEARN_RUN, {**dataclasses.asdict(run), "p": project, "n": now})
 
-    def durations(self, project: str, nodeids: Iterable[str]) -> dict[str, Known]:
+    def durations(self, project: str, nodeids: Iterable[str]) -> dict[str, PastRun]:
         """Return what the tests of a project took, with what lies between them, by node id.
 
         Those that have not run yet are left out.
         """
         rows, gap = self._rows(project), self._norms(project).gap
         return {
-            nodeid: Known(row["seconds"] + gap, bool(row["failed"]))
+            nodeid: PastRun(row["seconds"] + gap, bool(row["failed"]))
             for nodeid in nodeids
             if (row := rows.get(storable(nodeid))) is not None
         }

@@ -9,8 +9,8 @@ from pytest_valor_schedule.errors import StoreError
 from pytest_valor_schedule.model.job import Job, Outcome, job_record
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import aggregate, event_log, record_file
-from pytest_valor_schedule.record.aggregate import RunSummary
+from pytest_valor_schedule.record import event_log, record_file
+from pytest_valor_schedule.record.run_summary import RunSummary, aggregate
 
 
 def record_of(
@@ -42,13 +42,13 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
     document = record_file.read(path)
     if document is not None and record_file.is_whole(document) and job_in(document) is not None:
         return document
-    if job.started_at is not None and not event_log.journals(store.home.job_folder(job.job_id)):
+    if job.started_at is not None and not event_log.readers(store.home.job_folder(job.job_id)):
         raise StoreError(
             f"The record {path} is damaged or gone, and so are the event logs that it was made "
             f"of; what is left of job {job.job_id} is what `valor-schedule status` shows."
         )
     was_stopped = job.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
-    run = run_summary(store, job, 0.0 if was_stopped else None)  # no worker of it has crashed
+    run = summarize(store, job, 0.0 if was_stopped else None)  # no worker of it has crashed
     if store.database.read_only:
         return {**_head(store, job, run), "results": [each.to_json() for each in run.results]}
     record_file.set_aside(path)
@@ -68,8 +68,8 @@ def _head(store: JobStore, job: Job, run: RunSummary) -> dict[str, Any]:
     return job_record(job, store.tests(job.job_id), collection_errors=errors)
 
 
-def run_summary(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
-    """Aggregate a job's event logs as they are by now; see `aggregate.aggregate`."""
-    readers = event_log.journals(store.home.job_folder(job.job_id))
+def summarize(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
+    """Aggregate a job's event logs as they are by now; see `run_summary.aggregate`."""
+    readers = event_log.readers(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)
-    return aggregate.aggregate(store.tests(job.job_id), events, stopped_at)
+    return aggregate(store.tests(job.job_id), events, stopped_at)

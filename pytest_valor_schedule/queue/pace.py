@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.work_units import filled
+from pytest_valor_schedule.model.work_units import fill_unknown
 
 _LINGER = 0.1  # of the time that something has taken: so much longer it takes at least
 _TRUST = 0.1  # of the work that the history knows: so much that was seen weighs as much as it
@@ -50,7 +50,7 @@ class Work:
             otherwise: Seconds of a test, if none has.
         """
         tests = [durations.get(nodeid) for nodeid in nodeids]
-        unknown = filled([*tests, None], otherwise)[-1]
+        unknown = fill_unknown([*tests, None], otherwise)[-1]
         past = [each for each in tests if each is not None]
         seconds = sum(past) + unknown * (len(tests) - len(past))
         return cls(len(tests), durations, unknown, seconds, unknown + _TRUST * sum(past))

@@ -84,7 +84,7 @@ def _remains(home: Home, jobs: Iterable[Job]) -> Iterator[Remains]:
     """Yield what there is of ended jobs, and of folders that belong to no job."""
     ids = {job.job_id for job in jobs}
     for job in jobs:
-        if job.status.ended:
+        if job.status.is_final:
             size = _size_of_folder(home.job_folder(job.job_id))
             ended_at = job.completed_at or job.created_at
             yield Remains(job_id=job.job_id, ended_at=ended_at, log_bytes=size)

@@ -102,7 +102,7 @@ def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
 def _claim(home: Home, job: Job) -> str | None:
     """Return the claim that the runner of a job wrote down when it began."""
     claim = None
-    for reader in event_log.journals(home.job_folder(job.job_id), f"{job.attempt}.0"):
+    for reader in event_log.readers(home.job_folder(job.job_id), f"{job.attempt}.0"):
         for event in reader.read():
             text = event.get("claim") if event["kind"] == "claim" else None
             with contextlib.suppress(ValueError, TypeError):  # a test may have written it

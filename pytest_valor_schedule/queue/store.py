@@ -61,7 +61,7 @@ class JobStore:
             # the transaction: a job is acknowledged with it or not at all.
             with (
                 environments.keep(self.home, job.job_id, environment),
-                record_file.prepared(self.home.record(job.job_id), job_record(job, tests)) as put,
+                record_file.prepare(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
                 insert(connection, JobRow(job=job, tests=tests))
@@ -172,7 +172,7 @@ class JobStore:
 
         def is_needed(job_id: str) -> bool | None:
             row = connection.execute(query, (job_id,)).fetchone()
-            return None if row is None else not JobStatus(row[0]).ended
+            return None if row is None else not JobStatus(row[0]).is_final
 
         with self.database.reading() as connection:
             environments.erase_others(self.home, is_needed, now)
@@ -212,7 +212,7 @@ class JobStore:
 
     def anything_may_start(self, queue: Iterable[Job]) -> bool:
         """Return whether one of the scheduled jobs is neither held nor stopped by a pause."""
-        return not self.home.paused.exists() and any(not job.held for job in queue)
+        return not self.home.pause_marker.exists() and any(not job.held for job in queue)
 
     def queue(self) -> list[Job]:
         """Return the scheduled jobs, oldest first."""
@@ -249,7 +249,7 @@ class JobStore:
                 "UPDATE jobs SET status = ?, document = ?, claim = coalesce(?, claim) WHERE id = ?",
                 (job.status, document_of(job, row[0]), claim, job_id),
             )
-        if job.status.ended:
+        if job.status.is_final:
             environments.erase(self.home, job_id)
         return job
 
@@ -272,6 +272,6 @@ class JobStore:
     def forget(self, job_ids: Iterable[str]) -> None:
         """Take jobs that have ended out of the index."""
         query = "DELETE FROM jobs WHERE id = ? AND status IN (?, ?)"
-        final = [str(status) for status in JobStatus if status.ended]
+        final = [str(status) for status in JobStatus if status.is_final]
         with self.database.transaction() as connection:
             connection.executemany(query, [(job_id, *final) for job_id in job_ids])

@@ -1,4 +1,4 @@
-"""What the events of all journals of a job say of each test. Pure."""
+"""Gather the events of a job, and make of them the result of each test. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import signal
 from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.model.round import Round, RoundKind
+from pytest_valor_schedule.model.round import Round
 from pytest_valor_schedule.model.run_config import collection_digest
 from pytest_valor_schedule.record.attempt import (
     Attempt,
+    Cause,
     Event,
     Source,
+    crash_entry,
     finished_result,
     sections_of,
+    unfinished_result,
 )
-from pytest_valor_schedule.record.frames import from_test_on
-from pytest_valor_schedule.record.unfinished import Cause, crash_of, unfinished_result
+from pytest_valor_schedule.record.output import trim_stacks
 
 UNFINISHED = "was running when the run ended"
 _OF_TESTS = ("start", "report", "finish", "silent")
-_HUNG, _CUT_OFF = "hung", "cut_off"
 _SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
 _TEXT_BUDGET = 24 * 1024 * 1024  # characters of tracebacks and output that one record holds
 _TEXT_WITHOUT_BUDGET = 400  # characters of each that are kept when it is used up
@@ -30,72 +31,66 @@ _MOST_CRASHES = 10  # of one test that are kept
 
 
 class ResultAggregator:
-    """Gathers events; `result` reads it.
+    """Gathers events; `result` reads what became of a test.
 
     Args:
         tests: The node ids collected when the job was scheduled.
         stopped_at: When the run was told to stop, by the monotonic clock.
-
-    Attributes:
-        collected: What the workers have collected, where that is not what was scheduled.
     """
 
     def __init__(self, tests: Iterable[str], stopped_at: float | None) -> None:
         self.stopped_at = stopped_at
-        self.collected: dict[str, None] = {}
+        self.collection: dict[str, None] = {}  # of the workers, where not what was scheduled
         self.collections: dict[Source, dict[str, None]] = {}  # the same, by worker
-        self.refused: dict[Source, str] = {}  # workers that collected something else: the error
+        self.refusals: dict[Source, str] = {}  # of workers that collected otherwise: the error
         self.attempts: dict[str, list[Attempt]] = {}
-        self.crashes: dict[str, str] = {}
-        self.downs: dict[Source, Event] = {}
-        self.ended: dict[tuple[str, Source, str], Event] = {}  # by the runner
-        self.silent: set[str] = set()
+        self.crashes: dict[str, str] = {}  # by test
+        self.deaths: dict[Source, Event] = {}  # by worker
+        self.aborts: dict[tuple[str, Source, str], Event] = {}  # of tests, by the runner
+        self.silent_tests: set[str] = set()
         self.killers: set[str] = set()
-        self.interrupted: dict[Source, str] = {}
+        self.interruptions: dict[Source, str] = {}
         self.exit_code: int | None = None
-        self.failed_otherwise: str | None = None  # in which round
-        self.rounds: list[str] = []  # but for those that confirm failures
+        self.failure_round: str | None = None  # in which a plugin found the run to have failed
+        self.rounds: list[str] = []  # but for those that rerun failures
         self.collection_errors: dict[str, dict[str, str]] = {}
-        self.skipped: set[str] = set()  # modules, and whatever else was skipped with all in it
+        self.skips: set[str] = set()  # modules, and whatever else was skipped with all in it
         self.internal_errors: dict[Source, str] = {}  # the first of each process
         self.from_outside = False  # whether such an error came from another process, or the disk
         self.disk_full = False
         self.digests: dict[Source, str] = {}  # of collections, as the controllers saw them
-        self._scheduled = set(tests)
+        self._tests = set(tests)
         self._budget = _TEXT_BUDGET
 
-    def take(self, writer: str, events: Iterable[Event]) -> None:
-        """Enter the events of one journal; see `JournalReader.writer`."""
+    def add(self, writer: str, events: Iterable[Event]) -> None:
+        """Enter the events of one event log; see `EventLogReader.writer`."""
         round_, _, name = writer.rpartition("-")
         source, current = (round_, name), dict[str, Attempt]()
-        again = _reruns_failures(round_)
-        if not again and name == "controller":
+        is_rerun = Round.of(round_).reruns_failures
+        if not is_rerun and name == "controller":
             self.rounds.append(round_)
         for event in map(self._within_budget, events):
             kind, nodeid = event["kind"], str(event.get("id", ""))
-            if kind in _OF_TESTS and not self._is_known(nodeid):
+            if kind in _OF_TESTS and nodeid not in self._tests and nodeid not in self.collection:
                 continue  # whoever wrote it, it is of no test of this job
             if kind == "start" or (kind == "report" and nodeid not in current):
                 current = {nodeid: self._begin(source, nodeid, event)}
             if kind in ("report", "finish") and nodeid in current:
-                current[nodeid].take(event)
+                current[nodeid].add(event)
             elif kind == "collected" and not current:  # no test ran before that
-                self._take_collection(source, event.get("ids") or ())
-            elif not again:
-                self._take_other(kind, source, nodeid, event)
+                self._add_collection(source, event.get("ids") or ())
+            elif not is_rerun:
+                self._add_of_worker(kind, source, nodeid, event)
 
-    def _is_known(self, nodeid: str) -> bool:
-        return nodeid in self._scheduled or nodeid in self.collected
-
-    def _take_collection(self, source: Source, nodeids: Iterable[str]) -> None:
+    def _add_collection(self, source: Source, nodeids: Iterable[str]) -> None:
         """Enter what a worker has collected, if the controller heard the same from it."""
-        found, round_ = dict.fromkeys(nodeids), source[0]
+        collection, round_ = dict.fromkeys(nodeids), source[0]
         is_old = all(other != round_ for other, _ in self.digests)  # of a version without digests
         if round_ in self.rounds and (
-            is_old or self.digests.get(source) == collection_digest(found)
+            is_old or self.digests.get(source) == collection_digest(collection)
         ):
-            self.collections[source] = found
-            self.collected.update(found)
+            self.collections[source] = collection
+            self.collection.update(collection)
 
     def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
         attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
@@ -112,78 +107,77 @@ class ResultAggregator:
         self._budget -= size
         if self._budget >= 0 or not size:
             return event
-        short = {name: _shortened(text) for name, text in texts.items()}
+        short = {name: _shorten(text) for name, text in texts.items()}
         if "message" in short:
             short["message"] = texts["message"][:_TEXT_WITHOUT_BUDGET]
-        return {**event, **short, "sections": [[name, _shortened(text)] for name, text in sections]}
+        return {**event, **short, "sections": [[name, _shorten(text)] for name, text in sections]}
 
-    def _take_other(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
-        if kind in ("silent", "killer"):
-            (self.silent if kind == "silent" else self.killers).add(nodeid)
-        elif kind in (_HUNG, _CUT_OFF):
-            self.ended[kind, (source[0], str(event.get("worker"))), nodeid] = event
-        elif kind in ("crash", "down"):
-            self._take_death(kind, source, nodeid, event)
-        elif kind == "worker":
-            self.digests[source[0], str(event.get("worker"))] = str(event.get("digest"))
-        else:
-            self._take_of_the_run(kind, source, nodeid, event)
+    def _add_of_worker(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
+        worker = (source[0], str(event.get("worker")))
+        match kind:
+            case "silent":
+                self.silent_tests.add(nodeid)
+            case "killer":
+                self.killers.add(nodeid)
+            case "hung" | "cut_off":
+                self.aborts[kind, worker, nodeid] = event
+            case "crash" if self._is_before_stop(event):
+                self.crashes[nodeid] = str(event.get("text", ""))
+            case "down" if self._is_before_stop(event):
+                self.deaths[worker] = event
+            case "worker":
+                self.digests[worker] = str(event.get("digest"))
+            case _:
+                self._add_of_run(kind, source, nodeid, event)
 
-    def _take_of_the_run(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
+    def _is_before_stop(self, event: Event) -> bool:
+        """Return whether a worker died before the run was told to stop; later it is no crash."""
+        return self.stopped_at is None or (event.get("moment") or 0.0) < self.stopped_at
+
+    def _add_of_run(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
         text, code = str(event.get("text", "")), event.get("code")
-        if kind == "interrupted":
-            self.interrupted[source] = text
-            self.exit_code = self.exit_code if code is None else code
-        elif kind == "collection_error":
-            self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
-            if event.get("refused"):
-                self.refused[source[0], str(event["refused"])] = nodeid
-        elif kind == "collection_skip" and source[1] == "controller":
-            self.skipped.add(nodeid)
-        elif kind == "internal_error":
-            self.internal_errors.setdefault(source, text)
-            self.from_outside |= bool(event.get("from_outside"))
-        elif kind == "disk_full":
-            self.disk_full = True
-        elif kind == "failed_otherwise":
-            self.failed_otherwise = source[0]
-
-    def _take_death(self, kind: str, source: Source, nodeid: str, event: Event) -> None:
-        """Note a worker's death; one after the run was told to stop is no crash."""
-        if self.stopped_at is not None and (event.get("moment") or 0.0) >= self.stopped_at:
-            return
-        if kind == "crash":
-            self.crashes[nodeid] = str(event.get("text", ""))
-        else:
-            self.downs[source[0], str(event.get("worker"))] = event
+        match kind:
+            case "interrupted":
+                self.interruptions[source] = text
+                self.exit_code = self.exit_code if code is None else code
+            case "collection_error":
+                self.collection_errors[nodeid] = {"nodeid": nodeid, "longrepr": text}
+                if event.get("refused"):
+                    self.refusals[source[0], str(event["refused"])] = nodeid
+            case "collection_skip" if source[1] == "controller":
+                self.skips.add(nodeid)
+            case "internal_error":
+                self.internal_errors.setdefault(source, text)
+                self.from_outside |= bool(event.get("from_outside"))
+            case "disk_full":
+                self.disk_full = True
+            case "failed_otherwise":
+                self.failure_round = source[0]
 
     def result(self, nodeid: str) -> TestResult:
         """Return what became of a test, by all that was entered."""
         every = self.attempts.get(nodeid, ())
-        attempts = [each for each in every if not _reruns_failures(each.source[0])]
+        attempts = [each for each in every if not Round.of(each.source[0]).reruns_failures]
         result = self._first_result(nodeid, attempts)
-        passed = result.outcome.bad and any(map(_passed_again, every))
-        return dataclasses.replace(result, flaky=True) if passed else result
+        is_flaky = result.outcome.bad and any(map(_passed_again, every))
+        return dataclasses.replace(result, flaky=True) if is_flaky else result
 
     def _first_result(self, nodeid: str, attempts: Sequence[Attempt]) -> TestResult:
-        if not any(attempt.phases for attempt in attempts) and nodeid in self.silent:
+        if not any(attempt.phases for attempt in attempts) and nodeid in self.silent_tests:
             return TestResult(nodeid=nodeid, outcome=TestOutcome.SKIPPED, message=_SILENT)
         if not attempts:
             return self._never_started(nodeid)
-        ended = [each for each in attempts if each.finished and not each.to_rerun]
+        complete = [each for each in attempts if each.is_complete]
         last = max(attempts, key=lambda attempt: attempt.moment)
-        results = map(self._result_of, ended[::-1] or [last])
+        results = map(self._result_of, complete[::-1] or [last])
         # A node id can be collected twice; then the worse result counts.
         gravest = max(results, key=lambda result: result.outcome.bad)
-        crashed = [
-            each
-            for each in attempts
-            if not each.finished and not each.to_rerun and (ended or each is not last)
-        ]
+        others = attempts if complete else [each for each in attempts if each is not last]
+        crashes = [each for each in others if not each.is_finished and not each.to_rerun]
         return dataclasses.replace(
             gravest,
-            reruns=sum(each.reruns + each.to_rerun for each in attempts) + len(crashed) or None,
-            crashes=tuple(crash_of(self._result_of(each)) for each in crashed[-_MOST_CRASHES:]),
+            reruns=sum(each.reruns + each.to_rerun for each in attempts) + len(crashes) or None,
+            crashes=tuple(crash_entry(self._result_of(each)) for each in crashes[-_MOST_CRASHES:]),
         )
 
     def _never_started(self, nodeid: str) -> TestResult:
@@ -192,23 +186,23 @@ class ResultAggregator:
         return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
 
     def _result_of(self, attempt: Attempt) -> TestResult:
-        if attempt.finished and not attempt.to_rerun:
+        if attempt.is_complete:
             return finished_result(attempt)
         result = unfinished_result(attempt, self._cause(attempt))
-        return _blamed(result) if attempt.nodeid in self.killers else result
+        return _as_killer(result) if attempt.nodeid in self.killers else result
 
     def _cause(self, attempt: Attempt) -> Cause:
         """Return why a test that began did not come to its end."""
         source = attempt.source
-        if attempt.finished:
+        if attempt.is_finished:
             return Cause(message="failed, and the run ended before it was tried again")
-        for kind, outcome in ((_HUNG, TestOutcome.FAILED), (_CUT_OFF, TestOutcome.NOT_RUN)):
-            if noted := self.ended.get((kind, source, attempt.nodeid)):
-                return _cause_in(noted, str(noted.get("text")), outcome)
-        if source in self.interrupted:
-            return Cause(message=self.interrupted[source])
-        if down := self.downs.get(source):
-            return _cause_in(down, crash_text(source[1], down), TestOutcome.CRASHED)
+        for kind, outcome in (("hung", TestOutcome.FAILED), ("cut_off", TestOutcome.NOT_RUN)):
+            if abort := self.aborts.get((kind, source, attempt.nodeid)):
+                return _cause_in(abort, str(abort.get("text")), outcome)
+        if source in self.interruptions:
+            return Cause(message=self.interruptions[source])
+        if death := self.deaths.get(source):
+            return _cause_in(death, crash_text(source[1], death), TestOutcome.CRASHED)
         return Cause(message=UNFINISHED)
 
 
@@ -217,44 +211,39 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
     return Cause(
         message=message,
         outcome=outcome,
-        stacks=from_test_on(event.get("stacks") or "") or None,
+        stacks=trim_stacks(event.get("stacks") or "") or None,
         sections=sections_of(event),
         moment=event.get("moment") or 0.0,
     )
 
 
-def _blamed(result: TestResult) -> TestResult:
+def _as_killer(result: TestResult) -> TestResult:
     if result.message != UNFINISHED:  # it is known what became of it
         return result
     message = "killed the run, and once more when it was run alone"
     return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
 
 
-def _reruns_failures(prefix: str) -> bool:
-    """Whether a round was there only to see whether failures come again."""
-    return Round.of(prefix).kind is RoundKind.RERUN_FAILURES
-
-
 def _passed_again(attempt: Attempt) -> bool:
-    if not _reruns_failures(attempt.source[0]) or not attempt.finished or attempt.to_rerun:
+    if not Round.of(attempt.source[0]).reruns_failures or not attempt.is_complete:
         return False
     return finished_result(attempt).outcome in (TestOutcome.PASSED, TestOutcome.XFAILED)
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     if len(text) <= _TEXT_WITHOUT_BUDGET:
         return text
     return f"[... cut: this record has too much text ...]\n{text[-_TEXT_WITHOUT_BUDGET:]}"
 
 
-def crash_text(worker: str, down: Event) -> str:
+def crash_text(worker: str, death: Event) -> str:
     """Return what a test did whose worker died in it, as the end of a sentence."""
-    return f"killed its worker {worker}{_how_it_ended(down)}"
+    return f"killed its worker {worker}{_exit_text(death)}"
 
 
-def _how_it_ended(down: Event) -> str:
-    """Return how a worker ended, in brackets."""
-    code = down.get("code")
+def _exit_text(death: Event) -> str:
+    """Return in brackets how a worker ended."""
+    code = death.get("code")
     if not isinstance(code, int):
         return ""
     if code >= 0:

@@ -1,21 +1,22 @@
-"""One time that a worker ran a test, and what came of it. Pure."""
+"""Follow one attempt of a worker at a test, and tell its result, finished or not. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 
 Event = Mapping[str, Any]
 Source = tuple[str, str]
-"""Whose journal it is: the round, such as "1.2", and the writer, such as "gw0"."""
+"""Whose event log it is: the round, such as "1.2", and the writer, such as "gw0"."""
 
 _PLAIN_PASS: Event = {"outcome": "passed"}
 _AROUND = ("setup", "teardown")
 _ALL_PLAIN = dict.fromkeys(("setup", "call", "teardown"), _PLAIN_PASS)
 """The phases of nearly every test, which are kept once for all of them."""
+_OF_THE_WHOLE = ("nodeid", "unfinished")  # fields that an earlier attempt does not have
 
 
 @dataclasses.dataclass(slots=True)
@@ -40,12 +41,17 @@ class Attempt:
         return skipped or any(phase not in _AROUND for phase in self.phases)
 
     @property
-    def finished(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether all phases were reported, or the worker went on without them."""
         return self.is_decided and (self.at_end or "teardown" in self.phases)
 
     @property
-    def failed(self) -> bool:
+    def is_complete(self) -> bool:
+        """Whether it is finished, and what it came to stands."""
+        return self.is_finished and not self.to_rerun
+
+    @property
+    def has_failed(self) -> bool:
         """Whether any phase failed, and is not to be tried again."""
         return any(report.get("outcome") == "failed" for report in self.phases.values())
 
@@ -62,8 +68,8 @@ class Attempt:
             return "call" if self.phases[last] == _PLAIN_PASS else "teardown"
         return "setup" if last == "teardown" else "teardown"
 
-    def take(self, report: Event) -> None:
-        """Take in one report of this attempt, or the notice that there are no more."""
+    def add(self, report: Event) -> None:
+        """Enter one report of this attempt, or the notice that there are no more."""
         if report["kind"] == "finish":
             self.at_end = True
             seconds = (report.get("moment") or 0.0) - self.moment if self.moment else 0.0
@@ -114,15 +120,15 @@ def sections_of(event: Event) -> tuple[tuple[str, str], ...]:
 
 def _decide(attempt: Attempt) -> tuple[TestOutcome, list[Event]]:
     """Return a finished test's outcome and the reports that made it so; none for a pass."""
-    failed = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
+    errors = [report for report in attempt.phases.values() if report.get("outcome") == "failed"]
     # A failure in the call comes before an error around it.
-    failed.sort(key=lambda report: report.get("phase") != "call")
-    if failed and failed[0].get("phase") == "call":
-        return TestOutcome.FAILED, failed
+    errors.sort(key=lambda report: report.get("phase") != "call")
+    if errors and errors[0].get("phase") == "call":
+        return TestOutcome.FAILED, errors
     if failures := [each for each in attempt.subtests or () if each.get("outcome") == "failed"]:
-        return TestOutcome.FAILED, [*_with_count(failures), *failed]
-    if failed:
-        return TestOutcome.ERROR, failed
+        return TestOutcome.FAILED, [*_with_count(failures), *errors]
+    if errors:
+        return TestOutcome.ERROR, errors
     calls = [report for phase, report in attempt.phases.items() if phase not in _AROUND]
     return _without_failure((calls or [attempt.phases.get("setup") or {}])[-1])
 
@@ -136,10 +142,10 @@ def _with_count(failures: list[Event]) -> list[Event]:
 
 
 def _without_failure(report: Event) -> tuple[TestOutcome, list[Event]]:
-    said, expected_to_fail = report.get("outcome"), bool(report.get("xfail"))
-    if said == "passed":
+    outcome, expected_to_fail = report.get("outcome"), bool(report.get("xfail"))
+    if outcome == "passed":
         return (TestOutcome.XPASSED, [report]) if expected_to_fail else (TestOutcome.PASSED, [])
-    if said == "skipped":
+    if outcome == "skipped":
         return (TestOutcome.XFAILED if expected_to_fail else TestOutcome.SKIPPED), [report]
     return TestOutcome.NOT_RUN, [report]
 
@@ -148,3 +154,75 @@ def _subtest(report: Event) -> dict[str, Any]:
     names = ("subtest", "outcome", "duration", "message", "longrepr", "location")
     renamed = {"subtest": "description", "duration": "duration_seconds"}
     return {renamed.get(name, name): report[name] for name in names if report.get(name) is not None}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """What ended an attempt at a test.
+
+    Attributes:
+        message: In one line.
+        outcome: Crashed or failed, if it was the test's own doing; else not run.
+        stacks: Where it was.
+        sections: What it had printed, as name and text.
+        moment: When, by the monotonic clock; 0 if that is not known.
+    """
+
+    message: str
+    outcome: TestOutcome = TestOutcome.NOT_RUN
+    stacks: str | None = None
+    sections: tuple[tuple[str, str], ...] = ()
+    moment: float = 0.0
+
+
+def unfinished_result(attempt: Attempt, cause: Cause) -> TestResult:
+    """Return what became of a test that began and did not come to its end."""
+    is_known = attempt.has_failed or (attempt.is_decided and not attempt.to_rerun)
+    result = finished_result(attempt)
+    cut_off = dataclasses.replace(
+        result,
+        outcome=cause.outcome,
+        duration_seconds=_duration(attempt, cause),
+        phase=attempt.phase,
+        message=cause.message,
+        longrepr=cause.stacks,
+        sections=cause.sections,
+        unfinished=True,
+    )
+    return _in_teardown(result, cut_off, cause) if is_known else cut_off
+
+
+def _in_teardown(body: TestResult, cut_off: TestResult, cause: Cause) -> TestResult:
+    """Return what became of a test of which only the teardown is not known.
+
+    It has crashed or failed if that was the doing of its teardown. Where the run ended in it, by
+    whomever, it is what its body was, and says so.
+    """
+    longrepr = _join([body.longrepr, cut_off.longrepr])
+    sections = cut_off.sections or body.sections
+    cut_off = dataclasses.replace(cut_off, longrepr=longrepr, sections=sections)
+    if cut_off.outcome.bad:
+        text = f"{body.outcome}: {body.message}" if body.message else body.outcome
+        message = f"{cause.message} in its teardown, after it had {text}"
+        return dataclasses.replace(cut_off, message=message)
+    message = f"its teardown did not end ({cause.message})"
+    if body.outcome.bad:
+        longrepr = _join([longrepr, message])
+        return dataclasses.replace(body, longrepr=longrepr, unfinished=True)
+    message = f"{body.outcome}, but {message}"
+    return dataclasses.replace(cut_off, outcome=body.outcome, message=message)
+
+
+def _duration(attempt: Attempt, cause: Cause) -> float:
+    """Return for how long a test ran: until it was ended, where it is known when that was."""
+    seconds = cause.moment - attempt.moment if attempt.moment and cause.moment else 0.0
+    return max(attempt.duration, seconds)
+
+
+def _join(texts: Iterable[str | None]) -> str | None:
+    return "\n\n".join(filter(None, texts)) or None
+
+
+def crash_entry(result: TestResult) -> dict[str, Any]:
+    """Return what is kept of an attempt that another one followed."""
+    return {name: v for name, v in result.to_json().items() if name not in _OF_THE_WHOLE}

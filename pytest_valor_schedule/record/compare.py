@@ -1,4 +1,4 @@
-"""How the results of two runs of the same tests differ. Pure."""
+"""Compare the results of two runs of the same tests. Pure."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ def streaks(runs: Sequence[Iterable[Result]]) -> dict[str, int]:
     """
     if not runs:
         return {}
-    found = {nodeid: 1 for nodeid, result in _by_nodeid(runs[0]).items() if _bad(result)}
-    going_on = set(found)
+    lengths = {nodeid: 1 for nodeid, result in _by_nodeid(runs[0]).items() if _bad(result)}
+    going_on = set(lengths)
     for run in runs[1:]:
         for nodeid, result in _by_nodeid(run).items():
             if nodeid in going_on and _bad(result):
-                found[nodeid] += 1
+                lengths[nodeid] += 1
             elif nodeid in going_on and _ran(result):
                 going_on.discard(nodeid)
-    return found
+    return lengths
 
 
 def _by_nodeid(results: Iterable[Result]) -> dict[str, Result]:

@@ -1,4 +1,4 @@
-"""What the fields of an event may hold: any test can write into the folder of its job. Pure."""
+"""Check what the fields of an event hold: any test can write into its job's folder. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MOST_NUMBER = 2**31 - 1
 _MOST_NESTED = 50
 
 
-def checked(event: Mapping[str, Any]) -> dict[str, Any]:
+def valid_fields(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event without the fields that hold what none of its writers puts there."""
-    other = _OF_WARNINGS if event["kind"] == "warning" else _CHECKS
+    checks = _OF_WARNINGS if event["kind"] == "warning" else _CHECKS
     return {
         name: value
         for name, value in event.items()
-        if value is None or name not in other or other[name](value)
+        if value is None or name not in checks or checks[name](value)
     }
 
 

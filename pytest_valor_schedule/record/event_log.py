@@ -1,4 +1,4 @@
-"""What happened in one process of a job, one JSON line at a time."""
+"""Write and read the event logs of a job: what happened in one process, a JSON line an event."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class EventLog:
 
     def _append(self, line: bytes) -> None:
         line = b"\n" + line if self._torn else line
-        written = write(self._file, line)
-        self._torn = 0 < written < len(line) or (self._torn and not written)
-        if written < len(line):
-            raise OSError(errno.ENOSPC, f"Only {written} of {len(line)} bytes could be written.")
+        count = write(self._file, line)
+        self._torn = 0 < count < len(line) or (self._torn and not count)
+        if count < len(line):
+            raise OSError(errno.ENOSPC, f"Only {count} of {len(line)} bytes could be written.")
 
     def settle(self) -> None:
         """Write what the disk has not taken so far; where it is full, wait for room.
@@ -88,8 +88,8 @@ class EventLog:
             os.close(self._file)
 
 
-class JournalReader:
-    """Reads what a journal has gained since the last look."""
+class EventLogReader:
+    """Reads what an event log has gained since the last look."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,25 +114,26 @@ class JournalReader:
                     if not line.endswith(b"\n"):
                         return
                     self._offset += len(line)
-                    event = parsed(line)
+                    event = parse_line(line)
                     if event is not None:
                         yield event
         except OSError:  # it is not there yet, or is no file
             return
 
 
-def parsed(line: bytes) -> dict[str, Any] | None:
+def parse_line(line: bytes) -> dict[str, Any] | None:
     """Return the event of a line, without what it cannot hold; None if it is damaged."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    known = isinstance(event, dict) and isinstance(event.get("kind"), str)
-    return event_fields.checked(event) if known else None
+    if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
+        return None
+    return event_fields.valid_fields(event)
 
 
 def path(folder: Path, prefix: str, writer: str) -> Path:
-    """Return where a process keeps its journal.
+    """Return where a process has its event log.
 
     Args:
         folder: That of the job.
@@ -147,10 +148,10 @@ def stacks_path(folder: Path, prefix: str, writer: str) -> Path:
     return path(folder, prefix, writer).with_suffix(".stacks")
 
 
-def journals(folder: Path, prefix: str = "*") -> list[JournalReader]:
-    """Return readers of all journals of a job, or of those of one round.
+def readers(folder: Path, prefix: str = "*") -> list[EventLogReader]:
+    """Return readers of all event logs of a job, or of those of one round.
 
     A file with a name that none of ours has is none of them.
     """
-    found = sorted(folder.glob(f"{prefix}-*.jsonl"))
-    return [JournalReader(file) for file in found if _NAME.fullmatch(file.stem)]
+    files_in_order = sorted(folder.glob(f"{prefix}-*.jsonl"))
+    return [EventLogReader(file) for file in files_in_order if _NAME.fullmatch(file.stem)]

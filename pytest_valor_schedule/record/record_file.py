@@ -1,4 +1,4 @@
-"""A job's public record: one JSON file, replaced atomically."""
+"""Write and read a job's public record: one JSON file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def write(
         StoreError: if the disk is full; the old record is still there.
         RecordError: if the disk refuses for another reason.
     """
-    with prepared(path, record, results) as put_in_place:
+    with prepare(path, record, results) as put_in_place:
         put_in_place()
 
 
 @contextlib.contextmanager
-def prepared(
+def prepare(
     path: Path, record: dict[str, Any], results: Iterable[dict[str, Any]] | None = None
 ) -> Iterator[Callable[[], None]]:
     """Write a record beside its place, which is what takes long, and give what puts it there.
@@ -42,11 +42,11 @@ def prepared(
     Raises:
         StoreError: as `write`, and so does what is given.
     """
-    with _refusal_told(path):
-        temporary = _written(path.parent, _parts(record, results))
+    with _errors_of(path):
+        temporary = _write_temporary(path.parent, _parts(record, results))
 
     def put_in_place() -> None:
-        with _refusal_told(path):
+        with _errors_of(path):
             temporary.replace(path)
 
     try:
@@ -56,7 +56,7 @@ def prepared(
 
 
 @contextlib.contextmanager
-def _refusal_told(path: Path) -> Iterator[None]:
+def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> 
     yield "\n}"
 
 
-def _written(folder: Path, parts: Iterable[str]) -> Path:
+def _write_temporary(folder: Path, parts: Iterable[str]) -> Path:
     """Write a file that has a name for the time being, all the way to the disk."""
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
     try:
@@ -147,34 +147,34 @@ def read(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def read_some(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+def read_some(path: Path, keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """Return the record of an ended job with some of its results, without having all in memory.
 
     Args:
         path: Of the file.
-        wanted: Whether a result is kept.
+        keep: Tells whether a result is kept.
 
     Returns:
         The record, without `tests_to_run`; None if it is not whole, or not as `write` writes it.
     """
     try:
         with open(path, "rb", opener=files.opener) as file:
-            head, count, kept = _head(file), 0, list[dict[str, Any]]()
+            head, count, results = _head(file), 0, list[dict[str, Any]]()
             for result in _entries(file):
                 if not _is_result(result):
                     return None
                 count += 1
-                if wanted(result):
-                    kept.append(result)
-            whole = file.read() == b"}"
+                if keep(result):
+                    results.append(result)
+            is_complete = file.read() == b"}"
     except (OSError, ValueError, RecursionError):
         return None
-    return {**head, "results": kept} if whole and _has_whole_head(head, count) else None
+    return {**head, "results": results} if is_complete and _has_whole_head(head, count) else None
 
 
 def _head(lines: Iterator[bytes]) -> dict[str, Any]:
     """Read as far as the results."""
-    kept = list[bytes]()
+    head_lines = list[bytes]()
     for line in lines:
         if line == b' "tests_to_run": [\n':
             for _ in _entries(lines):
@@ -182,8 +182,8 @@ def _head(lines: Iterator[bytes]) -> dict[str, Any]:
         elif line == b' "results": [\n':
             break
         else:
-            kept.append(line)
-    head = json.loads(b"".join(kept).rstrip(b",\n") + b"}")
+            head_lines.append(line)
+    head = json.loads(b"".join(head_lines).rstrip(b",\n") + b"}")
     return head if isinstance(head, dict) else {}
 
 

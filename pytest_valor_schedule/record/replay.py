@@ -1,7 +1,7 @@
-"""A job's reports as pytest's own hooks would have brought them.
+"""Replay a job's reports through pytest's own hooks.
 
-A test is shown when all its phases are there, as one that ran here would be. What no journal
-tells of, because its worker died or the journals were thrown away, comes from the job's record.
+A test is shown when all its phases are there, as one that ran here would be. What no event log
+tells of, because its worker died or the logs were thrown away, comes from the job's record.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.model.round import RoundKind
-from pytest_valor_schedule.record import event_log, reports
+from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.replay_reports import report_of, warning_of, with_crash
+from pytest_valor_schedule.record.reports import location_of
 
 Event = Mapping[str, Any]
 
@@ -23,7 +24,7 @@ class Replay:
 
     Args:
         session: That of the pytest which is to show them.
-        folder: Where the journals of the job are.
+        folder: Where the event logs of the job are.
     """
 
     def __init__(self, session: pytest.Session, folder: Path) -> None:
@@ -32,15 +33,15 @@ class Replay:
         self._folder = folder
         self._pending: dict[tuple[str, str], list[Event]] = {}
         self._shown: set[str] = set()
-        self._known: set[str] = set()  # the tests of the record
+        self._tests: set[str] = set()  # of the record
 
-    def _show_journals(self) -> None:
-        for reader in event_log.journals(self._folder):
-            if reader.round.kind is not RoundKind.RERUN_FAILURES:  # which change no result
+    def _show_logs(self) -> None:
+        for reader in event_log.readers(self._folder):
+            if not reader.round.reruns_failures:  # whatever that says, the test has its result
                 for event in reader.read():
-                    self._take(reader.writer, event)
+                    self._add(reader.writer, event)
 
-    def _take(self, writer: str, event: Event) -> None:
+    def _add(self, writer: str, event: Event) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
         if kind == "start":
             self._pending.setdefault((writer, nodeid), [])  # or another try of the same
@@ -55,14 +56,14 @@ class Replay:
             self._show_collection_error(nodeid, str(event.get("text")))
 
     def _show(self, nodeid: str, events: Sequence[Event]) -> None:
-        if nodeid in self._shown or nodeid not in self._known:
+        if nodeid in self._shown or nodeid not in self._tests:
             return
         self._shown.add(nodeid)
         hook = self._config.hook
-        every = [reports.report_of(self._config, event, events[0]) for event in events]
-        location = every[0].location
+        reports = [report_of(self._config, event, events[0]) for event in events]
+        location = reports[0].location
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-        for report in every:
+        for report in reports:
             hook.pytest_runtest_logreport(report=report)
         hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
         if self._session.shouldfail:
@@ -72,7 +73,7 @@ class Replay:
         location = event.get("location")
         self._config.hook.pytest_warning_recorded.call_historic(
             kwargs={
-                "warning_message": reports.warning_of(event),
+                "warning_message": warning_of(event),
                 "when": "runtest",
                 "nodeid": nodeid,
                 "location": tuple(location) if location else None,
@@ -86,13 +87,13 @@ class Replay:
             self._config.hook.pytest_collectreport(report=report)
 
     def show(self, record: Event) -> None:
-        """Show what the journals tell, and then what only the record of the ended job does.
+        """Show what the event logs tell, and then what only the record of the ended job does.
 
         Raises:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
-        self._known = {result["nodeid"] for result in record.get("results", ())}
-        self._show_journals()
+        self._tests = {result["nodeid"] for result in record.get("results", ())}
+        self._show_logs()
         for error in record.get("collection_errors", ()):
             self._show_collection_error(error["nodeid"], error["longrepr"])
         for result in record.get("results", ()):
@@ -109,16 +110,12 @@ class Replay:
 
 
 def _to_rerun(events: Iterable[Event]) -> bool:
-    return any(event.get("outcome") == "rerun" for event in events) and not _tried_again(events)
-
-
-def _tried_again(events: Iterable[Event]) -> bool:
-    """Whether the last try of a test was not one that is followed by another."""
-    last = "passed"
+    """Return whether the last attempt at a test is followed by another."""
+    to_rerun = False
     for event in events:
-        last = "passed" if event.get("phase") == "setup" else last
-        last = "rerun" if event.get("outcome") == "rerun" else last
-    return last != "rerun"
+        is_same_attempt = event.get("phase") != "setup"
+        to_rerun = event.get("outcome") == "rerun" or (to_rerun and is_same_attempt)
+    return to_rerun
 
 
 def events_of(result: Event) -> Iterator[dict[str, Any]]:
@@ -146,8 +143,8 @@ def _decisive(result: Event) -> Event:
         path, line = _place(result)
         return {"outcome": "skipped", "longrepr": (path, line, f"Skipped: {message}")}
     if outcome in ("xfailed", "xpassed"):
-        said = "skipped" if outcome == "xfailed" else "passed"
-        return {"outcome": said, "xfail": True, "message": message}
+        shown = "skipped" if outcome == "xfailed" else "passed"
+        return {"outcome": shown, "xfail": True, "message": message}
     return {"outcome": "passed"}
 
 
@@ -158,10 +155,10 @@ def _bad(result: Event, phase: str) -> dict[str, Any]:
     serial = {
         "$report_type": "TestReport",
         "nodeid": nodeid,
-        "location": reports.location_of(nodeid),
+        "location": location_of(nodeid),
         "keywords": {},
         "outcome": "failed",
-        "longrepr": reports.with_crash(result.get("longrepr") or message, message, path, line),
+        "longrepr": with_crash(result.get("longrepr") or message, message, path, line),
         "when": phase,
         "user_properties": [],
         "sections": result.get("sections") or [],

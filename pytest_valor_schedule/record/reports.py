@@ -1,18 +1,19 @@
-"""pytest's reports and warnings as journal events, and back."""
+"""Make events of pytest's reports and warnings, and make reports fit for execnet."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-_CONTEXT = "_subtest.context"  # where a report of pytest's subtests has their values
+from pytest_valor_schedule.compat import pytest_internals
+
+MOST_TEXT = 64 * 1024
+"""Characters that are kept of one section or traceback."""
 _SHOWN = "_valor_schedule.shown"  # of a failure such as a doctest's, which is sent as text
 _TUPLE = "_valor_schedule.tuple"  # the only name in what stands for a tuple
 _MOST_NESTED = 50  # containers within one another; a report has about ten
@@ -20,92 +21,142 @@ _MOST_JSON = 256 * 1024  # characters of one report; beyond it its traceback is 
 # where that does not help either, a replay shows what the record has
 
 
-def serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
+def report_event(config: pytest.Config, nodeid: str, report: pytest.TestReport) -> dict[str, Any]:
+    """Return one report as an event, with all of it where there is more than a pass."""
+    event: dict[str, Any] = {
+        "kind": "report",
+        "id": nodeid,
+        "phase": report.when,
+        "outcome": report.outcome,
+        "duration": round(report.duration, 6),
+    }
+    if hasattr(report, "wasxfail"):
+        event["xfail"] = True
+    if context := getattr(report, "context", None):  # pytest's own subtests, and pytest-subtests
+        event["subtest"] = _subtest_text(context)
+    if report.outcome != "passed" or "xfail" in event:
+        event |= _details(report)
+    if is_plain(report) and not pytest_internals.failed_subtests(config, report):
+        return event | _rest(report)
+    return {**event, "serial": _serial(config, report)}
+
+
+def _subtest_text(context: Any) -> str:
+    message, values = getattr(context, "msg", None), dict(getattr(context, "kwargs", None) or {})
+    parts = [f"[{message}]"] if message else []
+    if values:
+        parts.append("(" + ", ".join(f"{name}={value}" for name, value in values.items()) + ")")
+    return " ".join(parts) or "(<subtest>)"
+
+
+def _details(report: pytest.TestReport) -> dict[str, Any]:
+    message, location = _message_and_location(report)
+    details: dict[str, Any] = {"message": truncate(message), "location": location}
+    if report.outcome == "failed":
+        details["longrepr"] = truncate(pytest_internals.report_text(report))
+    if report.sections:
+        details["sections"] = [[name, truncate(text)] for name, text in report.sections]
+    return details
+
+
+def _message_and_location(report: pytest.TestReport) -> tuple[str, str]:
+    path, line, _ = report.location
+    place = f"{path}:{line + 1}" if line is not None else path
+    if wasxfail := getattr(report, "wasxfail", ""):
+        return str(wasxfail).removeprefix("reason: "), place
+    longrepr = report.longrepr
+    if isinstance(longrepr, tuple):
+        skipped_at = _own_place(report, longrepr[0], longrepr[1])
+        return str(longrepr[2]).removeprefix("Skipped: "), skipped_at or place
+    crash = getattr(longrepr, "reprcrash", None)
+    if crash is not None:
+        return str(crash.message), _own_place(report, crash.path, crash.lineno) or place
+    return (report.longreprtext.strip().splitlines() or [""])[-1], place
+
+
+def _own_place(report: pytest.TestReport, path: str, line: int) -> str | None:
+    """Return a line of the test's own file as `path:line`, and None for another file."""
+    own = Path(report.location[0])
+    return f"{own}:{line}" if Path(path).parts[-len(own.parts) :] == own.parts else None
+
+
+def truncate(text: str) -> str:
+    """Return a text of at most about 64 KiB: the head and the tail, and how much was cut out."""
+    if len(text) <= MOST_TEXT:
+        return text
+    half = MOST_TEXT // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters cut out ...]\n{text[-half:]}"
+
+
+def _serial(config: pytest.Config, report: Any) -> dict[str, Any] | None:
     """Return all of a report, as pytest makes it fit for sending; None if nobody knows how.
 
     Args:
         config: pytest's, whose plugins may have report types of their own.
         report: A `TestReport` or one of its kind.
-        most_text: Characters that are kept of each captured section.
     """
     try:
-        serial = _serial_of(config, report, most_text)
-        fits = serial is None or len(json.dumps(serial, default=repr)) <= _MOST_JSON
+        serial = _serialise(config, report)
+        fits = len(json.dumps(serial, default=repr)) <= _MOST_JSON
     except Exception:  # of a plugin, or of what a test has put into its report
         return None
     return serial if fits else None
 
 
-def _serial_of(config: pytest.Config, report: Any, most_text: int) -> dict[str, Any] | None:
+def _serialise(config: pytest.Config, report: Any) -> dict[str, Any] | None:
     serial = config.hook.pytest_report_to_serializable(config=config, report=report)
     if serial is None:
         return None
-    serial = dict(serial)
-    if serial.get("outcome") == "passed" and (count := _failed_subtests(config, report)):
+    serial = dict(mark_text(dict(serial), report))
+    count = pytest_internals.failed_subtests(config, report)
+    if count and serial.get("outcome") == "passed":
         # As pytest's terminal reporter does it, and the record counts it.
-        noun = "subtest" if count == 1 else "subtests"
-        serial |= {"outcome": "failed", "longrepr": f"contains {count} failed {noun}"}
-    else:
-        serial = dict(with_mark(serial, report))
-    serial["sections"] = [(name, text[-most_text:]) for name, text in serial.get("sections", ())]
+        text = f"contains {count} failed subtest{'' if count == 1 else 's'}"
+        serial |= {"outcome": "failed", "longrepr": text}
+    serial["sections"] = [(name, text[-MOST_TEXT:]) for name, text in serial.get("sections", ())]
     if len(json.dumps(serial, default=repr)) > _MOST_JSON:
-        serial["longrepr"] = text_of(report)[-most_text:]
-    return {name: _with_tuples_named(value) for name, value in serial.items()}
+        serial["longrepr"] = pytest_internals.report_text(report)[-MOST_TEXT:]
+    return {name: _name_tuples(value) for name, value in serial.items()}
 
 
-def _with_tuples_named(value: Any) -> Any:
+def _name_tuples(value: Any) -> Any:
     """Return a value in which JSON keeps apart what is a tuple and what a list."""
     if isinstance(value, tuple):
-        return {_TUPLE: [_with_tuples_named(each) for each in value]}
+        return {_TUPLE: [_name_tuples(each) for each in value]}
     if isinstance(value, list):
-        return [_with_tuples_named(each) for each in value]
+        return [_name_tuples(each) for each in value]
     if isinstance(value, dict):
-        return {name: _with_tuples_named(each) for name, each in value.items()}
+        return {name: _name_tuples(each) for name, each in value.items()}
     return value
 
 
-def _with_tuples(value: Any) -> Any:
-    """Return the value of which `_with_tuples_named` made this one."""
+def restore_tuples(value: Any) -> Any:
+    """Return the value of which `_name_tuples` made this one."""
     if isinstance(value, list):
-        return [_with_tuples(each) for each in value]
+        return [restore_tuples(each) for each in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {_TUPLE}:
-        return tuple(_with_tuples(each) for each in value[_TUPLE])
-    return {name: _with_tuples(each) for name, each in value.items()}
+        return tuple(restore_tuples(each) for each in value[_TUPLE])
+    return {name: restore_tuples(each) for name, each in value.items()}
 
 
-def text_of(report: Any) -> str:
-    """Return the traceback of a report as it is printed.
-
-    `longreprtext` is the same without the indentation of its first line.
-    """
-    try:
-        from _pytest._io import TerminalWriter
-
-        text = io.StringIO()
-        report.toterminal(TerminalWriter(text))
-        return text.getvalue().strip("\n").rstrip()
-    except (ImportError, AttributeError, TypeError):  # of another pytest
-        return str(report.longreprtext)
-
-
-def with_mark(serial: Any, report: Any) -> Any:
+def mark_text(serial: Any, report: Any) -> Any:
     """Return a serialised report, marked where its failure is no traceback and is sent as text."""
     is_text = isinstance(serial, dict) and isinstance(serial.get("longrepr"), str)
     if is_text and not isinstance(report.longrepr, str):  # such as that of a doctest
-        return {**serial, "longrepr": text_of(report), _SHOWN: True}
+        return {**serial, "longrepr": pytest_internals.report_text(report), _SHOWN: True}
     return serial
 
 
-def without_mark(report: Any, data: Mapping[str, Any]) -> None:
+def restore(report: Any, data: Mapping[str, Any]) -> None:
     """Have a report that was sent as it was: the values of a subtest, a failure as it is printed.
 
     Args:
         report: As pytest made it of the data.
         data: What was sent.
     """
-    _restore_subtest(report, data)
+    pytest_internals.restore_subtest(report, data)
     if vars(report).pop(_SHOWN, False):
         report.longrepr = _Shown(str(report.longrepr))
 
@@ -115,7 +166,7 @@ _USUAL = frozenset(vars(pytest.TestReport("", ("", 0, ""), {}, "passed", None, "
 
 
 def is_plain(report: object) -> bool:
-    """Whether a report is a pass of which there is no more to say; those are the most."""
+    """Return whether a report is a pass of which there is no more to say; those are the most."""
     return (
         getattr(report, "outcome", None) == "passed"
         and not getattr(report, "sections", True)
@@ -124,7 +175,7 @@ def is_plain(report: object) -> bool:
     )
 
 
-def rest_of(report: pytest.TestReport) -> dict[str, Any]:
+def _rest(report: pytest.TestReport) -> dict[str, Any]:
     """Return what else of a plain report a replay needs; the later phases have it of the first."""
     rest: dict[str, Any] = {"start": round(report.start, 6)} if hasattr(report, "start") else {}
     if report.when == "setup":
@@ -164,52 +215,6 @@ def _sendable_container(value: Iterable[Any], depth: int) -> object:
     return members
 
 
-def _failed_subtests(config: pytest.Config, report: Any) -> int:
-    """Return how many subtests of a test failed that make it fail; only pytest 9 has any."""
-    if report.when != "call" or hasattr(report, "context"):
-        return 0
-    try:
-        from _pytest.subtests import failed_subtests_key
-
-        return int(config.stash[failed_subtests_key].get(getattr(report, "id", report.nodeid), 0))
-    except (ImportError, KeyError, AttributeError):
-        return 0
-
-
-def has_failed_subtests(config: pytest.Config, report: Any) -> bool:
-    """Whether a test passed but for its subtests."""
-    return bool(report.passed and _failed_subtests(config, report))
-
-
-def report_of(
-    config: pytest.Config, event: Mapping[str, Any], first: Mapping[str, Any]
-) -> pytest.TestReport:
-    """Return the report that a journal event tells of.
-
-    Args:
-        config: That of the pytest which is to show it.
-        event: One of the kind "report".
-        first: That of the first phase of the same test.
-    """
-    nodeid = str(event.get("id"))
-    if serial := event.get("serial"):
-        with contextlib.suppress(Exception):  # of another pytest, or of a plugin that is not here
-            report = _from_serial(config, {**serial, "nodeid": nodeid})
-            if report is not None:
-                return report
-    return _plain(nodeid, event, _with_tuples(first.get("serial") or first))
-
-
-def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
-    data = _with_tuples(data)
-    report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
-        config=config, data=data
-    )
-    if report is not None:
-        without_mark(report, data)
-    return report
-
-
 class _Shown:
     """A failure that is no Python traceback, of which pytest's summary names no message."""
 
@@ -225,55 +230,10 @@ class _Shown:
             terminal.line(line)
 
 
-def _restore_subtest(report: Any, data: Mapping[str, Any]) -> None:
-    """Give a subtest its values back, which pytest 9 shows with quotes once it has sent them."""
-    sent = data.get(_CONTEXT)
-    if isinstance(sent, dict) and getattr(report, "context", None) is not None:
-        with contextlib.suppress(AttributeError):
-            object.__setattr__(report.context, "kwargs", sent.get("kwargs") or {})
-
-
-def _plain(nodeid: str, event: Mapping[str, Any], first: Mapping[str, Any]) -> pytest.TestReport:
-    place = first.get("place") or first.get("location")
-    report = pytest.TestReport(
-        nodeid=nodeid,
-        location=tuple(place) if isinstance(place, list | tuple) else location_of(nodeid),
-        keywords=dict.fromkeys(first.get("keywords") or (), 1),
-        outcome=event.get("outcome", "passed"),
-        longrepr=event.get("longrepr") or event.get("message"),
-        when=event.get("phase", "call"),
-        sections=[(str(name), str(text)) for name, text in event.get("sections", ())],
-        duration=float(event.get("duration") or 0.0),
-    )
-    start = event.get("start")
-    if isinstance(start, int | float) and hasattr(report, "start"):
-        report.start, report.stop = start, start + report.duration
-    if event.get("xfail"):
-        report.wasxfail = str(event.get("message") or "")  # as pytest's own skipping plugin does
-    return report
-
-
-def location_of(nodeid: str) -> tuple[str, int | None, str]:
-    """Return where a test is as far as its id tells: path, no line, and name."""
-    path, _, name = nodeid.partition("::")
-    return path, None, name.replace("::", ".")
-
-
-def with_crash(longrepr: str, message: str, path: str, line: int) -> dict[str, Any]:
-    """Return a traceback of plain text and its last message as pytest serialises one."""
-    entry = {"type": "ReprEntryNative", "data": {"lines": [f"{longrepr}\n"]}}
-    return {
-        "reprcrash": {"path": path, "lineno": line, "message": message},
-        "reprtraceback": {"reprentries": [entry], "extraline": None, "style": "native"},
-        "sections": [],
-        "chain": None,
-    }
-
-
 def warning_event(
     message: warnings.WarningMessage, nodeid: str, location: tuple[str, int, str] | None
 ) -> dict[str, Any]:
-    """Return a warning as a journal event."""
+    """Return a warning as an event."""
     return {
         "kind": "warning",
         "id": nodeid,
@@ -285,21 +245,7 @@ def warning_event(
     }
 
 
-def warning_of(event: Mapping[str, Any]) -> warnings.WarningMessage:
-    """Return the warning that `warning_event` wrote down."""
-    category = _category(str(event.get("category")))
-    return warnings.WarningMessage(
-        message=str(event.get("text")),
-        category=category,
-        filename=str(event.get("filename")),
-        lineno=int(event.get("line") or 0),
-    )
-
-
-def _category(name: str) -> type[Warning]:
-    """Return a class of warnings by its name; one of that name where it is not imported here."""
-    module, _, short = name.rpartition(".")
-    found = getattr(sys.modules.get(module), short, None)
-    if isinstance(found, type) and issubclass(found, Warning):
-        return found
-    return type(short or "Warning", (UserWarning,), {})
+def location_of(nodeid: str) -> tuple[str, int | None, str]:
+    """Return where a test is as far as its id tells: path, no line, and name."""
+    path, _, name = nodeid.partition("::")
+    return path, None, name.replace("::", ".")

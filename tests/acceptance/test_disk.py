@@ -19,8 +19,8 @@ from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, sc
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.daemon.progress import Progress, overdue, stalled
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
 from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
@@ -332,14 +332,14 @@ AT_ONCE = """
 import os, sys
 from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.collect import Collection
-from pytest_valor_schedule.model.run_request import order_of
+from pytest_valor_schedule.model.run_request import parse_request
 from pytest_valor_schedule.model.run_options import RunOptions
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.config.home import Home
 
 home = Home.find(os.environ)
-order = order_of("pytest", None)
-request = RunOptions.checked("normal", 1, 10, None)
+order = parse_request("pytest", None)
+request = RunOptions.parse("normal", 1, 10, None)
 nodeids = ("test_it.py::test_it",)
 found = Collection(nodeids=nodeids, rootdir=os.getcwd(), interpreter=sys.executable)
 ready, go = os.pipe()

@@ -89,7 +89,7 @@ def _claim_damaged(home: Home, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spoil", "has_record"),
     [
-        pytest.param(_bug_in(job_records, "run_summary"), True, id="bug in the account"),
+        pytest.param(_bug_in(job_records, "summarize"), True, id="bug in the account"),
         pytest.param(_bug_in(job_records, "publish"), False, id="bug in the record"),
         pytest.param(_bug_in(job_end, "_report"), True, id="bug in the JUnit file"),
         pytest.param(_bug_in(job_estimates, "learn_from"), True, id="bug in learning"),

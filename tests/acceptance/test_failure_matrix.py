@@ -17,7 +17,7 @@ import pytest
 from pytest_valor_schedule import get_job_status, list_jobs
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, watcher
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id

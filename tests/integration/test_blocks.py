@@ -136,7 +136,7 @@ def test_options_of_the_manual_are_those_of_pytest() -> None:
     }
     assert list(rows) == options
     names = [option.removeprefix("--").replace("-", "_") for option in options]
-    assert list(rows.values()) == [pages.default(settings.DEFAULTS[name]) for name in names]
+    assert list(rows.values()) == [pages.default(settings.SETTINGS[name].default) for name in names]
     ours = set(re.findall(r"^  valor_schedule_(\w+)", shown, re.MULTILINE))
     assert ours - {*names} == pages.rows(pages.section("settings", "Settings of a project")).keys()
 

@@ -16,7 +16,7 @@ from pytest_valor_schedule import cancel_job, get_job_status
 from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support import every_outcome

@@ -14,7 +14,7 @@ from pytest_valor_schedule import get_job_results, get_job_status, list_jobs
 from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.disks import as_root, fill, make_room
 from tests.support.scheduled import (
@@ -251,10 +251,10 @@ def test_settings_that_cannot_be_used_are_told(
     assert [text.partition(",")[0] for text in texts] == [
         "config.toml has 'priorty'",
         "The environment has VALOR_SCHEDULE_TIMEOUT_MINUTE",
-        "keep_logs_days in config.toml is -1",
         "max_workers in config.toml is 'two'",
         "the environment variable VALOR_SCHEDULE_ORDER is 'shortest'",
         "slots in config.toml is 0",
+        "keep_logs_days in config.toml is -1",
     ]
     assert "; VALOR_SCHEDULE_TIMEOUT_MINUTES is one" in texts[1]
     shown = run_tool("config").stdout

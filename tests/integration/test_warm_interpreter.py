@@ -14,7 +14,7 @@ import pytest
 
 from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.interpreter import IS_FORKED

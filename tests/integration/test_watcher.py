@@ -152,7 +152,7 @@ def test_on_a_full_disk_one_successor_waits_for_room(
 def test_a_paused_queue_keeps_nobody_busy(project: Path, home: Home) -> None:
     """One that may start nothing has one more dispatcher, which ends."""
     _schedule_four(project, home)
-    home.paused.touch()
+    home.pause_marker.touch()
     _kill(*serving(home.root, dispatcher.NAME))
     open_gate()
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")

@@ -1,4 +1,4 @@
-"""Journal events as the recorder writes them."""
+"""Events as the recorders write them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from typing import Any
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import dispatcher, runner, watcher
 from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.fork_server import SERVER_NAME
 from pytest_valor_schedule.record import event_log
 
@@ -206,7 +206,7 @@ class Chaos:
     def _repetitions_in(self, job_id: str) -> Iterator[str]:
         """Yield the tests that ran again though what became of them was known."""
         counts = {name: Counter[str]() for name in ("start", "setup", "call", "teardown")}
-        for reader in event_log.journals(self.home.job_folder(job_id)):
+        for reader in event_log.readers(self.home.job_folder(job_id)):
             for event in reader.read():
                 if event["kind"] in ("start", "report"):
                     counts[event.get("phase", "start")][event["id"]] += 1

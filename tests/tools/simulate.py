@@ -93,7 +93,7 @@ def progress_of(job: Job, seconds: float, now: float) -> dict[str, Any]:
     """Return what the runner of a job would say, all of whose tests take the same."""
     elapsed = now - (job.started_at or now)
     finished = min(TESTS, int(TESTS * elapsed / seconds))
-    each = job.estimated_seconds * job.workers_wanted / TESTS
+    each = job.estimated_seconds * job.worker_demand / TESTS
     work = _KNOWN if job.has_history else _UNKNOWN
     slowness = work.slowness(finished, elapsed * (job.workers or 1) / each)
     return {"finished": finished, "queued_seconds": each * (TESTS - finished) * slowness}

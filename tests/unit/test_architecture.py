@@ -54,7 +54,8 @@ LAYERS = (
     {"queue"},
     {"record"},
     {"process", "compat"},
-    {"config", "model"},
+    {"config"},
+    {"model"},
     {"_util"},
     {"errors", "env", "hookspecs", "version"},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import inspect
 import re
 import shlex
@@ -19,9 +20,9 @@ from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model import retention
 from pytest_valor_schedule.model.job import JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
+from pytest_valor_schedule.model.retention import Retention
 from tests.support import pages
 from tests.support.pages import MANUAL, PACKAGE, PAGES, README, ROOT
 from tests.support.scheduled import run_tool
@@ -138,25 +139,18 @@ def test_settings_of_the_manual_are_those_of_the_code() -> None:
     )
     rows = pages.rows(tables)
     by_option = {name.split()[0].removeprefix("--").replace("-", "_") for name in options}
-    assert by_option | rows.keys() == (
-        settings.DEFAULTS.keys() | vars(_kept()).keys() | {"idle_seconds", "telegram_token"}
-    )
-    known = {**settings.DEFAULTS, **vars(_kept()), "slots": "usable CPUs"}
-    wrong = {name: value for name, value in rows.items() if name in known} | {}
-    assert wrong == {name: pages.default(known[name]) for name in wrong}
-    assert float(rows["idle_seconds"]) == settings._IDLE_SECONDS
-
-
-def _kept() -> argparse.Namespace:
-    kept = retention.Retention()
-    return argparse.Namespace(**{name: getattr(kept, name) for name in kept.__dataclass_fields__})
+    assert by_option | rows.keys() == settings.SETTINGS.keys()
+    defaults = {name: each.default for name, each in settings.SETTINGS.items()}
+    defaults["slots"] = "usable CPUs"
+    told = {name: value for name, value in rows.items() if name != "telegram_token"}
+    assert told == {name: pages.default(defaults[name]) for name in told}
 
 
 def test_defaults_of_config_toml_are_those_of_the_code() -> None:
     """The block that says how long what is kept."""
     [block] = pages.blocks("toml", page="pytest_valor_schedule/docs/record.md")
     shown = dict(re.findall(r"^(\w+) = (\S+)", block.text, re.MULTILINE))
-    assert shown == {name: f"{value:g}" for name, value in vars(_kept()).items()}
+    assert shown == {name: f"{value:g}" for name, value in dataclasses.asdict(Retention()).items()}
 
 
 def test_hooks_of_the_manual_are_those_of_the_code() -> None:

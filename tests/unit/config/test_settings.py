@@ -57,10 +57,12 @@ def test_a_false_value_is_a_value() -> None:
     assert settings.look_up("schedule", **asked) == Setting(False, "schedule in config.toml")
 
 
-@pytest.mark.parametrize("name", settings.DEFAULTS)
+@pytest.mark.parametrize("name", settings.SETTINGS)
 def test_every_setting_has_a_default(name: str) -> None:
     """Where nobody sets a setting, its default holds."""
-    assert settings.look_up(name, **ABSENT) == Setting(settings.DEFAULTS[name], "the default")
+    assert settings.look_up(name, **ABSENT) == Setting(
+        settings.SETTINGS[name].default, "the default"
+    )
 
 
 @pytest.mark.parametrize("value", ["1", "true", "YES", " on ", True, 1])

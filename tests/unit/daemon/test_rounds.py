@@ -10,8 +10,8 @@ from pytest_valor_schedule.daemon.outcomes import can_bring_more
 from pytest_valor_schedule.daemon.supervisor import ProcessExit
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
-from pytest_valor_schedule.record.aggregate import RunSummary
-from pytest_valor_schedule.record.error_line import reason
+from pytest_valor_schedule.record.output import error_line
+from pytest_valor_schedule.record.run_summary import RunSummary
 
 NOT_RUN = TestResult(nodeid="b", outcome=TestOutcome.NOT_RUN)
 RAN = TestResult(nodeid="a", outcome=TestOutcome.PASSED)
@@ -65,6 +65,6 @@ def test_a_round_follows_where_it_can_bring_something(
 )
 def test_the_line_that_says_most_is_quoted(text: str, line: str) -> None:
     """A reason is one line of bounded length."""
-    assert reason(text).endswith(line)
-    assert "\n" not in reason(text)
-    assert len(reason(text)) <= 300
+    assert error_line(text).endswith(line)
+    assert "\n" not in error_line(text)
+    assert len(error_line(text)) <= 300

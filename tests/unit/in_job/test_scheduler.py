@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pytest_valor_schedule.in_job.scheduler import Scheduler
 from pytest_valor_schedule.model import work_units
 from pytest_valor_schedule.model.run_config import collection_digest
-from pytest_valor_schedule.model.work_units import Known, TestOrder, WorkUnit
+from pytest_valor_schedule.model.work_units import PastRun, TestOrder, WorkUnit
 
 
 class MockNode:
@@ -75,7 +75,7 @@ def play(
     """
     clock = Clock()
     ids = [f"test_{n % 3}.py::test_{n}" for n in range(len(seconds))]
-    history = {i: Known(s, failed=False) for i, s in zip(ids, seconds, strict=True)}
+    history = {i: PastRun(s, failed=False) for i, s in zip(ids, seconds, strict=True)}
     nodes = [MockNode(f"gw{n}") for n in range(workers)]
     scheduler = Scheduler(
         workers=workers,
@@ -224,7 +224,7 @@ def test_many_short_tests_take_few_messages(known: bool) -> None:
     """A refill is one message with enough work to hide its way."""
     clock = Clock()
     ids = [f"test_a.py::test_{n}" for n in range(3000)]
-    history = {each: Known(0.0002, failed=False) for each in ids} if known else {}
+    history = {each: PastRun(0.0002, failed=False) for each in ids} if known else {}
     scheduler = Scheduler(workers=1, durations=history, clock=clock)
     node = MockNode("gw0")
     scheduler.add_node(node)
@@ -272,9 +272,9 @@ def test_what_failed_goes_first() -> None:
         WorkUnit((2,), 1.1),
         WorkUnit((3,), 0.1, True),
     ]
-    by_failure = [unit.indices[0] for unit in work_units.ordered(found, TestOrder.FAILED_FIRST)]
+    by_failure = [unit.indices[0] for unit in work_units.sort_units(found, TestOrder.FAILED_FIRST)]
     assert by_failure == [1, 3, 0, 2]
-    by_length = [unit.indices[0] for unit in work_units.ordered(found, TestOrder.LONGEST)]
+    by_length = [unit.indices[0] for unit in work_units.sort_units(found, TestOrder.LONGEST)]
     assert by_length == [0, 1, 2, 3]
 
 
@@ -292,8 +292,8 @@ def test_modes_of_xdist_keep_tests_together(
 ) -> None:
     """A file, a class or module, or a group, is one unit."""
     ids = ["a.py::t", "a.py::C::t@g", "b.py::t[x@y]", "a.py::C::u", "b.py::u@g"]
-    history = {"b.py::t[x@y]": Known(1.0, failed=True)} if known else {}
-    found = work_units.cut(ids, history, dist, 2)
+    history = {"b.py::t[x@y]": PastRun(1.0, failed=True)} if known else {}
+    found = work_units.make_units(ids, history, dist, 2)
     assert sorted(unit.indices for unit in found) == parts
     assert [unit.failed for unit in found].count(True) == known
 
@@ -301,17 +301,17 @@ def test_modes_of_xdist_keep_tests_together(
 def test_short_neighbours_stay_together() -> None:
     """So that the fixtures of their file are not made anew for each."""
     ids = [f"{name}.py::test_{n}" for name in "ab" for n in range(50)]
-    history = dict.fromkeys(ids, Known(0.01, failed=False))
-    found = work_units.cut(ids, history, "load", 2)
+    history = dict.fromkeys(ids, PastRun(0.01, failed=False))
+    found = work_units.make_units(ids, history, "load", 2)
     assert all(len({ids[i][0] for i in unit.indices}) == 1 for unit in found)
     assert len(found) <= 20
 
 
 def test_an_unknown_test_counts_as_a_slow_one() -> None:
     """The 90th percentile of the known ones."""
-    assert work_units.filled([None, 1.0, 2.0], 7.0) == [1.0, 1.0, 2.0]
-    assert work_units.filled([None, *map(float, range(11))], 7.0)[0] == 9.0
-    assert work_units.filled([None], 7.0) == [7.0]
+    assert work_units.fill_unknown([None, 1.0, 2.0], 7.0) == [1.0, 1.0, 2.0]
+    assert work_units.fill_unknown([None, *map(float, range(11))], 7.0)[0] == 9.0
+    assert work_units.fill_unknown([None], 7.0) == [7.0]
 
 
 def _note(told: list[tuple[str, str]], node: MockNode, text: str) -> None:
@@ -361,7 +361,9 @@ def test_groups_do_not_hide_what_is_known() -> None:
     scheduler.add_node(node)
     scheduler.add_node_collection(node, ["a.py::one@slow", "a.py::two"])
     assert scheduler.collection_is_completed
-    found = work_units.cut(["a.py::one@slow"], {ids[0]: Known(3.0, failed=True)}, "loadgroup", 2)
+    found = work_units.make_units(
+        ["a.py::one@slow"], {ids[0]: PastRun(3.0, failed=True)}, "loadgroup", 2
+    )
     assert found == [WorkUnit((0,), 3.0, failed=True)]
     assert work_units.without_group("a.py::one@slow", "load") == "a.py::one@slow"
 
@@ -370,7 +372,7 @@ def test_a_fault_of_ours_falls_back_to_the_order_of_collection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An exception in a scheduler would be the end of the whole run."""
-    monkeypatch.setattr(work_units, "cut", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(work_units, "make_units", lambda *arguments: 1 / 0)
     _, [ran] = play([float(n) for n in range(1, 9)], 1)
     assert ran == list(range(8))
 
@@ -424,7 +426,7 @@ class Run(RuleBasedStateMachine):
             dist=dist,
             order=order,
             durations={
-                each: Known(0.1 * n % 0.7, failed=n % 4 == 0) for n, each in enumerate(known)
+                each: PastRun(0.1 * n % 0.7, failed=n % 4 == 0) for n, each in enumerate(known)
             },
             digest=collection_digest(self.ids),
             clock=self.clock,

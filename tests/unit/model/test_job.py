@@ -32,7 +32,7 @@ _RESULTS = st.lists(st.builds(TestResult, nodeid=_TEXTS, outcome=st.sampled_from
 
 def _consistent(job: Job) -> Job:
     """Have a job that has ended say how."""
-    if not job.status.ended:
+    if not job.status.is_final:
         return job
     return dataclasses.replace(
         job,
@@ -113,7 +113,7 @@ def test_only_fields_with_a_value_are_written() -> None:
 )
 def test_a_job_wants_no_more_workers_than_it_has_tests(most: int, tests: int, wanted: int) -> None:
     """Workers without a test are never started, and one always is."""
-    assert a_job(max_workers=most, test_count=tests).workers_wanted == wanted
+    assert a_job(max_workers=most, test_count=tests).worker_demand == wanted
 
 
 def test_the_command_has_our_plugins_and_the_workers_before_the_arguments() -> None:
@@ -160,7 +160,7 @@ def test_a_record_is_versioned_and_has_results_only_when_there_are_some() -> Non
 
 def test_only_the_last_two_statuses_have_ended() -> None:
     """A poller that waits for an end waits for completed or cancelled."""
-    assert [status for status in JobStatus if status.ended] == ["completed", "cancelled"]
+    assert [status for status in JobStatus if status.is_final] == ["completed", "cancelled"]
 
 
 def test_the_words_of_the_contract_are_fixed() -> None:

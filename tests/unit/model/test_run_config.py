@@ -8,38 +8,46 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_valor_schedule import env
 from pytest_valor_schedule.model import run_config
-from pytest_valor_schedule.model.run_config import CollectOrder, RunConfig
+from pytest_valor_schedule.model.run_config import CollectConfig, RunConfig
 from tests.support.properties import steady
 
 TOLD = RunConfig(
-    folder="/folder", prefix="1.2", workers=3, digest="abc", lifeline=5, only="/folder/only.json"
+    folder="/folder", prefix="1.2", workers=3, digest="abc", death_pipe=5, only="/folder/only.json"
 )
 
 
 def test_what_was_told_is_taken_once() -> None:
     """A pytest that the job starts in turn is told nothing."""
-    environment = {run_config.VARIABLE: TOLD.to_text(), "PATH": "/bin"}
-    assert run_config.take(environment) == TOLD
+    environment = {env.RUN_CONFIG_VARIABLE: TOLD.to_text(), "PATH": "/bin"}
+    assert run_config.take_config(environment) == TOLD
     assert environment == {"PATH": "/bin"}
-    assert run_config.take(environment) is None
+    assert run_config.take_config(environment) is None
 
 
 def test_an_order_to_collect_is_taken_once() -> None:
     """A pytest that a conftest.py starts while we collect runs as it is."""
-    order = CollectOrder(target="/target", lifeline=None)
-    environment = {run_config.COLLECT_VARIABLE: order.to_text()}
-    assert run_config.take(environment) == order
+    order = CollectConfig(target="/target", death_pipe=None)
+    environment = {env.COLLECT_VARIABLE: order.to_text()}
+    assert run_config.take_config(environment) == order
     assert environment == {}
 
 
 def test_what_a_newer_runner_tells_is_understood() -> None:
     """The job's interpreter may have an older version installed than the one that serves."""
     text = json.dumps({**TOLD.to_json(), "mood": "new"})
-    assert run_config.take({run_config.VARIABLE: text}) == TOLD
+    assert run_config.take_config({env.RUN_CONFIG_VARIABLE: text}) == TOLD
     text = json.dumps({"target": "/target", "lifeline": None, "mood": "new"})
-    taken = run_config.take({run_config.COLLECT_VARIABLE: text})
-    assert taken == CollectOrder(target="/target", lifeline=None)
+    taken = run_config.take_config({env.COLLECT_VARIABLE: text})
+    assert taken == CollectConfig(target="/target", death_pipe=None)
+
+
+def test_older_versions_read_what_is_sent() -> None:
+    """What has another name now than in their days is sent by the one that they know."""
+    sent = RunConfig("/folder", "1.1", 2, "abc", death_pipe=7, durations="/folder/d.json").to_json()
+    assert (sent["lifeline"], sent["known"]) == (7, "/folder/d.json")
+    assert not sent.keys() & {"death_pipe", "durations"}
 
 
 @steady

@@ -152,12 +152,12 @@ def test_a_request_names_its_bad_value(position: int, bad: Any, name: str) -> No
     values: list[Any] = ["high", 4, 0.5, "chat"]
     values[position] = bad
     with pytest.raises(InvalidRequestError, match=f"^{name} is "):
-        RunOptions.checked(*values)
+        RunOptions.parse(*values)
 
 
 def test_a_request_keeps_its_good_values() -> None:
     """Checked values arrive in their own fields."""
-    asked = RunOptions.checked("high", 4, 0.5, "chat")
+    asked = RunOptions.parse("high", 4, 0.5, "chat")
     assert asked == RunOptions(
         priority=Priority.HIGH, max_workers=4, timeout_minutes=0.5, notification_chat_id="chat"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_valor_schedule.model.run_config import JOB_ID_VARIABLE
+from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process import fork_check
 from pytest_valor_schedule.process.fork_check import variables_at_start
 from pytest_valor_schedule.process.fork_client import with_fork_server

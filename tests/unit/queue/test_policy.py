@@ -138,7 +138,7 @@ def test_there_are_never_more_workers_than_slots(
     running, total = machine
     starts = policy.to_start(queue, running, total, NOW)
     assert sum(each.slots for each in running) + sum(n for _, n in starts) <= total
-    assert all(1 <= n <= job.workers_wanted for job, n in starts)
+    assert all(1 <= n <= job.worker_demand for job, n in starts)
     assert len({job.job_id for job, _ in starts}) == len(starts)
     assert starts == policy.to_start(queue, running, total, NOW)
 

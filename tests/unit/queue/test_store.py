@@ -206,7 +206,7 @@ def test_the_environment_is_erased_with_the_end(store: JobStore, status: JobStat
     """Secrets of an environment are kept as long as a job needs them, and no longer."""
     _add(store, FIRST)
     store.change(FIRST, JobStatus.SCHEDULED, status=status)
-    assert environments.is_there(store.home, FIRST) != status.ended
+    assert environments.is_there(store.home, FIRST) != status.is_final
 
 
 def test_an_environment_that_nobody_needs_is_erased(store: JobStore) -> None:

@@ -14,7 +14,7 @@ from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.result import Summary
 from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.record import event_fields, event_log, record_file
-from pytest_valor_schedule.record.aggregate import aggregate
+from pytest_valor_schedule.record.run_summary import aggregate
 from tests.support.events import ran
 from tests.support.properties import steady
 
@@ -55,7 +55,9 @@ def test_no_event_is_more_than_a_lost_line(
 ) -> None:
     """Of arbitrary events comes an account of the tests, of no others, that adds up and is kept."""
     read = {
-        writer: [each for event in events if (each := event_log.parsed(json.dumps(event).encode()))]
+        writer: [
+            each for event in events if (each := event_log.parse_line(json.dumps(event).encode()))
+        ]
         for writer, events in sorted(journals.items())
     }
     account = aggregate(TESTS, read.items())
@@ -102,7 +104,7 @@ def test_no_event_is_more_than_a_lost_line(
 )
 def test_a_field_that_no_writer_writes_is_left_out(field: dict[str, object]) -> None:
     """The rest of the event counts."""
-    assert event_fields.checked({"kind": "report", "id": "t", **field}) == {
+    assert event_fields.valid_fields({"kind": "report", "id": "t", **field}) == {
         "kind": "report",
         "id": "t",
     }
@@ -113,7 +115,7 @@ def test_what_nests_without_end_is_left_out() -> None:
     deep: list[object] = []
     for _ in range(200):
         deep = [deep]
-    assert "extra" not in event_fields.checked({"kind": "report", "extra": {"deep": deep}})
+    assert "extra" not in event_fields.valid_fields({"kind": "report", "extra": {"deep": deep}})
 
 
 def test_events_of_the_recorder_are_whole() -> None:
@@ -121,4 +123,4 @@ def test_events_of_the_recorder_are_whole() -> None:
     place = {"kind": "warning", "id": "t", "location": ["a.py", 1, "test"], "line": 3}
     more = {"extra": {"a": [1.5, None]}, "sections": [["out", "text"]], "serial": {"a": {}}}
     for event in [*ran("t", ".Fx"), place, {"kind": "report", **more, "code": None}]:
-        assert event_fields.checked(event) == event
+        assert event_fields.valid_fields(event) == event

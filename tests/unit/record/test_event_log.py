@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.event_log import EventLog, JournalReader
+from pytest_valor_schedule.record.event_log import EventLog, EventLogReader
 from tests.support.properties import steady
 
 FIRST, SECOND = {"kind": "first", "text": "é\n"}, {"kind": "second", "text": "x" * 100}
@@ -39,7 +39,7 @@ def test_what_is_written_is_read_in_order(path: Path) -> None:
     written.write(FIRST)
     written.write(SECOND)
     written.close()
-    assert list(JournalReader(path).read()) == [FIRST, SECOND]
+    assert list(EventLogReader(path).read()) == [FIRST, SECOND]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_json_is_written_as_its_repr(path: Path) -> None:
     written = EventLog(path)
     written.write({"kind": "odd", "value": {1, 2}})
     written.close()
-    assert list(JournalReader(path).read()) == [{"kind": "odd", "value": "{1, 2}"}]
+    assert list(EventLogReader(path).read()) == [{"kind": "odd", "value": "{1, 2}"}]
 
 
 def test_two_writers_of_one_file_lose_nothing(path: Path) -> None:
@@ -59,7 +59,7 @@ def test_two_writers_of_one_file_lose_nothing(path: Path) -> None:
     one.write(FIRST)
     one.close()
     other.close()
-    assert list(JournalReader(path).read()) == [FIRST, SECOND, FIRST]
+    assert list(EventLogReader(path).read()) == [FIRST, SECOND, FIRST]
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def test_what_a_full_disk_did_not_take_is_written_later(path: Path) -> None:
     written.write(FIRST)
     written.write(SECOND)
     written.close()
-    assert list(JournalReader(path).read()) == [FIRST, SECOND, SECOND, FIRST, SECOND]
+    assert list(EventLogReader(path).read()) == [FIRST, SECOND, SECOND, FIRST, SECOND]
 
 
 def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_can_never_be_written_is_not_waited_for(path: Path) -> None:
         with pytest.raises(OSError, match="File too large"):
             written.settle()
     written.settle()
-    assert list(JournalReader(path).read()) == [FIRST]
+    assert list(EventLogReader(path).read()) == [FIRST]
     written.close()
 
 
@@ -118,13 +118,13 @@ assert os.waitpid(child, 0)[1] == 0
 def test_a_forked_child_does_not_write(path: Path) -> None:
     """A test that forks and comes back into pytest does not record its results twice."""
     subprocess.run([sys.executable, "-c", FORKING, str(path)], check=True, timeout=60)
-    kinds = [event["kind"] for event in JournalReader(path).read()]
+    kinds = [event["kind"] for event in EventLogReader(path).read()]
     assert kinds == ["parent", "parent again"]
 
 
 def test_a_reader_may_come_before_the_file(path: Path) -> None:
     """A journal that is not there yet is empty, and is read as soon as it is."""
-    reader = JournalReader(path)
+    reader = EventLogReader(path)
     assert list(reader.read()) == []
     path.write_bytes(_line(FIRST))
     assert list(reader.read()) == [FIRST]
@@ -132,7 +132,7 @@ def test_a_reader_may_come_before_the_file(path: Path) -> None:
 
 def test_only_what_is_new_is_read(path: Path) -> None:
     """A second look yields what the journal gained since the first."""
-    reader = JournalReader(path)
+    reader = EventLogReader(path)
     path.write_bytes(_line(FIRST))
     assert list(reader.read()) == [FIRST]
     assert list(reader.read()) == []
@@ -143,7 +143,7 @@ def test_only_what_is_new_is_read(path: Path) -> None:
 
 def test_a_line_is_read_when_it_is_complete(path: Path) -> None:
     """Half a line waits for its other half."""
-    reader, line = JournalReader(path), _line(FIRST)
+    reader, line = EventLogReader(path), _line(FIRST)
     path.write_bytes(line[:9])
     assert list(reader.read()) == []
     path.write_bytes(line)
@@ -161,10 +161,11 @@ def test_a_line_is_read_when_it_is_complete(path: Path) -> None:
 def test_a_damaged_line_is_passed_over(path: Path, noise: bytes) -> None:
     """Noise costs nothing but its own line."""
     path.write_bytes(_line(FIRST) + noise + b"\n" + _line(SECOND) + noise)
-    assert list(JournalReader(path).read()) == [FIRST, SECOND]
+    assert list(EventLogReader(path).read()) == [FIRST, SECOND]
 
 
-_EVENTS = st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=5), max_size=3).map(
+_FIELDS = st.text(max_size=3).map("_".__add__)  # none that an event has
+_EVENTS = st.dictionaries(_FIELDS, st.integers() | st.text(max_size=5), max_size=3).map(
     lambda fields: _line({**fields, "kind": "event"})
 )
 _NOISE = st.binary().map(lambda noise: noise + b"\n")
@@ -178,7 +179,7 @@ def test_noise_never_loses_a_complete_line(
     """Each valid line is read once and in order, however the file grows and what else is in it."""
     content = b"".join([*lines, torn])
     path.write_bytes(b"")
-    reader, read = JournalReader(path), []
+    reader, read = EventLogReader(path), []
     with path.open("ab", buffering=0) as file:
         for position in range(0, len(content), step):
             file.write(content[position : position + step])
@@ -194,10 +195,10 @@ def test_all_journals_of_a_job_are_found(tmp_path: Path) -> None:
         event_log.path(tmp_path, prefix, writer).write_bytes(_line(FIRST))
         event_log.stacks_path(tmp_path, prefix, writer).write_text("no journal")
     (tmp_path / "output.log").write_text("no journal")
-    readers = event_log.journals(tmp_path)
+    readers = event_log.readers(tmp_path)
     assert [reader.writer for reader in readers] == ["-".join(each) for each in written]
     assert all(list(reader.read()) == [FIRST] for reader in readers)
-    of_one_round = [reader.writer for reader in event_log.journals(tmp_path, "1.2")]
+    of_one_round = [reader.writer for reader in event_log.readers(tmp_path, "1.2")]
     assert of_one_round == ["1.2-gw10", "1.2-runner"]
 
 
@@ -210,13 +211,13 @@ def test_what_is_no_journal_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1.1-gw2.jsonl")
     (tmp_path / "1.1-gw3.jsonl").symlink_to(tmp_path / "gw0.jsonl")
     event_log.path(tmp_path, "1.1", "gw4").write_bytes(_line(SECOND))
-    read = {reader.writer: list(reader.read()) for reader in event_log.journals(tmp_path)}
+    read = {reader.writer: list(reader.read()) for reader in event_log.readers(tmp_path)}
     assert read == {"1.1-gw1": [], "1.1-gw2": [], "1.1-gw3": [], "1.1-gw4": [SECOND]}
 
 
 def test_a_job_without_a_folder_has_no_journals(tmp_path: Path) -> None:
     """A job that never started has nothing to read."""
-    assert event_log.journals(tmp_path / "nowhere") == []
+    assert event_log.readers(tmp_path / "nowhere") == []
 
 
 def test_a_linked_journal_is_neither_read_nor_written(path: Path, tmp_path: Path) -> None:
@@ -224,6 +225,6 @@ def test_a_linked_journal_is_neither_read_nor_written(path: Path, tmp_path: Path
     outside = tmp_path / "outside"
     outside.write_text('{"kind": "x"}\n')
     path.symlink_to(outside)
-    assert list(JournalReader(path).read()) == []
+    assert list(EventLogReader(path).read()) == []
     with pytest.raises(OSError, match="symbolic"):
         EventLog(path)

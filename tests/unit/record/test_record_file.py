@@ -168,7 +168,7 @@ def _look_at(path: Path) -> None:
     found = recovery.read_record(path)
     if found is not None:
         render.job_line(found[0].to_json())
-        assert found[0].workers_wanted >= 1
+        assert found[0].worker_demand >= 1
     document = record_file.read(path)
     if document is not None and record_file.is_whole(document) and job_in(document) is not None:
         lines = result_list.lines(document, {}, {"all": True})

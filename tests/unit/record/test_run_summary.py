@@ -12,7 +12,7 @@ from pytest_valor_schedule.daemon.outcomes import decide_outcome
 from pytest_valor_schedule.model.job import Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.model.run_config import collection_digest
-from pytest_valor_schedule.record.aggregate import RunSummary, aggregate
+from pytest_valor_schedule.record.run_summary import RunSummary, aggregate
 from tests.support.events import (
     Event,
     collected,
