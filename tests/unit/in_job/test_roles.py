@@ -22,6 +22,7 @@ def test_a_chosen_set_is_not_chosen_from(
     pytester: pytest.Pytester, options: list[str], kind: RoundKind
 ) -> None:
     """Nor does it stop where nobody asked for it, nor anything that is only run again."""
+    options = [*options, "-p", "no:unraisableexception"]  # which looks for garbage five times
     asked = pytester.parseconfigure(*options)
     config = pytester.parseconfig(*options)
     told = RunConfig(

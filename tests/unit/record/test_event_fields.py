@@ -29,13 +29,13 @@ NAMES = (
     *("sections", "serial", "extra", "at", "moment", "log", "worker", "text", "code", "stacks"),
     *("ids", "pid", "claim", "line", "category", "filename"),
 )
-_odd = st.sampled_from(
-    [*(10**400, -1, 1e308, "x", "", "a", "failed", "passed", "rerun", "call", "gw0"), [["a", "b"]]]
-)
-_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | _odd,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=6,
+_values: st.SearchStrategy[object] = st.sampled_from(
+    [
+        *(None, True, False, 0, 1, -1, 7, 2**40, 10**400, 0.0, 1.5, -0.1, 1e308),
+        *(float("inf"), float("nan"), "", "x", "a", "failed", "passed", "rerun", "call", "gw0"),
+        *("é", "\ud800", "\x00", [], [[]], ["a"], ["a", 1], [["a", "b"]], [["a", 1.5]], [None]),
+        *({}, {"a": {}}, {"a": [None, {"": "x"}]}, {"outcome": "failed"}, ["a", 1, "b"], [{}, 2]),
+    ]
 )
 _fields = st.dictionaries(st.sampled_from(NAMES), _values)
 _events = st.builds(
