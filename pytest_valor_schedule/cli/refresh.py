@@ -42,15 +42,15 @@ def watch(*, once: bool) -> None:
 def _frame() -> list[str]:
     slots = _checked(administer.list_slots())["slots"]
     width = shutil.get_terminal_size().columns
-    active, ended = _look(_ENDED_SHOWN)
-    return queue_view.frame([*active, *ended], slots, time.time(), width)
+    active, past = _look(_ENDED_SHOWN)
+    return queue_view.frame([*active, *past], slots, time.time(), width)
 
 
 def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return all that runs or waits, and the last that have ended, the newest first."""
     answer = _checked(query.list_queue(count))
-    ended = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
-    return answer["active"], ended[:count]
+    past = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
+    return answer["active"], past[:count]
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def _watch_in_lines() -> None:
     """Print a line about each job when something about it has changed."""
     printed: dict[str, str] = {}
     while True:
-        active, ended = _look(_ENDED_LOOKED_AT)
-        for job in (*reversed(ended), *reversed(active)):
+        active, past = _look(_ENDED_LOOKED_AT)
+        for job in (*reversed(past), *reversed(active)):
             line = _brief(job)
             if job["job_id"] not in printed and job not in active:
                 continue  # it had ended before we looked

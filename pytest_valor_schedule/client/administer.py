@@ -91,19 +91,19 @@ def list_settings() -> Response:
 
     home = Home.find(os.environ)
     machine = home.settings()
-    found = {
+    values = {
         name: settings.look_up(name, None, os.environ, None, machine)
         for name, definition in settings.SETTINGS.items()
         if definition.listed
     }
-    if found["slots"].value is None:
-        found["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
-    notify = found["notify"]
+    if values["slots"].value is None:
+        values["slots"] = Setting(slots.usable_cpus(), "the CPUs of this machine")
+    notify = values["notify"]
     shown = notification.shortened(notify.value and str(notify.value))
-    found["notify"] = dataclasses.replace(notify, value=shown)
+    values["notify"] = dataclasses.replace(notify, value=shown)
     return {
         "file": str(home.config),
-        "settings": {name: dataclasses.asdict(each) for name, each in found.items()},
+        "settings": {name: dataclasses.asdict(each) for name, each in values.items()},
         "unknown": settings_check.unknown_names(machine),
         "problems": list(settings_check.problems(home, os.environ)),
     }

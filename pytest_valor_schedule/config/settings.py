@@ -139,15 +139,6 @@ def check(name: str, setting: Setting) -> Any:
     return SETTINGS[name].check(setting.value, setting.source)
 
 
-def is_on(setting: Setting) -> bool:
-    """Return a yes-or-no setting as a bool.
-
-    Raises:
-        InvalidRequestError: if it is neither.
-    """
-    return run_options.check_switch(setting.value, setting.source)
-
-
 def machine_value(name: str, environment: Mapping[str, str]) -> object:
     """Return what config.toml says of a setting; None if nothing, or nothing that can be read."""
     try:

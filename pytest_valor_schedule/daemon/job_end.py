@@ -91,13 +91,15 @@ def _aggregate(store: JobStore, job: Job, end: JobEnd) -> tuple[RunSummary, Job]
     """Return what became of a job; where that cannot be found out, it ends without results."""
     try:
         summary = job_records.summarize(store, job, end.stopped_at)
-        return summary, _ended(job, end, summary)
+        return summary, _at_end(job, end, summary)
     except Exception as error:
         why = _lasting_fault(job, "What became of its tests could not be found out", error)
     results = [TestResult(nodeid=each, outcome=TestOutcome.NOT_RUN) for each in _tests(store, job)]
     summary = RunSummary(results=tuple(results))
     outcome = end.outcome or Outcome.ERROR
-    return summary, _ended(job, dataclasses.replace(end, outcome=outcome, explanation=why), summary)
+    return summary, _at_end(
+        job, dataclasses.replace(end, outcome=outcome, explanation=why), summary
+    )
 
 
 def _tests(store: JobStore, job: Job) -> list[str]:
@@ -148,7 +150,7 @@ def _end_in_queue(store: JobStore, job: Job, ended_job: Job) -> Job | None:
     return store.change(job.job_id, job.status, **changes)
 
 
-def _ended(job: Job, end: JobEnd, summary: RunSummary) -> Job:
+def _at_end(job: Job, end: JobEnd, summary: RunSummary) -> Job:
     """Return a job as it ended."""
     exit_code = end.exit_code if summary.exit_code is None else summary.exit_code
     outcome, explanation = _outcome(job, end, summary, exit_code)

@@ -155,11 +155,12 @@ class _MissingTests:
     def changes(self) -> str | None:
         """Return how the collection of the job differs from that of its submitter."""
         present = self._collected | self._aggregator.attempts.keys()
-        gone = len(self._tests.keys() - present) if self._by_worker else 0
+        absent = len(self._tests.keys() - present) if self._by_worker else 0
         new = len(self._collected - self._tests.keys())
-        if not gone:
+        if not absent:
             return f"{new} {'test is' if new == 1 else 'tests are'} new" if new else None
-        parts = [f"{gone} scheduled {'test is' if gone == 1 else 'tests are'} not there any more"]
+        noun = "test is" if absent == 1 else "tests are"
+        parts = [f"{absent} scheduled {noun} not there any more"]
         parts += [f"{new} {'is' if new == 1 else 'are'} new"] if new else []
         return " and ".join(parts)
 

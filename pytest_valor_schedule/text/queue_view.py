@@ -28,7 +28,7 @@ def frame(jobs: Sequence[Response], slots: Sequence[Response], now: float, width
     running = [job for job in reversed(jobs) if job["status"] == "running"]
     waiting = [job for job in jobs if job["status"] == "scheduled"]
     waiting.sort(key=lambda job: job.get("queue_position") or 0)
-    ended = [job for job in jobs if job["status"] not in _ACTIVE]
+    past = [job for job in jobs if job["status"] not in _ACTIVE]
     lines = [_slots_line(slots), ""]
     for job in running:
         lines += _running(job, now, width)
@@ -37,7 +37,7 @@ def frame(jobs: Sequence[Response], slots: Sequence[Response], now: float, width
         lines.append(f"and {len(waiting) - _MOST_WAITING} more that wait")
     if not running and not waiting:
         lines.append("nothing runs, nothing waits")
-    lines += ["", *(render.job_line(job) for job in ended)] if ended else []
+    lines += ["", *(render.job_line(job) for job in past)] if past else []
     return [clip(render.one_line(line), max(width, _LEAST_WIDTH)) for line in lines]
 
 
@@ -53,7 +53,7 @@ def _running(job: Response, now: float, width: int) -> Iterable[str]:
     total = progress.get("total") or job["test_count"]
     bad = f" {failed} failed" if failed else ""
     bar = _bar(finished, total, min(_BAR, max(4, width // 4)))
-    eta = _left(job, now)
+    eta = _remaining_text(job, now)
     yield f"{short_id(job['job_id'])} {bar} {finished}/{total}{bad}{eta}  {job['specification']}"
     for test in progress.get("running") or ():
         began = clock.from_text(test.get("started_at"))
@@ -67,7 +67,7 @@ def _bar(finished: int, total: int, width: int) -> str:
     return f"[{'=' * full}{' ' * (width - full)}]"
 
 
-def _left(job: Response, now: float) -> str:
+def _remaining_text(job: Response, now: float) -> str:
     """Return how long a job is expected to go on, which those behind it are told to wait."""
     ends = clock.from_text(job.get("estimated_end"))
     if ends is None:

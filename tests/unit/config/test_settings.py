@@ -52,7 +52,7 @@ def test_an_empty_text_is_no_value(source: str) -> None:
 def test_a_false_value_is_a_value() -> None:
     """Nearer settings can switch off what farther ones switch on."""
     asked = {**ABSENT, "environment": {"VALOR_SCHEDULE_SCHEDULE": "0"}, "ini": "true"}
-    assert not settings.is_on(settings.look_up("schedule", **asked))
+    assert not settings.check("schedule", settings.look_up("schedule", **asked))
     asked = {**ABSENT, "machine": {"schedule": False}}
     assert settings.look_up("schedule", **asked) == Setting(False, "schedule in config.toml")
 
@@ -68,20 +68,20 @@ def test_every_setting_has_a_default(name: str) -> None:
 @pytest.mark.parametrize("value", ["1", "true", "YES", " on ", True, 1])
 def test_words_for_yes_are_on(value: Any) -> None:
     """Yes is understood in any case and spelling that is usual."""
-    assert settings.is_on(Setting(value, "x"))
+    assert settings.check("schedule", Setting(value, "x"))
 
 
 @pytest.mark.parametrize("value", ["0", "False", "no", "OFF", False, 0])
 def test_words_for_no_are_off(value: Any) -> None:
     """No is understood in any case and spelling that is usual."""
-    assert not settings.is_on(Setting(value, "x"))
+    assert not settings.check("schedule", Setting(value, "x"))
 
 
 @pytest.mark.parametrize("value", ["maybe", "", None, 2, "truee", []])
 def test_what_is_neither_yes_nor_no_is_refused(value: Any) -> None:
     """The refusal names the source of the value."""
     with pytest.raises(InvalidRequestError, match=r"^schedule in config\.toml is .* use one\.$"):
-        settings.is_on(Setting(value, "schedule in config.toml"))
+        settings.check("schedule", Setting(value, "schedule in config.toml"))
 
 
 @pytest.mark.parametrize("environment", [{}, {"VALOR_HOME": ""}])
