@@ -36,7 +36,9 @@ def wait_for_job(
     """
     seconds = math.inf
     if timeout_seconds is not None:
-        seconds = check_amount(timeout_seconds, "timeout_seconds", "seconds")
+        seconds = check_amount(
+            timeout_seconds, "timeout_seconds", "a number of seconds of 0 or more, or None"
+        )
     with open_queue() as store:
         full_id = store.find(job_id).job_id
         wait_until_ended(store, full_id, seconds)

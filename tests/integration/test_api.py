@@ -215,7 +215,10 @@ def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
     Path("test_a.py").write_text(SLOW)
     job_id = schedule()
     assert wait_for_job(job_id, 0.1)["status"] == "scheduled"
-    assert "timeout_seconds is -1" in wait_for_job(job_id, -1)["error"]
+    assert (
+        "timeout_seconds is -1, but must be a number of seconds of 0"
+        in wait_for_job(job_id, -1)["error"]
+    )
 
 
 @pytest.mark.home_in_use

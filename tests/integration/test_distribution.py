@@ -106,7 +106,7 @@ def test_a_scheduler_of_the_project_comes_first(project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-o", "valor_schedule_order=random"), '"longest", "failed-first", "collected"'),
+        (("-o", "valor_schedule_order=random"), '"longest", "failed-first" or "collected"'),
         (("--dist=no",), "--dist no runs all tests in one process"),
         (("--dist", "no"), "use --max-workers 1"),
     ],
