@@ -29,10 +29,7 @@ from pytest_valor_schedule.queue import forecast
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job
 from tests.support.scheduled import (
-    GATED,
-    is_running,
     nothing_scheduled,
-    open_gate,
     record_of,
     results_of,
     schedule,
@@ -221,23 +218,12 @@ def test_wait_for_job_gives_up_at_its_timeout(project: Path) -> None:
     )
 
 
-@pytest.mark.home_in_use
-@pytest.mark.usefixtures("one_slot")
+@pytest.mark.usefixtures("no_dispatcher")
 def test_priority_beats_age(project: Path) -> None:
-    """Of the waiting jobs the high one starts first, then normal, then low."""
-    Path("test_gated.py").write_text(GATED)
+    """The place in the queue is that of the priority, and not of the time of scheduling."""
     Path("test_a.py").write_text(ONE_TEST)
-    first = schedule("test_gated.py")
-    wait_until(lambda: is_running(first), "the first job runs")
-    ids = {
-        priority: schedule("test_a.py", "--priority", priority)
-        for priority in ("low", "normal", "high")
-    }
-    open_gate()
-    for job_id in ids.values():
-        wait_for_job(job_id)
-    started = {priority: get_job_status(job_id)["started_at"] for priority, job_id in ids.items()}
-    assert sorted(started, key=lambda priority: started[priority]) == ["high", "normal", "low"]
+    ids = [schedule("--priority", priority) for priority in ("low", "normal", "high")]
+    assert [get_job_status(job_id)["queue_position"] for job_id in ids] == [3, 2, 1]
 
 
 def test_specification_may_set_variables_and_quote(

@@ -182,24 +182,21 @@ def test_the_looks_are_those_of_plain_pytest(at_terminal: Callable[..., Screen])
         assert line in lines or line.startswith(("test_", "plugins:"))
 
 
-@pytest.mark.parametrize("columns", [40, 80, 140])
 @pytest.mark.usefixtures("one_slot")
-def test_a_place_in_the_queue_is_one_line(
-    at_terminal: Callable[..., Screen], home: Home, columns: int
-) -> None:
+def test_a_place_in_the_queue_is_one_line(at_terminal: Callable[..., Screen], home: Home) -> None:
     """It is rewritten in place, never wraps, and is gone when the job prints."""
     _write({"test_gated.py": GATED, "test_b.py": "def test_b(): pass\n"})
     first = schedule("test_gated.py")
     wait_until(lambda: list_jobs("running")["total"] == 1, "the slot is taken")
-    screen = at_terminal("--schedule-wait", "test_b.py", columns=columns)
+    screen = at_terminal("--schedule-wait", "test_b.py", columns=40)
     wait_until(lambda: any("1st in the queue" in line for line in screen.lines()), "it waits")
     said = [line for _ in range(2) for line in _changed(screen) if line]
-    assert all("1st in the queue" in line and len(line) < columns for line in said)
+    assert all("1st in the queue" in line and len(line) < 40 for line in said)
     assert all(line.endswith("...") or "has not run before" in line for line in said)
-    screen.resize(columns - 12)
+    screen.resize(28)
     _changed(screen)  # which may have been on its way
     assert len([line for line in _changed(screen) if line]) == 1
-    screen.resize(columns)
+    screen.resize(140)
     open_gate()
     assert screen.end() == 0
     lines = screen.lines()

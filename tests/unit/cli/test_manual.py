@@ -193,7 +193,7 @@ def test_every_block_is_of_a_kind_that_is_run() -> None:
 
 def test_ci_takes_both_commands_from_the_readme() -> None:
     """`.ci/run` looks for the marks that are there."""
-    marks = re.findall(r"^run_readme \w+ \"([^\"]+)\"", (ROOT / ".ci/run").read_text(), re.M)
+    marks = re.findall(r"^ *run_readme \w+ \"([^\"]+)\"", (ROOT / ".ci/run").read_text(), re.M)
     assert sorted(marks) == sorted(block.mark for block in pages.blocks("sh") if block.mark)
 
 
