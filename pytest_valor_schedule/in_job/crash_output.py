@@ -20,6 +20,10 @@ _MOST_BYTES = 8 * 1024
 _MOST_REPORTS = 512 * 1024  # bytes of an event log from the start of a test on
 _PRINTED = "Printed by the run meanwhile"  # by this worker, or by another
 _WORDS = re.compile(r"[a-rt-wyz]")  # more than the dots and letters of pytest's progress
+_HEADER = re.compile(
+    r"\A.*^(?:collected \d+ items?|\d+ workers? \[\d+ items?\])[^\n]*$", re.DOTALL | re.MULTILINE
+)
+"""What a run prints before its first test, and may reach the log later than that begins."""
 _NAMES = ("Captured stdout", "Captured stderr")  # in this order pytest opens them
 
 
@@ -31,7 +35,8 @@ def printed_since_start(log: Path, output: Path) -> list[list[str]]:
     start = _start_of_last_test(log)
     with contextlib.suppress(OSError):
         if start is not None and (size := output.stat().st_size - start) > 0:
-            text = without_controls(files.tail(output, min(size, _MOST_BYTES))).strip()
+            text = without_controls(files.tail(output, min(size, _MOST_BYTES)))
+            text = _HEADER.sub("", text).strip()
             return [[_PRINTED, text]] if _WORDS.search(text) else []
     return []
 
