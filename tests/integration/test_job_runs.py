@@ -394,7 +394,8 @@ def test_an_interrupt_ends_nothing_in_the_background(project: Path, empty_home: 
     """SIGINT is for what has a terminal: the job goes on, and no log has a traceback."""
     project.joinpath("test_gated.py").write_text(GATED)
     jobs = [schedule("--max-workers", "1") for _ in range(2)]
-    wait_until(lambda: all(map(is_running, jobs)), "they run")
+    # Then nothing is forked any more, which would have the name of what forks for a moment.
+    wait_until(lambda: all(map(_runs_a_test, jobs)), "their tests run")
     home = empty_home
     kinds = ["dispatcher", "runner", "runner"]
 
@@ -417,6 +418,10 @@ def test_an_interrupt_ends_nothing_in_the_background(project: Path, empty_home: 
     assert {get_job_status(job_id)["attempt"] for job_id in jobs} == {1}
     logs = [home.dispatcher_log, *map(home.output, jobs)]
     assert not [log for log in logs if "Traceback" in log.read_text()]
+
+
+def _runs_a_test(job_id: str) -> bool:
+    return bool(get_job_status(job_id).get("progress", {}).get("running"))
 
 
 def _has_pending_signals(pid: int) -> bool:
