@@ -13,6 +13,7 @@ from pytest_valor_schedule.process.memory import children
 from pytest_valor_schedule.process.processes import Process
 
 _EMPTY_LOOKS = 30
+_CHILDLESS_LOOKS = 3
 
 
 def interrupt(process: Process) -> None:
@@ -51,7 +52,11 @@ def end_children(keep: Collection[int] = (), patience: float = 10.0, of: int | N
         of: The process, which reaps its children itself; None for this one.
     """
     deadline = time.monotonic() + patience
-    while (doomed := set(children(of or "self")) - set(keep)) and time.monotonic() < deadline:
+    empty = 0
+    # While one child ends, the kernel may leave out another from what it tells of them.
+    while empty < _CHILDLESS_LOOKS and time.monotonic() < deadline:
+        doomed = set(children(of or "self")) - set(keep)
+        empty = 0 if doomed else empty + 1
         _kill(doomed)
         for pid in doomed:
             with contextlib.suppress(ChildProcessError):
