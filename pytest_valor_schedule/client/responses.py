@@ -1,4 +1,4 @@
-"""The types of what the functions for programs answer.
+"""Define the types of what the functions for programs answer.
 
 Every answer is a plain `dict`. No key is required, because an answer to a bad request has `error`
 alone: look for that first.

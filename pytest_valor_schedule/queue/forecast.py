@@ -1,4 +1,4 @@
-"""When the queued jobs will start, and why they wait."""
+"""Forecast when the queued jobs start, and tell why they wait."""
 
 from __future__ import annotations
 

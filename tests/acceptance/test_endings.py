@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,40 +18,13 @@ from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
+from tests.support.executors import ProcesslessExecutor
 from tests.support.jobs import a_job
 from tests.support.scheduled import GATED, open_gate, outcomes_of, schedule
 from tests.support.waiting import serving, wait_until
 
 NOW = 1_700_000_100.0
 ODD, PLAIN = "20261122-203015-00000d", "20261122-203015-000001"
-
-
-class NoRunners:
-    """An executor all of whose runners are gone."""
-
-    def hosts(self) -> dict[str, int]:
-        return {"local": 2}
-
-    def start(self, job: Job, attempt: int, host: str) -> str:
-        raise AssertionError("nothing is to be started")
-
-    def get_ready(self) -> None:
-        pass
-
-    def poll(self, refs: Iterable[str]) -> dict[str, RunnerState]:
-        return dict.fromkeys(refs, RunnerState.LOST)
-
-    def exit_code(self, ref: str) -> int | None:
-        return None
-
-    def cancel(self, ref: str) -> None:
-        pass
-
-    def clean_up(self, ref: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _bug_in(owner: object, name: str) -> Callable[[Home, pytest.MonkeyPatch], None]:
@@ -111,7 +84,7 @@ def test_an_end_that_fails_stops_no_other(
             store.add(a_job(job_id=job_id, test_count=2, junit_path="report.xml"), ["a", "b"], {})
             store.change(job_id, JobStatus.SCHEDULED, status=JobStatus.RUNNING, started_at=NOW)
         spoil(home, monkeypatch)
-        Dispatcher(store, NoRunners()).step(NOW)
+        Dispatcher(store, ProcesslessExecutor(2, RunnerState.LOST)).step(NOW)
         assert not store.jobs(JobStatus.RUNNING)
         odd = store.get(ODD)
     assert get_job_status(PLAIN)["summary"]["not_run"] == 2
@@ -135,9 +108,9 @@ def test_a_job_that_cannot_end_at_all_stops_no_other(
         with monkeypatch.context() as patch:
             _bug_in(job_end, "_end_in_queue")(home, patch)
             with pytest.raises(RuntimeError, match=ODD):
-                Dispatcher(store, NoRunners()).step(NOW)
+                Dispatcher(store, ProcesslessExecutor(2, RunnerState.LOST)).step(NOW)
         assert [job.job_id for job in store.jobs(JobStatus.RUNNING)] == [ODD]
-        Dispatcher(store, NoRunners()).step(NOW)
+        Dispatcher(store, ProcesslessExecutor(2, RunnerState.LOST)).step(NOW)
         assert not store.jobs(JobStatus.RUNNING)
 
 

@@ -294,3 +294,16 @@ def test_a_fork_does_one_thing_and_ends(tmp_path: Path, fails: bool) -> None:
     session, handles = (tmp_path / "seen").read_text().split(" ", 1)
     assert session == "True"
     assert len(handles.split(",")) <= 5  # the standard three, the listing, the file it writes
+
+
+def test_a_child_that_a_look_leaves_out_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one child ends, the kernel may leave out another: no single look is believed."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    looks = iter([[], [child.pid]])
+    monkeypatch.setattr(kill, "children", lambda _: next(looks, []))
+    try:
+        kill.end_children()
+        wait_until(lambda: Identity.of(child.pid) is None, "the child has ended")
+    finally:
+        child.kill()
+        child.wait()
