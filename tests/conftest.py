@@ -25,6 +25,9 @@ from tests.support.waiting import processes_marked, wait_until
 pytest_plugins = ["pytester"]
 
 MARK = "SUITE_THAT_STARTED_THIS"
+OF_THE_OUTPUT = {"CI", "BUILD_NUMBER", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "PYTEST_THEME"}
+"""The variables by which pytest shows more, less or in other colours."""
+
 OWN_HOME = {"empty_home", "no_dispatcher", "ended", "small_disk"}
 """The fixtures that need a home in which nothing was before."""
 
@@ -76,7 +79,7 @@ def home(
     """
     in_use = _is_in_use(request)
     for name in list(os.environ):
-        if name.startswith("VALOR_SCHEDULE_"):
+        if name.startswith("VALOR_SCHEDULE_") or name in OF_THE_OUTPUT:
             monkeypatch.delenv(name)
     monkeypatch.setenv(MARK, no_process_left)
     folder = tmp_path_factory.mktemp("valor") / "home"
