@@ -46,6 +46,8 @@ def no_process_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     startup.heed_signals()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, mark)
+        for name in OF_THE_OUTPUT:
+            patch.delenv(name, raising=False)
         yield mark
         warm.stop()
         wait_until(lambda: not processes_marked(f"{MARK}={mark}"), "every process has ended")
@@ -79,7 +81,7 @@ def home(
     """
     in_use = _is_in_use(request)
     for name in list(os.environ):
-        if name.startswith("VALOR_SCHEDULE_") or name in OF_THE_OUTPUT:
+        if name.startswith("VALOR_SCHEDULE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv(MARK, no_process_left)
     folder = tmp_path_factory.mktemp("valor") / "home"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -52,9 +53,13 @@ def peak_of_ended_children() -> int:
 
 def children(pid: int | str, proc: Path = _PROC) -> Iterator[int]:
     """Yield the processes whose parent is another one, "self" for this one."""
-    for task in (proc / str(pid) / "task").glob("*/children"):
+    tasks = proc / str(pid) / "task"
+    names = list[str]()
+    with contextlib.suppress(OSError):  # it ends at this very moment, over which glob() stumbles
+        names = os.listdir(tasks)  # noqa: PTH208
+    for name in names:
         with contextlib.suppress(OSError):
-            yield from map(int, task.read_text().split())
+            yield from map(int, (tasks / name / "children").read_text().split())
 
 
 def _descendants(pid: int, proc: Path) -> Iterator[int]:

@@ -57,3 +57,18 @@ def test_descendants_count_however_deep() -> None:
         assert memory.used_by_children(os.getpid()) - before > 50 * MIB
         process.communicate(b"\n")
     assert memory.used_by_children(os.getpid()) - before < 50 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_a_process_that_ends_under_the_eye_is_no_error() -> None:
+    """Those of a job come and go all the time, and a look at one that goes must not end the job."""
+    code = "import os\nwhile os.getppid() > 1:\n    os.fork() or os._exit(0)\n    os.wait()"
+    with subprocess.Popen([sys.executable, "-S", "-c", code]) as forks:
+        try:
+            looks = 0
+            while looks < 1500:
+                for pid in list(memory.children(forks.pid)):
+                    list(memory.children(pid))
+                    looks += 1
+        finally:
+            forks.kill()
