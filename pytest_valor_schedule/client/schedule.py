@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from pytest_valor_schedule.client.collect import Collection, collect
+from pytest_valor_schedule.client.collect import collect
 from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
 from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.client.responses import PriorityName, ScheduleResponse
@@ -17,6 +17,7 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import FIELDS, SETTINGS
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model import run_options, shell
+from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions, check_confirm_failures
 from pytest_valor_schedule.model.run_request import (

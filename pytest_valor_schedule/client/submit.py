@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from sys import getfilesystemencoding
 
 from pytest_valor_schedule.client import settings_check
-from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import notification, service
 from pytest_valor_schedule.errors import InvalidRequestError, retry_if_rebuilt
+from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest

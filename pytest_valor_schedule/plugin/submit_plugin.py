@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule.client import submit
-from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.run_options import RunOptions, apply_changes
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.plugin import output_buffer

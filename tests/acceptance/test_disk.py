@@ -331,7 +331,7 @@ def test_a_run_goes_on_while_the_queue_is_locked(project: Path, home: Home) -> N
 AT_ONCE = """
 import os, sys
 from pytest_valor_schedule.client import submit
-from pytest_valor_schedule.client.collect import Collection
+from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.run_request import parse_request
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.env import JOB_ID_VARIABLE

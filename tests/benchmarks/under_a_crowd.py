@@ -37,10 +37,10 @@ from pytest_valor_schedule import (
     wait_for_job,
 )
 from pytest_valor_schedule._util import locks
-from pytest_valor_schedule.client.collect import Collection
 from pytest_valor_schedule.client.submit import submit
 from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.run_options import RunOptions
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.process import memory
