@@ -7,6 +7,8 @@ control         cancel, hold, release and reorder jobs; pause the queue
 compare         what changed between two jobs, and since when a test fails
 administer      slots, settings, pruning, and the repair of a home
 collect         have pytest collect the tests of a run, in a process of its own
+session         ask the dispatcher for a session, which collects and runs them
+session_runner  run a session, and its job at its turn
 submit          put a collected run into the queue
 doctor          find what is wrong with a home
 settings_check  find settings that cannot be used

@@ -19,7 +19,7 @@ from pytest_valor_schedule.process.death_pipe import open_death_pipe
 from pytest_valor_schedule.process.processes import Start
 from pytest_valor_schedule.record.output import error_line
 
-_OUTPUT_KEPT = 4000  # characters
+OUTPUT_KEPT = 4000  # characters
 _PACKAGES = {
     "pytest": "pytest",
     "xdist": "pytest-xdist",
@@ -45,7 +45,7 @@ def collect(request: RunRequest, timeout_seconds: float, options: Mapping[str, A
         collection, text = Collection.read(target), _end_of(output)
         if collection is None and exit_code not in (2, 5):
             _refuse_incomplete_interpreter(request)
-    return _checked(collection, exit_code, text.strip())
+    return check_collection(collection, exit_code, text.strip())
 
 
 def _run(
@@ -76,21 +76,36 @@ def _run(
         try:
             return process.wait(timeout=timeout_seconds)
         except subprocess.TimeoutExpired:
-            raise CollectionError(
-                f"Collecting the tests took longer than the time limit ({timeout_seconds / 60:g} "
-                "minutes); raise timeout_minutes or find out what hangs.",
-                exit_code=None,
-                output=_end_of(output),
-            ) from None
+            raise too_slow(timeout_seconds, _end_of(output)) from None
         finally:
             kill.end_group(process)
 
 
 def _end_of(output: Path) -> str:
-    return output.read_text(errors="replace")[-_OUTPUT_KEPT:]
+    return output.read_text(errors="replace")[-OUTPUT_KEPT:]
 
 
-def _checked(collection: Collection | None, exit_code: int, output: str) -> Collection:
+def too_slow(seconds: float, output: str = "") -> CollectionError:
+    """Return the error of a collection that took longer than it may."""
+    return CollectionError(
+        f"Collecting the tests took longer than the time limit ({seconds / 60:g} minutes); raise "
+        "timeout_minutes or find out what hangs.",
+        exit_code=None,
+        output=output,
+    )
+
+
+def check_collection(collection: Collection | None, exit_code: int, output: str) -> Collection:
+    """Return a collection that can be scheduled.
+
+    Args:
+        collection: What was written down; None if nothing was.
+        exit_code: That of the pytest that collected.
+        output: What it printed.
+
+    Raises:
+        CollectionError: if there is nothing that can be scheduled.
+    """
     if collection is not None and collection.refusal:
         raise CollectionError(collection.refusal, exit_code)
     if collection is not None and collection.nodeids:
@@ -122,7 +137,7 @@ def _refuse_incomplete_interpreter(request: RunRequest) -> None:
             raise CollectionError(
                 f"{where} has no {package}; install it there: {where} -m pip install {package}",
                 exit_code=None,
-                output=result.stderr.decode(errors="replace")[-_OUTPUT_KEPT:],
+                output=result.stderr.decode(errors="replace")[-OUTPUT_KEPT:],
             )
 
 

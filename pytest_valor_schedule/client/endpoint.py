@@ -34,14 +34,15 @@ def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
         try:
             return retry_if_rebuilt(function)(*args, **kwargs)
         except ScheduleError as error:
-            return cast(_Answer, _error_answer(error))
+            return cast(_Answer, error_answer(error))
         except OSError as error:
             return cast(_Answer, {"error": system_error_text(error)})
 
     return answering
 
 
-def _error_answer(error: ScheduleError) -> Response:
+def error_answer(error: ScheduleError) -> Response:
+    """Return an error as an answer: `error`, and `status`, `exit_code`, `output` if known."""
     answer: Response = {"error": str(error)}
     for name in ("status", "exit_code", "output"):
         if value := getattr(error, name, None):

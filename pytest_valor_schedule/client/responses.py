@@ -201,6 +201,8 @@ class JobStatusResponse(ErrorResponse, total=False):
     outcome: JobOutcomeName
     explanation: str
     rounds: int
+    ran_in: str
+    not_in_session: str
     summary: SummaryFields
     progress: ProgressFields
     estimated_end: str

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from pytest_valor_schedule.client import session
 from pytest_valor_schedule.client.collect import collect
 from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
 from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.client.responses import PriorityName, ScheduleResponse
-from pytest_valor_schedule.client.submit import submit
+from pytest_valor_schedule.client.session import SessionRequest
+from pytest_valor_schedule.client.submit import SessionClaim, submit
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import FIELDS, SETTINGS
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -65,7 +67,8 @@ def schedule_tests(
     """
     options = RunOptions.parse(priority, max_workers, timeout_minutes, notification_chat_id)
     request = parse_request(test_specification, cwd)
-    answer = _schedule(request, dataclasses.asdict(options), _confirming(confirm_failures))
+    confirming = _checked_tries(confirm_failures, "confirm_failures")
+    answer = _schedule(request, dataclasses.asdict(options), confirming)
     return cast(ScheduleResponse, {k: v for k, v in answer.items() if k not in _FOR_PEOPLE})
 
 
@@ -88,8 +91,8 @@ def schedule_arguments(arguments: Sequence[str], options: Mapping[str, Any]) -> 
         for field, name in FIELDS.items()
         if options.get(name) is not None
     }
-    confirm_failures = run_options.number(options.get("confirm_failures"))
-    return _schedule(request, fields, _confirming(confirm_failures, "--confirm-failures"))
+    tries = run_options.number(options.get("confirm_failures"))
+    return _schedule(request, fields, _checked_tries(tries, "--confirm-failures"))
 
 
 @errors_as_answers
@@ -122,36 +125,62 @@ def rerun_job(job_id: str, *, failed: bool = False) -> ScheduleResponse:
         timeout_minutes=job.timeout_minutes,
         notification_chat_id=_chat_of(job),
     )
-    return _schedule(request, dataclasses.asdict(options), lambda each: _as_before(each, job, bad))
+    fields = dataclasses.asdict(options)
+    collection = collect(request, options.timeout_minutes * 60, fields)
+    return put_into_queue(request, fields, _as_before(collection, job, bad))
 
 
 def _schedule(
-    request: RunRequest,
-    options: Mapping[str, Any],
-    adjust: Callable[[Collection], Collection],
+    request: RunRequest, options: Mapping[str, Any], confirm_failures: int | None
 ) -> ScheduleResponse:
-    """Collect a run, and put it into the queue.
+    """Collect a run, and put it into the queue: in a session, or else by a pytest of our own.
 
     Args:
         request: What shall run, and where.
         options: The fields of `RunOptions` that are set; the settings of the project say the rest.
-        adjust: Makes of the collection what shall be scheduled.
+        confirm_failures: How often what failed is run again, if that is said.
     """
-    seconds = options.get("timeout_minutes", _COLLECTING_MINUTES) * 60
-    collection = adjust(collect(request, seconds, options))
+    wish = SessionRequest(request=request, options=options, confirm_failures=confirm_failures)
+    answer = session.ask(Home.find(os.environ), wish)
+    if answer is not None:
+        return cast(ScheduleResponse, answer)
+    collection = collect(request, collecting_seconds(options), options)
+    return put_into_queue(request, options, confirming(collection, confirm_failures))
+
+
+def collecting_seconds(options: Mapping[str, Any]) -> float:
+    """Return how long a collection may take; see `put_into_queue`."""
+    return float(options.get("timeout_minutes", _COLLECTING_MINUTES)) * 60
+
+
+def put_into_queue(
+    request: RunRequest,
+    options: Mapping[str, Any],
+    collection: Collection,
+    claim: SessionClaim | None = None,
+) -> ScheduleResponse:
+    """Put a run that was collected into the queue.
+
+    Args:
+        request: What shall run, and where.
+        options: The fields of `RunOptions` that are set; the settings of the project say the rest.
+        collection: Its tests.
+        claim: Who has collected them and waits for the turn of the job, if anybody does.
+    """
     checked = RunOptions.parse(**{**collection.request, **options})
     wishes = run_options.apply_changes(checked, collection.changes)
-    return submit(Home.find(os.environ), request, wishes, collection)
+    return submit(Home.find(os.environ), request, wishes, collection, claim)
 
 
-def _confirming(
-    tries: int | None, source: str = "confirm_failures"
-) -> Callable[[Collection], Collection]:
-    """Return what sets how often failures are confirmed, where that is said."""
+def confirming(collection: Collection, tries: int | None) -> Collection:
+    """Return a collection whose failures are confirmed as often, where that is said."""
     if tries is None:
-        return lambda collection: collection
-    checked = check_confirm_failures(tries, source)
-    return lambda collection: dataclasses.replace(collection, confirm_failures=checked)
+        return collection
+    return dataclasses.replace(collection, confirm_failures=tries)
+
+
+def _checked_tries(tries: int | None, source: str) -> int | None:
+    return None if tries is None else check_confirm_failures(tries, source)
 
 
 def _as_before(collection: Collection, job: Job, nodeids: set[str] | None) -> Collection:

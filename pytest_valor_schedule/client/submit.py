@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from sys import getfilesystemencoding
+from typing import NamedTuple
 
 from pytest_valor_schedule.client import settings_check
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import notification, service
-from pytest_valor_schedule.errors import InvalidRequestError, retry_if_rebuilt
+from pytest_valor_schedule.errors import InvalidRequestError, StoreError, retry_if_rebuilt
 from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions
@@ -26,11 +27,34 @@ from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.text import render
 
 
+class SessionClaim(NamedTuple):
+    """Names the session that waits for the turn of a job.
+
+    Attributes:
+        job_id: The id that it has chosen for the job.
+        claim: By which others know whether its runner lives; None if it does not wait.
+    """
+
+    job_id: str
+    claim: str | None
+
+
 @retry_if_rebuilt
 def submit(
-    home: Home, request: RunRequest, options: RunOptions, collection: Collection
+    home: Home,
+    request: RunRequest,
+    options: RunOptions,
+    collection: Collection,
+    session: SessionClaim | None = None,
 ) -> ScheduleResponse:
     """Put a run into the queue and make sure that a dispatcher serves it.
+
+    Args:
+        home: That of the queue.
+        request: What shall run, and where.
+        options: How it shall be executed.
+        collection: Its tests.
+        session: Who has collected them and waits for the turn of the job, if anybody does.
 
     Raises:
         InvalidRequestError: if pytest-xdist cannot run it.
@@ -43,7 +67,12 @@ def submit(
         job = _new_job(request, options, collection)
         estimate = job_estimates.estimate(store, History(store.database), job, collection.nodeids)
         job = dataclasses.replace(job, **job_estimates.fields_of(estimate))
-        while not store.add(job, collection.nodeids, _environment(request, options)):
+        if session is not None:
+            job = dataclasses.replace(job, job_id=session.job_id)
+        claim = session and session.claim
+        while not store.add(job, collection.nodeids, _environment(request, options), claim):
+            if session is not None:
+                raise StoreError(f"The id of job {job.job_id} is taken.")
             job = dataclasses.replace(job, job_id=new_id(job.created_at))
         place = forecast.queue_position(store, job, time.time())
         workers = job_estimates.most_workers(store, job.worker_demand, job.test_count)

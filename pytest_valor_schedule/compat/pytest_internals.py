@@ -6,7 +6,9 @@ Checked with pytest 8.3 to 9.2. Where a part is not as it was there, something l
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,3 +55,28 @@ def crash_output(config: Any) -> int | None:
 
         return int(config.stash[fault_handler_stderr_fd_key])
     return None
+
+
+def leave_out_time(config: Any, since: tuple[float, float]) -> None:
+    """Have the time from then until now count for no duration of a session that pytest reports.
+
+    Args:
+        config: pytest's.
+        since: By `time.time` and `time.perf_counter`.
+    """
+    seconds = time.time() - since[0], time.perf_counter() - since[1]
+    for plugin in config.pluginmanager.get_plugins():
+        if type(plugin).__module__.startswith("_pytest"):
+            for name in ("_session_start", "_sessionstarttime", "suite_start", "suite_start_time"):
+                _delay(plugin, name, seconds)
+
+
+def _delay(plugin: object, name: str, seconds: tuple[float, float]) -> None:
+    start: Any = getattr(plugin, name, None)
+    if isinstance(start, float):
+        setattr(plugin, name, start + seconds[0])
+    elif hasattr(start, "perf_count"):  # an `Instant` of pytest 8.4 and newer
+        later = copy.copy(start)
+        object.__setattr__(later, "time", start.time + seconds[0])
+        object.__setattr__(later, "perf_count", start.perf_count + seconds[1])
+        setattr(plugin, name, later)

@@ -95,6 +95,15 @@ class Home:
         return self.schedule / "bell"
 
     @property
+    def session_socket(self) -> Path:
+        """The socket at which the dispatcher is asked for sessions."""
+        return self.schedule / "sessions"
+
+    def turn_pipe(self, job_id: str) -> Path:
+        """Return the named pipe that tells the session of a job to look whether it may run."""
+        return self.job_folder(job_id) / "turn"
+
+    @property
     def pause_marker(self) -> Path:
         """The file that is there while no job is to be started."""
         return self.schedule / "paused"
@@ -153,16 +162,16 @@ class Home:
                 "set VALOR_HOME to a folder that you can write to."
             ) from error
 
-    def make_job_folder(self, job_id: str) -> None:
+    def make_job_folder(self, job_id: str, *, exist_ok: bool = True) -> None:
         """Create the folder of a job.
 
         Raises:
             StoreError: if there is something else in its place.
-            OSError: if it cannot be created.
+            OSError: if it cannot be created, or is there and must not be.
         """
         folder = self.job_folder(job_id)
         _refuse_if_link(folder)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=exist_ok)
 
     def settings(self) -> dict[str, Any]:
         """Return what config.toml says, and nothing if there is none.

@@ -80,6 +80,7 @@ SETTINGS: Mapping[str, Definition] = {
     "flaky": Definition("fail", _one_of("fail", "pass")),
     "learn": Definition("jobs", _one_of("jobs", "all")),
     "fork_workers": Definition(True, run_options.check_switch),
+    "inline": Definition("auto", _one_of("auto", "never")),
     "slots": Definition(None, _workers),
     "aging_minutes": Definition(AGING_SECONDS / 60, _amount),
     "memory_reserve_mb": Definition(512, _amount),

@@ -5,6 +5,8 @@
 - dispatcher: decides which job may start
 - executor: starts and watches runners, which only it knows as processes
 - runner: runs one job, from its claim to its record
+- session: the pytest of a job that collects once, waits, and runs the tests
+- session_listener: where sessions are asked for
 - rounds: the pytest runs of a job: all tests, what is missing, what failed
 - invocation: command and environment of one of them
 - supervisor: keeps the clocks of one pytest process and ends its tree

@@ -22,6 +22,7 @@ from pytest_valor_schedule.daemon.executor import (
     reference,
 )
 from pytest_valor_schedule.daemon.job_end import JobEnd
+from pytest_valor_schedule.daemon.session_listener import SessionListener
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.process import startup
@@ -182,10 +183,13 @@ class Watcher:
 
 def _serve(home: Home, watcher: Watcher) -> None:
     """Look after the queue until there has been nothing to do for a while, or nobody watches."""
-    with JobStore(home) as store, contextlib.closing(Wakeup(home.wakeup_pipe)) as wakeup:
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(JobStore(home))
+        wakeup = stack.enter_context(contextlib.closing(Wakeup(home.wakeup_pipe)))
         with contextlib.suppress(ScheduleError):
             store.drop_environments(time.time())
         executor = LocalExecutor(home, store, watcher.pid)
+        listener = stack.enter_context(contextlib.closing(SessionListener(home)))
         dispatcher = Dispatcher(store, executor)
         patience = idle_seconds(home)
         idle_since = time.monotonic()
@@ -193,7 +197,9 @@ def _serve(home: Home, watcher: Watcher) -> None:
         lock_file = _lock_file(home)
         while lock_file and _lock_file(home) == lock_file:  # else the home was thrown away
             busy, trouble = _step(dispatcher, trouble)
-            if busy:
+            calls = listener.calls()
+            executor.start_sessions(calls)
+            if busy or calls:
                 idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
             if watcher.dead or (not busy and idle >= patience):
@@ -202,7 +208,7 @@ def _serve(home: Home, watcher: Watcher) -> None:
             if quiet:
                 executor.get_ready()
             seconds = min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience)
-            wakeup.wait(seconds, [watcher.death_pipe])
+            wakeup.wait(seconds, [watcher.death_pipe, *listener.handles])
         executor.close()
         if lock_file and _lock_file(home) == lock_file and not watcher.dead:
             pruning.prune_quietly(store, time.time())

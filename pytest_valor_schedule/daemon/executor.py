@@ -5,24 +5,30 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.settings import memory_reserve_bytes
 from pytest_valor_schedule.daemon import runner
 from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
+from pytest_valor_schedule.daemon.session_listener import SessionCall
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.process import fork_check, kill, processes, warm
+from pytest_valor_schedule.process import fork_check, kill, memory, processes, warm
 from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import environments, slots
+from pytest_valor_schedule.queue import environments, slots, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 LOCAL = "local"
+_MOST_SESSIONS = 8
+"""How many that have collected wait for their turn at a time; each has some 50 MB or more."""
 
 
 class RunnerState(StrEnum):
@@ -81,6 +87,7 @@ class LocalExecutor:
         self._born = time.time()
         self._installed = warm.changed_at()
         self._warm: warm.WarmInterpreter | None = None
+        self._sessions: list[processes.Process] = []
         self._environment: dict[str, str] = {}
 
     def hosts(self) -> dict[str, int]:
@@ -90,9 +97,62 @@ class LocalExecutor:
     def start(self, job: Job, attempt: int, host: str) -> str:
         """Start a runner process; see `Executor`."""
         ref = reference(job, attempt)
-        if ref not in self._runners:
+        if ref not in self._runners and not (attempt == 1 and self._give_turn(job)):
             self._runners[ref] = self._start(job, attempt)
         return ref
+
+    def _give_turn(self, job: Job) -> bool:
+        """Have the session of a job run it; return whether there is one."""
+        identity = Identity.alive_in(self._store.claim(job.job_id))
+        if identity is None:
+            return False
+        own = next((each for each in self._sessions if each.pid == identity.pid), None)
+        if own is not None:
+            self._sessions.remove(own)
+            self._runners[reference(job, 1)] = own
+        wakeup.wake(self._home.turn_pipe(job.job_id))
+        return True
+
+    def start_sessions(self, calls: Iterable[SessionCall]) -> None:
+        """Start a runner for each session that is asked for, where an interpreter is warm.
+
+        Where none is, the one who asked goes on without; the next one finds it warm.
+        """
+        for call in calls:
+            try:
+                self._start_session(call)
+            except OSError as error:
+                warning(f"dispatcher: a session could not be started: {error}")
+            finally:
+                os.close(call.connection)
+                os.close(call.content)
+
+    def _start_session(self, call: SessionCall) -> None:
+        environment = processes.background_environment(self._home, call.environment)
+        if call.interpreter != sys.executable or not self._is_up_to_date():
+            return
+        self._environment = environment
+        if self._warm is None:
+            self._warm = warm.WarmInterpreter(environment)
+            return
+        self._end_surplus_sessions()
+        self._store.close()
+        handles = [call.connection, call.content]
+        arguments = [str(self._home.root), "session", *map(str, handles)]
+        self._sessions.append(self._warm.run("pytest_valor_schedule.runner", arguments, handles))
+
+    def _end_surplus_sessions(self) -> None:
+        """End the oldest that wait, so that there are few of them; their jobs collect anew."""
+        if len(self._sessions) < _MOST_SESSIONS and self._has_memory():
+            return
+        claims = (self._store.claim(job.job_id) for job in self._store.queue())
+        waiting = [each for each in map(Identity.alive_in, claims) if each is not None]
+        for identity in waiting[: max(1, len(waiting) - _MOST_SESSIONS + 1)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identity.pid, signal.SIGKILL)
+
+    def _has_memory(self) -> bool:
+        return memory.available() >= memory_reserve_bytes(self._home)
 
     def _start(self, job: Job, attempt: int) -> processes.Process:
         # The job's own interpreter has the very version of us that records in the job; where it
@@ -135,6 +195,7 @@ class LocalExecutor:
         """Return the states of runners, also of those that another dispatcher started."""
         for process in self._runners.values():
             process.poll()  # so that none that has ended stays as a zombie
+        self._sessions = [each for each in self._sessions if each.poll() is None]
         return {ref: self._state(ref) for ref in refs}
 
     def _state(self, ref: str) -> RunnerState:
@@ -159,7 +220,7 @@ class LocalExecutor:
         Its orphans are children of this process or of its watcher, or carry the mark of the job.
         """
         keep = {pid for pid, _ in kill.pids_with_variable(NOTIFIER_VARIABLE)}
-        keep |= {each.pid for each in self._runners.values()}
+        keep |= {each.pid for each in (*self._runners.values(), *self._sessions)}
         keep |= set() if self._warm is None else {self._warm.pid}
         kill.end_children(keep=keep)
         keep |= {os.getpid(), *kill.pids_with_name(runner.PROCESS_NAME)}
@@ -169,5 +230,6 @@ class LocalExecutor:
     def close(self) -> None:
         """Forget the runners; they own their jobs and need nobody."""
         self._runners.clear()
+        self._sessions.clear()
         if self._warm is not None:
             self._warm.close()

@@ -45,10 +45,22 @@ class InvocationBuilder:
         reruns_failures = kind is RoundKind.RERUN_FAILURES
         return self._job.command_with("--no-cov" if reruns_failures else "--cov-append")
 
-    def environment(
-        self, round_: Round, only: Sequence[str] | None, death_pipe: int, workers: int
-    ) -> dict[str, str]:
+    def environment(self, run_config: RunConfig) -> dict[str, str]:
         """Return all of the environment of the pytest of a round.
+
+        Raises:
+            StoreError: if the environment of the job is lost.
+        """
+        return {
+            **self._submitted_environment,
+            env.RUN_CONFIG_VARIABLE: run_config.to_text(),
+            env.JOB_ID_VARIABLE: self._job.job_id,
+        }
+
+    def run_config(
+        self, round_: Round, only: Sequence[str] | None, death_pipe: int | None, workers: int
+    ) -> RunConfig:
+        """Return what the pytest of a round is told.
 
         Args:
             round_: The round, which has files of its own.
@@ -58,9 +70,8 @@ class InvocationBuilder:
 
         Raises:
             OSError: if there is no room to tell it which tests to run.
-            StoreError: if the environment of the job is lost.
         """
-        config = RunConfig(
+        return RunConfig(
             folder=str(self._folder),
             prefix=round_.prefix,
             workers=workers,
@@ -76,11 +87,6 @@ class InvocationBuilder:
             collection_lines=[] if only else list(self._job.collection_lines or ()),
             starting_seconds=_starting_seconds(self._job),
         )
-        return {
-            **self._submitted_environment,
-            env.RUN_CONFIG_VARIABLE: config.to_text(),
-            env.JOB_ID_VARIABLE: self._job.job_id,
-        }
 
     def work(self, only: Sequence[str] | None) -> Work:
         """Return what the tests of a round are expected to take."""

@@ -11,7 +11,7 @@ from pytest_valor_schedule._util import clock, files
 from pytest_valor_schedule._util.log import fault_text, warning
 from pytest_valor_schedule.daemon import notification, outcomes
 from pytest_valor_schedule.errors import RecordError, ScheduleError
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, RanIn
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
@@ -35,6 +35,8 @@ class JobEnd:
         error_line: What pytest printed as the reason for its end, if it came to no session.
         cause: What ended the run from outside, as part of a sentence.
         rounds: How often a pytest was started, if it is known.
+        ran_in: Which processes ran the tests, if it is known.
+        obstacle: Why a session that had collected them did not, if there was one.
     """
 
     completed_at: float
@@ -48,6 +50,8 @@ class JobEnd:
     error_line: str | None = None
     cause: str | None = None
     rounds: int | None = None
+    ran_in: RanIn | None = None
+    obstacle: str | None = None
 
 
 def complete(store: JobStore, job: Job, end: JobEnd) -> Job | None:
@@ -168,6 +172,8 @@ def _at_end(job: Job, end: JobEnd, summary: RunSummary) -> Job:
         completed_at=completed_at,
         exit_code=exit_code,
         rounds=end.rounds,
+        ran_in=end.ran_in,
+        not_in_session=end.obstacle,
         peak_memory_bytes=end.peak_memory_bytes,
         summary=Summary.of(summary.results, seconds, summary.skipped_modules),
         test_count=len(summary.results),

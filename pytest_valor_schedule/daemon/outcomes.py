@@ -88,7 +88,7 @@ def _cause(summary: RunSummary) -> str | None:
     if summary.changes:
         return summary.changes
     if summary.deaths:
-        return f"a worker ended ({error_line(summary.deaths[-1])})"
+        return summary.deaths[-1]
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import time
@@ -14,13 +15,14 @@ from pytest_valor_schedule._util import log
 from pytest_valor_schedule.daemon import outcomes
 from pytest_valor_schedule.daemon.invocation import InvocationBuilder
 from pytest_valor_schedule.daemon.job_end import JobEnd
+from pytest_valor_schedule.daemon.session import Session, SessionCrash
 from pytest_valor_schedule.daemon.supervisor import Limits, ProcessExit, Supervisor
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, Outcome
+from pytest_valor_schedule.model.job import Job, Outcome, RanIn
 from pytest_valor_schedule.model.round import Round, RoundKind
 from pytest_valor_schedule.process import warm
 from pytest_valor_schedule.process.death_pipe import open_death_pipe
-from pytest_valor_schedule.process.processes import Start
+from pytest_valor_schedule.process.processes import Process, Start
 from pytest_valor_schedule.process.pseudo_terminal import open_pump
 from pytest_valor_schedule.process.pump import OutputPump
 from pytest_valor_schedule.process.warm import PreforkedPytest
@@ -45,17 +47,25 @@ class Rounds:
         store: The queue that the job is in.
         job: As it was claimed.
         slots: Its worker slots.
-        standby: A process that may become the pytest of the first round.
+        standby: A process that may become the pytest of the first round, or a session that has
+            collected and may be it.
     """
 
     def __init__(
-        self, store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | None = None
+        self,
+        store: JobStore,
+        job: Job,
+        slots: SlotLease,
+        standby: PreforkedPytest | Session | None = None,
     ) -> None:
         self._store = store
         self._home = store.home
         self._job = job
         self._slots = slots
-        self._standby = standby
+        self._preforked = standby if isinstance(standby, PreforkedPytest) else None
+        self._session = standby if isinstance(standby, Session) else None
+        self._in_session = self._has_crashed = False
+        self._obstacle: str | None = None  # to a run in a session
         self._folder = store.home.job_folder(job.job_id)
         self.tests = store.tests(job.job_id)
         self._invocation = InvocationBuilder(store, job, self.tests, slots)
@@ -84,17 +94,21 @@ class Rounds:
     def _begin(self) -> None:
         self._store.publish(self._job, self.tests)
         self._home.make_job_folder(self._job.job_id)
+        if self._session is None and self._job.attempt == 1:
+            with suppress(OSError):  # what a session printed that was ended while it waited
+                os.truncate(self._home.output(self._job.job_id), 0)
         # Should the database be lost, this says who runs the job.
         self._write_note({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
         self._has_begun = True
 
     def _run_all(self) -> JobEnd:
         tests = self.tests if self._job.chosen_by_cache else None  # the cache may be another by now
-        first = last = self._run(RoundKind.FIRST, tests)
+        first = last = self._run_first(tests)
         has_reported = first.code is not None and not first.killed and first.stop is None
         why = None
         if first.stop is None:
             summary = self._summary()
+            has_reported &= not self._has_crashed
             has_reported &= not summary.missing or summary.interruption is not None
             if outcomes.can_bring_more(summary, first):
                 why, last = self._rerun_missing(summary, first)
@@ -110,6 +124,8 @@ class Rounds:
             junit_path=None if has_reported else self._job.junit_path,
             error_line=last.error_line,
             rounds=self._count,
+            ran_in=RanIn.SESSION if self._in_session else RanIn.WORKERS,
+            obstacle=self._obstacle,
         )
 
     def _summary(self) -> RunSummary:
@@ -177,9 +193,9 @@ class Rounds:
         round_ = Round(self._job.attempt, kind, number)
         workers = 1 if number else self._job.workers or 1
         with open_death_pipe() as death_pipe:
-            environment = self._invocation.environment(round_, tests, death_pipe, workers)
+            run_config = self._invocation.run_config(round_, tests, death_pipe, workers)
+            environment = self._invocation.environment(run_config)
             self._store.close()  # the connection comes back with its next use
-            self._count += 1
             pump = open_pump(self._job.terminal_size)
             start = Start(
                 command=self._invocation.command(kind),
@@ -190,11 +206,38 @@ class Rounds:
                 inherited=[death_pipe, *self._slots.handles],
                 umask=self._job.umask,
             )
-            process_exit = self._supervise(start, round_, self._invocation.work(tests), pump)
-        self._disk_was_full |= process_exit.disk_full
+            preforked, self._preforked = self._preforked, None
+            may_fork = self._job.fork_workers is not False
+            process = warm.start_job(start, preforked, may_fork=may_fork)
+            return self._supervise(process, round_, self._invocation.work(tests), pump)
+
+    def _run_first(self, tests: Sequence[str] | None) -> ProcessExit:
+        """Run the first round: in the session, if there is one and it can."""
+        session, self._session = self._session, None
+        if session is None:
+            return self._run(RoundKind.FIRST, tests)
+        round_ = Round(self._job.attempt, RoundKind.FIRST)
+        run_config = self._invocation.run_config(round_, tests, None, self._job.workers or 1)
+        self._obstacle = session.begin(run_config, self._slots.handles)
+        if self._obstacle is not None:
+            session.end()
+            return self._run(RoundKind.FIRST, tests)
+        self._in_session = True
+        self._store.close()
+        crash = SessionCrash(session.process.pid, self._folder, round_)
+        work = self._invocation.work(tests)
+        process_exit = self._supervise(session.process, round_, work, session.pump)
+        session.close()
+        has_ended = process_exit.stop is None and not process_exit.stalled
+        if has_ended and crash.note(self._summary(), process_exit.code):
+            self._has_crashed = True
+            return dataclasses.replace(process_exit, code=1)  # as of a run that a worker died in
         return process_exit
 
-    def _supervise(self, start: Start, round_: Round, work: Work, pump: OutputPump) -> ProcessExit:
+    def _supervise(
+        self, process: Process, round_: Round, work: Work, pump: OutputPump
+    ) -> ProcessExit:
+        self._count += 1
         supervisor = Supervisor(
             self._folder,
             round_.prefix,
@@ -205,12 +248,12 @@ class Rounds:
             is_full=self._home.is_full,
             report=self._report_progress,
         )
-        standby, self._standby = self._standby, None
-        may_fork = self._job.fork_workers is not False
         try:
-            return supervisor.run(warm.start_job(start, standby, may_fork=may_fork))
+            process_exit = supervisor.run(process)
         finally:
             self._peak_memory = max(self._peak_memory, supervisor.peak_memory)
+        self._disk_was_full |= process_exit.disk_full
+        return process_exit
 
     def _await_room(self) -> ProcessExit | None:
         """Wait for room on the disk; return how the job was ended while there was none."""

@@ -12,6 +12,7 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import job_end, service
 from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.daemon.rounds import Rounds
+from pytest_valor_schedule.daemon.session import Session
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
 from pytest_valor_schedule.model.job import Job, Priority
 from pytest_valor_schedule.process import startup
@@ -28,12 +29,22 @@ _END_PATIENCE_SECONDS = 3600.0
 _NICE_OF_LOW = 10
 
 
-def serve(home: Home, job_id: str, attempt: int, standby: PreforkedPytest | None = None) -> None:
-    """Run an attempt at a job, in a process of its own."""
+def be_runner() -> None:
+    """Have this process outlive whoever asks for a job, and hold on to all that the job starts."""
     startup.become_subreaper()
     startup.heed_signals()
     startup.ignore_interrupts()
     startup.set_name(PROCESS_NAME)
+
+
+def serve(
+    home: Home,
+    job_id: str,
+    attempt: int,
+    standby: PreforkedPytest | Session | None = None,
+) -> None:
+    """Run an attempt at a job, in a process of its own; see `Rounds`."""
+    be_runner()
     with JobStore(home) as store:
         slots = take_slots(store, job_id, attempt)
         job = None if slots is None else claim(store, job_id, attempt, slots)
@@ -48,7 +59,9 @@ def serve(home: Home, job_id: str, attempt: int, standby: PreforkedPytest | None
     wakeup.wake(home.wakeup_pipe)
 
 
-def _run(store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | None) -> None:
+def _run(
+    store: JobStore, job: Job, slots: SlotLease, standby: PreforkedPytest | Session | None
+) -> None:
     """Run a job that this process has claimed, and end it, whatever happens."""
     if job.priority is Priority.LOW:
         os.nice(_NICE_OF_LOW)

@@ -10,5 +10,6 @@
 - worker_env: slot number and threads of each worker
 - forked_workers: starts workers by forks
 - worker_watchdog: declares dead workers down
+- inline: runs the tests of a session without xdist; files_read: whether they have changed
 - plain_terminal: prints what a pytest without workers prints
 """

@@ -54,10 +54,14 @@ class ControllerRecorder(Recorder):
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         try:
             return (yield)
-        except session.Failed as failed:  # by -x or --maxfail
-            text = str(failed)
-            self._write(lambda: {"kind": "interrupted", "text": text})
+        except session.Failed as failed:
+            self.note_stop(failed)
             raise
+
+    def note_stop(self, failed: BaseException) -> None:
+        """Note that -x or --maxfail ended the run."""
+        text = str(failed)
+        self._write(lambda: {"kind": "interrupted", "text": text})
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -87,7 +91,7 @@ class ControllerRecorder(Recorder):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
-        self._write(lambda: self._collection_of(node, ids))
+        self.note_collection(str(node.gateway.id), ids)
         pid = xdist_workers.pid_of(node)
         if pid is not None:
             self._crash_outputs[str(node.gateway.id)] = CrashOutput(pid)
@@ -100,11 +104,11 @@ class ControllerRecorder(Recorder):
         if crash_output is not None:
             crash_output.close()
 
-    def _collection_of(self, node: Any, ids: Sequence[str]) -> dict[str, Any]:
+    def note_collection(self, worker: str, ids: Sequence[str]) -> None:
         """Witness what a worker has collected, because any test can write into any event log."""
         dist = str(self._config.getoption("dist"))
         digest = collection_digest({without_group(nodeid, dist) for nodeid in ids})
-        return {"kind": "worker", "worker": str(node.gateway.id), "digest": digest}
+        self._write(lambda: {"kind": "worker", "worker": worker, "digest": digest})
 
     def _death_of(self, node: Any, error: object) -> dict[str, Any]:
         worker = str(node.gateway.id)

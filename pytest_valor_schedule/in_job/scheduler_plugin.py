@@ -47,7 +47,7 @@ class SchedulerPlugin:
             workers=run_config.workers,
             dist=str(dist),
             order=_order(run_config.order),
-            durations=_read_durations(run_config.durations),
+            durations=read_durations(run_config.durations),
             digest=_digest(run_config),
             starting=self._starting,
             refuse=functools.partial(_refuse, config),
@@ -76,7 +76,7 @@ def _digest(run_config: RunConfig) -> str:
     return collection_digest(selected_tests.read(run_config.only))
 
 
-def _read_durations(path: str | None) -> dict[str, PastRun]:
+def read_durations(path: str | None) -> dict[str, PastRun]:
     """Return node id to what the history has of it; nothing, and a warning, where that fails."""
     try:
         values = {} if path is None else json.loads(Path(path).read_text())

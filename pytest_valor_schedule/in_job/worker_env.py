@@ -8,17 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.env import SLOT_VARIABLE
-
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "PYTHON_CPU_COUNT",
-)
+from pytest_valor_schedule.env import SLOT_VARIABLE, thread_variables
 
 
 class WorkerEnv:
@@ -45,6 +35,4 @@ def worker_environment(
     slot: int, threads: int | None, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the variables that a worker gets; what the user has set stays as it is."""
-    names = _THREADS if threads is not None else ()
-    shares = {name: str(threads) for name in names if name not in environment}
-    return {SLOT_VARIABLE: str(slot), **shares}
+    return {SLOT_VARIABLE: str(slot), **thread_variables(threads, environment)}

@@ -104,10 +104,14 @@ class WorkerRecorder(Recorder):
         """
         with xdist_workers.hold_events(self._config):
             result = yield
-        folder = Path(self._run_config.folder)  # after pytest's own faulthandler plugin
+        self.enable_stacks()  # after pytest's own faulthandler plugin
+        return result
+
+    def enable_stacks(self) -> None:
+        """Have the stacks of this process where its runner looks for them."""
+        folder = Path(self._run_config.folder)
         path = event_log.stacks_path(folder, self._run_config.prefix, self._worker)
         self._stacks = stacks.enable(path, pytest_internals.crash_output(self._config))
-        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -48,6 +48,14 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"  # ended on request
 
 
+class RanIn(StrEnum):
+    """Which processes ran the tests of a job at first."""
+
+    SESSION = "session"  # the pytest that had collected them, without xdist
+    FORKED_WORKERS = "forked_workers"  # xdist's, forked from the pytest that had collected them
+    WORKERS = "workers"  # xdist's, each of which collected them anew
+
+
 class Priority(StrEnum):
     """How urgent a job is."""
 
@@ -115,6 +123,8 @@ class Job:
     explanation: str | None = None
     exit_code: int | None = None
     rounds: int | None = None
+    ran_in: str | None = None
+    not_in_session: str | None = None
     summary: Summary | None = None
 
     @property

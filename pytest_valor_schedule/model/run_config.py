@@ -93,11 +93,15 @@ class CollectConfig:
         target: The file for the collection.
         death_pipe: A descriptor that reaches its end when the process that waits for it dies.
         request: The `RunOptions` that are given by other means; it looks up the rest.
+        control: A socket on which it is told to run what it has collected; None if it is not to.
+        threads: How many threads the libraries in it may use; None to leave that to them.
     """
 
     target: str
     death_pipe: int | None
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
+    control: int | None = None
+    threads: int | None = None
 
     @property
     def is_job(self) -> Literal[False]:

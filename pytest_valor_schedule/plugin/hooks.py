@@ -14,6 +14,7 @@ from pytest_valor_schedule.plugin.process_role import (
     START,
     Collector,
     JobController,
+    JobSession,
     JobWorker,
     NoJob,
     ProcessRole,
@@ -60,6 +61,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_valor_schedule.process.death_pipe import die_with
 
         die_with(instructions.death_pipe)
+    if start.session_threads is not None:  # as xdist's workers have it before any conftest.py
+        os.environ.update(env.thread_variables(start.session_threads, os.environ))
     if env.JOB_ID_VARIABLE in os.environ and (instructions or "PYTEST_XDIST_WORKER" in os.environ):
         from pytest_valor_schedule.in_job import controller_recorder  # noqa: F401  # while all that it needs is whole
 
@@ -68,7 +71,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
     """Set what xdist and others read before the session begins."""
     role = role_of(config)
-    if getattr(config.option, "looponfail", False) and isinstance(role, Collector | Submitter):
+    if getattr(config.option, "looponfail", False) and isinstance(
+        role, Collector | JobSession | Submitter
+    ):
         # Here already, because xdist starts its loop from this hook.
         raise pytest.UsageError("--looponfail never ends; run it directly, not in the background.")
     with _prepared(config, role):
@@ -122,6 +127,11 @@ def _plugin_for(config: pytest.Config) -> object | None:
             from pytest_valor_schedule.plugin import submit_role
 
             return submit_role.collector(config, order, config.stash[START].environment)
+        case JobSession(collect_config, control):
+            from pytest_valor_schedule.plugin import submit_role
+
+            start = config.stash[START]
+            return submit_role.session(config, collect_config, control, start.environment)
         case Submitter(waits, problem):
             from pytest_valor_schedule.plugin import submit_role
 

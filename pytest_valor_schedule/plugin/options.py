@@ -41,6 +41,7 @@ _INI = {
     "learn": "which runs teach how long tests take: jobs (default), or all that are run here",
     "order": "which tests of a job go first: longest, failed-first or collected",
     "fork_workers": "fork the workers of a job where that is possible: true (default) or false",
+    "inline": "whether a job of one worker runs without pytest-xdist: auto (default) or never",
     "flaky": "what a test that failed and then passed makes of the run: fail (default) or pass",
     "log_mb": "MiB of a job's output that are kept, head and tail; default: 50",
 }

@@ -41,6 +41,18 @@ class Collector(NamedTuple):
     order: CollectConfig
 
 
+class JobSession(NamedTuple):
+    """Collect for the queue, wait for a turn, and run the tests then.
+
+    Attributes:
+        collect_config: From its runner.
+        control: The descriptor of the socket on which its runner tells it to.
+    """
+
+    collect_config: CollectConfig
+    control: int
+
+
 class Submitter(NamedTuple):
     """Collect, and hand the run over to the queue.
 
@@ -61,7 +73,7 @@ class NoJob(Enum):
     UNINVOLVED = auto()  # lies within a job, is a worker of another run, or runs nothing
 
 
-ProcessRole = JobController | JobWorker | Collector | Submitter | NoJob
+ProcessRole = JobController | JobWorker | Collector | JobSession | Submitter | NoJob
 
 
 class ProcessStart:
@@ -90,6 +102,14 @@ class ProcessStart:
             self.instructions = run_config.take_config(os.environ)
         return self.instructions
 
+    @property
+    def session_threads(self) -> int | None:
+        """How many threads the libraries may use in a session; None in all other processes."""
+        instructions = self.instructions
+        if instructions is None or instructions.is_job:
+            return None
+        return instructions.threads
+
 
 START = pytest.StashKey[ProcessStart]()
 _DECISION = pytest.StashKey[tuple[bool, ProcessRole]]()
@@ -116,7 +136,10 @@ def _decide(config: pytest.Config) -> ProcessRole:
     if (start := config.stash.get(START, None)) is None:
         return NoJob.UNINVOLVED
     if (instructions := start.instructions) is not None:
-        return JobController(instructions) if instructions.is_job else Collector(instructions)
+        if instructions.is_job:
+            return JobController(instructions)
+        control = instructions.control
+        return Collector(instructions) if control is None else JobSession(instructions, control)
     if env.JOB_ID_VARIABLE in os.environ:
         return NoJob.UNINVOLVED
     if env.DIRECT_VARIABLE in os.environ:

@@ -26,12 +26,15 @@ from pytest_valor_schedule.text import render
 _CHOOSE_BY_CACHE = ("lf", "failedfirst", "stepwise")
 
 
-class _RunsElsewhere:
-    """Collect the tests that another process runs.
+class _Collects:
+    """Collect the tests of a job.
 
     Args:
         limits: What the settings say of the job, by field of `Collection`.
     """
+
+    _runs_here = False
+    """Whether this very session may run them."""
 
     def __init__(self, limits: Mapping[str, Any]) -> None:
         self._limits = limits
@@ -54,7 +57,7 @@ class _RunsElsewhere:
     def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
         """End a session in which all went well without whoever would take it for the run."""
         result = yield
-        if session.items and not _collection_failed(session):
+        if session.items and not self._runs_here and not collection_failed(session):
             terminal = session.config.pluginmanager.get_plugin("terminalreporter")
             other_plugins.run_without_others(session.config, keep=self._observers(terminal))
         return result
@@ -83,7 +86,7 @@ class _RunsElsewhere:
         )
 
 
-class CollectPlugin(_RunsElsewhere):
+class CollectPlugin(_Collects):
     """Write down what was collected.
 
     Args:
@@ -108,8 +111,12 @@ class CollectPlugin(_RunsElsewhere):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Write it down instead of running it."""
-        if _collection_failed(session):
+        if collection_failed(session):
             return None  # pytest says so
+        self._write(session)
+        return True
+
+    def _write(self, session: pytest.Session) -> None:
         fields: dict[str, Any] = {"refusal": self._refusal}
         if self._options:
             try:
@@ -117,10 +124,9 @@ class CollectPlugin(_RunsElsewhere):
             except ScheduleError as error:
                 fields["refusal"] = str(error)
         self._collection(session, **fields).write(self._target)
-        return True
 
 
-class SubmitPlugin(_RunsElsewhere):
+class SubmitPlugin(_Collects):
     """Hand the collected run over to the queue.
 
     Args:
@@ -158,7 +164,7 @@ class SubmitPlugin(_RunsElsewhere):
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Hand it over instead of running it."""
-        if _collection_failed(session):
+        if collection_failed(session):
             return None  # pytest says so
         if not session.items:
             return True
@@ -220,7 +226,8 @@ def _random_seed(option: object) -> int | None:
     return seed if isinstance(seed, int) else None
 
 
-def _collection_failed(session: pytest.Session) -> bool:
+def collection_failed(session: pytest.Session) -> bool:
+    """Return whether pytest will not run what it has collected."""
     return bool(session.testsfailed) and not session.config.option.continue_on_collection_errors
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from sys import executable, orig_argv
+from typing import Any
 
 import pytest
 
@@ -27,15 +28,38 @@ def collector(
     config: pytest.Config, order: CollectConfig, environment: Mapping[str, str]
 ) -> object:
     """Return the plugin object for a pytest that only collects, for `schedule_tests`."""
+    problem, limits, options = _settings(config, order, environment)
+    limits["shows_workers"] = _keep_from_running(config)
+    other_plugins.leave_streams(config)  # where a conftest.py asks late for the queue
+    return CollectPlugin(Path(order.target), problem, limits, options)
+
+
+def session(
+    config: pytest.Config, order: CollectConfig, control: int, environment: Mapping[str, str]
+) -> object:
+    """Return the plugin object for a pytest that collects, and runs the tests at its turn."""
+    from pytest_valor_schedule.plugin.session_plugin import SessionPlugin, StopNote
+
+    problem, limits, options = _settings(config, order, environment)
+    limits["shows_workers"] = _keep_from_running(config)
+    may_inline = problem is None and RunSettings(config, environment).value("inline") == "auto"
+    target = Path(order.target)
+    plugin = SessionPlugin(target, problem, limits, options, control, may_inline=may_inline)
+    config.pluginmanager.register(StopNote(plugin), "valor_schedule_stop")
+    return plugin
+
+
+def _settings(
+    config: pytest.Config, order: CollectConfig, environment: Mapping[str, str]
+) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+    """Return why a run cannot be scheduled, its limits, and the fields of its `RunOptions`."""
     problem = refusal(config)
     try:
         settings = RunSettings(config, environment)
         options = {**dataclasses.asdict(settings.run_options(order.request)), **order.request}
-        limits = settings.limits()
+        return problem, settings.limits(), options
     except ScheduleError as error:
-        problem, limits, options = str(error), {}, {}
-    limits["shows_workers"] = _keep_from_running(config)
-    return CollectPlugin(Path(order.target), problem, limits, options)
+        return str(error), {}, {}
 
 
 def submitter(config: pytest.Config, environment: Mapping[str, str], *, waits: bool) -> object:
@@ -51,6 +75,7 @@ def submitter(config: pytest.Config, environment: Mapping[str, str], *, waits: b
     except ScheduleError as error:
         raise pytest.UsageError(str(error)) from None
     limits["shows_workers"] = _keep_from_running(config)
+    other_plugins.leave_streams(config)  # where a conftest.py asks late for the queue
     return SubmitPlugin(home, _request(config, environment), options, limits, waits)
 
 
@@ -75,7 +100,6 @@ def _keep_from_running(config: pytest.Config) -> bool:
     option.numprocesses = None
     option.dist = "no"  # xdist would start idle workers
     option.tx = []
-    other_plugins.leave_streams(config)  # where a conftest.py asks late for the queue
     return bool(shows_workers)
 
 

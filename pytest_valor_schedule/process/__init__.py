@@ -6,6 +6,7 @@
   `fork_server`: the server, run by its path; `fork_check`: whether a fork is like a start, and
   making it so; `proctitle`: its command and environment, as others see them.
 - `kill`: finding and ending process trees; `death_pipe`: ending with the process one works for.
+- `messages`: messages with descriptors over a socket.
 - `memory`: what processes use; `stacks`: where a process hangs or crashed.
 - `pump`: what a job prints, into its log; `pseudo_terminal`: the same, as at a terminal.
 """

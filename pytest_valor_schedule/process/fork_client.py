@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import select
@@ -16,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import IO
 
-from pytest_valor_schedule.process import fork_server
+from pytest_valor_schedule.process import fork_server, messages
 from pytest_valor_schedule.process.fork_server import ForkRequest
 
 _FORK_SECONDS = 10.0
@@ -110,16 +109,12 @@ def ask(server: socket.socket, request: ForkRequest, handles: Sequence[int]) -> 
         OSError: if there is no server any more.
     """
     read_end, write_end = os.pipe()
-    file = os.memfd_create("fork")
     try:
-        os.write(file, json.dumps(request).encode(errors="surrogateescape"))
-        os.lseek(file, 0, os.SEEK_SET)
-        socket.send_fds(server, [b"f"], [file, write_end, *handles])
+        messages.send(server, request, [write_end, *handles])
     except OSError:
         os.close(read_end)
         raise
     finally:
-        os.close(file)
         os.close(write_end)
     return Reply(read_end)
 

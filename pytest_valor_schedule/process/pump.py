@@ -43,7 +43,7 @@ class OutputPump:
         """Make it as large as the window of who waits is by now; a pipe has no size."""
 
     def copy_to(self, output: Path, is_full: Callable[[], bool]) -> None:
-        """Append what is printed to a file from now on; who prints has been started.
+        """Append what is printed to a file from now on, once; who prints has been started.
 
         It is done by a thread: whatever the caller waits for must not keep a job from printing.
 
@@ -51,6 +51,8 @@ class OutputPump:
             output: The file.
             is_full: Whether the room on the disk is to be left to the results.
         """
+        if self._thread is not None:  # as for a session, whose output has been copied for a while
+            return
         os.close(self.theirs)
         with contextlib.suppress(OSError):
             log.append(output, b"")  # it is there, however little is printed

@@ -68,8 +68,15 @@ class WarmInterpreter:
         """The pid of its process."""
         return self._process.pid
 
-    def run(self, module: str, arguments: Sequence[str]) -> ForkedProcess:
+    def run(
+        self, module: str, arguments: Sequence[str], inherited: Sequence[int] = ()
+    ) -> ForkedProcess:
         """Run a module in a fork, with the environment and the outputs of this process.
+
+        Args:
+            module: Its name.
+            arguments: Those of its command line.
+            inherited: Descriptors of this process that it shall have.
 
         Raises:
             OSError: if it does not fork.
@@ -78,11 +85,13 @@ class WarmInterpreter:
             "words": ["-P", "-m", module, *arguments],
             "environment": dict(os.environ),
             "cwd": str(Path.cwd()),
+            "inherited": [*inherited],
             "leads": True,
             "forks": "pytest",
         }
         with Path(os.devnull).open("r+b") as null:
-            return ForkedProcess(fork_client.ask(self._requests, request, [null.fileno(), 1, 2]))
+            streams = [null.fileno(), 1, 2]
+            return ForkedProcess(fork_client.ask(self._requests, request, [*streams, *inherited]))
 
     def close(self) -> None:
         """Let it end."""

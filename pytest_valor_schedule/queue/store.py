@@ -50,8 +50,20 @@ class JobStore:
         """Close the database."""
         self.database.close()
 
-    def add(self, job: Job, tests: Sequence[str], environment: Mapping[str, str]) -> bool:
+    def add(
+        self,
+        job: Job,
+        tests: Sequence[str],
+        environment: Mapping[str, str],
+        claim: str | None = None,
+    ) -> bool:
         """Put a new job into the queue and publish its record.
+
+        Args:
+            job: The job.
+            tests: The node ids of its tests.
+            environment: That in which it was scheduled.
+            claim: The process that has its session, if there is one.
 
         Returns:
             False if the job's id is taken; nothing was changed then.
@@ -64,7 +76,7 @@ class JobStore:
                 record_file.prepare(self.home.record(job.job_id), job_record(job, tests)) as put,
                 self.database.transaction() as connection,
             ):
-                insert(connection, JobRow(job=job, tests=tests))
+                insert(connection, JobRow(job=job, tests=tests, claim=claim))
                 put()
         except (sqlite3.IntegrityError, FileExistsError):
             return False

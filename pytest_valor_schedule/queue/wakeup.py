@@ -1,4 +1,4 @@
-"""Wake the dispatcher: through a named pipe into which whoever changed the queue puts a byte.
+"""Wake the dispatcher, or a session: through a named pipe into which others put a byte.
 
 Where there can be no such pipe, or nobody writes to it, the dispatcher looks at the queue from time
 to time all the same.
@@ -20,7 +20,7 @@ _WITHOUT_SECONDS = 0.05
 
 
 class Wakeup:
-    """The end of the pipe from which the dispatcher reads."""
+    """The end of the pipe from which who is woken reads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -49,13 +49,15 @@ class Wakeup:
             self._handle = None
 
 
-def wake(path: Path) -> None:
-    """Wake the dispatcher, if there is any."""
+def wake(path: Path) -> bool:
+    """Wake whoever reads from a pipe, if there is anybody; return whether there is."""
     handle = _open(path, os.O_WRONLY)
-    if handle is not None:
-        with contextlib.suppress(OSError):  # full: nobody needs another byte
-            os.write(handle, b"!")
-        os.close(handle)
+    if handle is None:
+        return False
+    with contextlib.suppress(OSError):  # full: nobody needs another byte
+        os.write(handle, b"!")
+    os.close(handle)
+    return True
 
 
 def _open(path: Path, flags: int) -> int | None:

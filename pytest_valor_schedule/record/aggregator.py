@@ -21,6 +21,8 @@ from pytest_valor_schedule.record.attempt import (
 )
 from pytest_valor_schedule.record.output import trim_stacks
 
+INLINE_WORKER = "main"
+"""What the event logs call the process of a session that runs its tests itself."""
 UNFINISHED = "was running when the run ended"
 _OF_TESTS = ("start", "report", "finish", "silent")
 _SILENT = "nothing was reported of it: a pytest_runtest_protocol of the project handled it"
@@ -238,7 +240,8 @@ def _shorten(text: str) -> str:
 
 def crash_text(worker: str, death: Event) -> str:
     """Return what a test did whose worker died in it, as the end of a sentence."""
-    return f"killed its worker {worker}{_exit_text(death)}"
+    process = "pytest" if worker == INLINE_WORKER else f"its worker {worker}"
+    return f"killed {process}{_exit_text(death)}"
 
 
 def _exit_text(death: Event) -> str:

@@ -18,7 +18,7 @@ from pytest_valor_schedule.record import event_fields
 
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
-_NAME = re.compile(r"\d+\.\w+-(?:controller|runner|gw\d+)", re.ASCII)
+_NAME = re.compile(r"\d+\.\w+-(?:controller|runner|main|gw\d+)", re.ASCII)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ROOM_POLL_SECONDS = 0.2
 _to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.model.run_config import collection_digest
-from pytest_valor_schedule.record.aggregator import UNFINISHED, ResultAggregator
+from pytest_valor_schedule.record.aggregator import INLINE_WORKER, UNFINISHED, ResultAggregator
 from pytest_valor_schedule.record.attempt import Event, Source
+from pytest_valor_schedule.record.output import error_line
 
 _CONTROLLER = "controller"
 _GONE = "was not there any more when the job collected its tests"
@@ -31,7 +32,7 @@ class RunSummary:
         missing: The node ids of tests that could be run, but were not.
         cut_off: Those of tests that began, and were cut off by the end of the run.
         changes: How the job's tests differ from those that were scheduled, if they do.
-        deaths: What is known of each worker that died.
+        deaths: Which workers ended in a test, or which session, and how, as parts of a sentence.
         exit_code: What a test gave `pytest.exit`, which xdist cannot pass on.
         failed_otherwise: Whether a plugin found the run to have failed, apart from its tests.
         refusals: Which of the collection errors are that a worker collected other tests than the
@@ -86,7 +87,7 @@ def aggregate(
         missing=missing.of(results),
         cut_off=tuple(each.nodeid for each in results if _is_cut_off(each)),
         changes=missing.changes(),
-        deaths=tuple(str(death.get("text", "")) for death in aggregator.deaths.values()),
+        deaths=tuple(_death_text(*entry) for entry in aggregator.deaths.items()),
         exit_code=aggregator.exit_code,
         failed_otherwise=aggregator.failure_round in aggregator.rounds[-1:],
         refusals=tuple(aggregator.refusals.values()),
@@ -181,6 +182,12 @@ def _internal_error(aggregator: ResultAggregator) -> str | None:
     """Return the first of the last round: of a worker, which is what its controller's are about."""
     errors = sorted(aggregator.internal_errors.items(), key=_controller_last)
     return next((text for source, text in errors if source[0] in aggregator.rounds[-1:]), None)
+
+
+def _death_text(source: Source, death: Event) -> str:
+    """Return which process ended and how, as part of a sentence."""
+    text = str(death.get("text", ""))
+    return text if source[1] == INLINE_WORKER else f"a worker ended ({error_line(text)})"
 
 
 def _by_signal(death: Event) -> bool:

@@ -113,7 +113,7 @@ def test_an_end_that_is_not_plain_is_explained(
             {"changes": "1 test is gone", "collection_errors": ({"nodeid": "a.py"},)},
             "a.py could not be collected",
         ),
-        ({"deaths": ("first", "Traceback\nlast\n")}, "a worker ended (last)"),
+        ({"deaths": ("first", "a worker ended (last)")}, "a worker ended (last)"),
         ({"disk_full": True, "missing": ("0",), "deaths": ("last",)}, "the disk was full"),
         ({"disk_full": True}, "pytest ended with exit code 3"),
     ],

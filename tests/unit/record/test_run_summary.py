@@ -576,7 +576,9 @@ def test_of_internal_errors_the_first_of_a_worker_counts() -> None:
 
 def test_the_deaths_of_workers_are_told() -> None:
     """What is known of each dead worker is kept, also of one that ran nothing."""
-    assert _united([], {"controller": [down("gw0")]}).deaths == ("Not properly terminated",)
+    assert _united([], {"controller": [down("gw0")]}).deaths == (
+        "a worker ended (Not properly terminated)",
+    )
     assert _united([], {"controller": [down("gw0", 2.0)]}, stopped_at=1.0).deaths == ()
 
 

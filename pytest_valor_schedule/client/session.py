@@ -1,0 +1,78 @@
+"""Ask the dispatcher for a session: a pytest that collects, and runs the tests at its turn."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+from pytest_valor_schedule import env
+from pytest_valor_schedule._util.document import own_fields
+from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.run_request import RunRequest
+from pytest_valor_schedule.process import messages
+
+_BEGIN_SECONDS = 5.0
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """A run that a session shall collect and put into the queue.
+
+    Attributes:
+        request: What shall run, and where.
+        options: The fields of `RunOptions` that are set; the settings of the project say the rest.
+        confirm_failures: How often what failed is run again, if that is said.
+        terminal_size: Columns and lines of the terminal at which somebody waits, or None.
+    """
+
+    request: RunRequest
+    options: Mapping[str, Any]
+    confirm_failures: int | None = None
+    terminal_size: Sequence[int] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it with what the dispatcher reads of it: `interpreter` and `environment`."""
+        return {
+            **dataclasses.asdict(self),
+            "version": _VERSION,
+            "interpreter": self.request.launcher[0],
+            "environment": dict(self.request.environment),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return what `to_json` made a document of."""
+        fields = own_fields(cls, dict(document))
+        request = own_fields(RunRequest, fields["request"])
+        words = {name: tuple(request[name]) for name in ("launcher", "arguments")}
+        return cls(**{**fields, "request": RunRequest(**{**request, **words})})
+
+
+def ask(home: Home, wish: SessionRequest) -> dict[str, Any] | None:
+    """Have a session collect a run, and put it into the queue.
+
+    Returns:
+        What whoever scheduled the run is told, or an `error`; None where no session is to be had.
+    """
+    if not _can_have_one(wish.request):
+        return None
+    with contextlib.suppress(OSError, ValueError), messages.connect(home.session_socket) as server:
+        server.settimeout(_BEGIN_SECONDS)
+        messages.send(server, wish.to_json())
+        if messages.receive(server) is None:  # the first says no more than that it has begun
+            return None
+        server.settimeout(None)
+        message = messages.receive(server)
+        return None if message is None else message.content
+    return None
+
+
+def _can_have_one(request: RunRequest) -> bool:
+    if sys.platform != "linux" or env.JOB_ID_VARIABLE in os.environ:
+        return False
+    return request.launcher[0] == sys.executable
