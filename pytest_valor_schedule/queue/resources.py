@@ -52,7 +52,7 @@ def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> 
     ]
     others = [who for who in slots.holders(store.home, total).values() if who.job_id not in used]
     growth = sum(each.memory - used[each.job_id] for each in jobs)
-    reserve = settings.memory_reserve_bytes(store.home)
+    reserve = settings.amount("memory_reserve_mb", store.home) * 2**20
     free = memory.available() - reserve - growth
     return Capacity(total, (*jobs, *_others(others, now)), free)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.config.settings import look_up
-from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.config.settings import check, look_up
+from pytest_valor_schedule.errors import ScheduleError
 
 _LOOK_SECONDS = 0.001
 
@@ -66,17 +66,7 @@ def total(home: Home, environment: Mapping[str, str] = os.environ) -> int:
         InvalidRequestError: if the setting `slots` is no number of 1 or more.
     """
     setting = look_up("slots", None, environment, None, home.settings())
-    if setting.value is None:
-        return usable_cpus()
-    try:
-        count = int(str(setting.value))
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise InvalidRequestError(
-            f"{setting.source} is {setting.value!r}, but must be a whole number of 1 or more."
-        )
-    return count
+    return usable_cpus() if setting.value is None else int(check("slots", setting))
 
 
 def total_or_cpus(home: Home, environment: Mapping[str, str] = os.environ) -> int:
