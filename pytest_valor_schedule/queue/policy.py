@@ -121,12 +121,12 @@ class _Round:
         if self._fits(job, need):
             return need
         begins, free = self._first_fit(self._load(job, need))
-        fewer = next((n for n in range(self._free.slots, 0, -1) if self._fits(job, n)), 0)
-        fewer = min(fewer, need)
-        if fewer:
-            seconds = expected_seconds(job, fewer)
-            if self._now + seconds <= begins + expected_seconds(job, need):
-                return fewer
+        fewer = next(
+            (n for n in range(min(need, self._free.slots), 0, -1) if self._fits(job, n)), 0
+        )
+        latest = begins + expected_seconds(job, need)
+        if fewer and self._now + expected_seconds(job, fewer) <= latest:
+            return fewer
         self._reserved_at, self._free_later = begins, free.less(self._load(job, need))
         return 0
 

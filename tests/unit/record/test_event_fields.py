@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_valor_schedule.daemon.outcomes import decide_outcome
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.result import Summary
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.record import event_fields, event_log, record_file
 from pytest_valor_schedule.record.run_summary import aggregate
 from tests.support.events import ran
