@@ -238,18 +238,11 @@ def _shorten(text: str) -> str:
 
 def crash_text(worker: str, death: Event) -> str:
     """Return what a test did whose worker died in it, as the end of a sentence."""
-    return f"killed its worker {worker}{_exit_text(death)}"
-
-
-def _exit_text(death: Event) -> str:
-    """Return in brackets how a worker ended."""
-    code = death.get("code")
-    if not isinstance(code, int):
-        return ""
-    if code >= 0:
-        return f" (exit code {code})"
-    name = signal_name(code)
-    return f" ({name})" if name != "SIGKILL" else " (SIGKILL: killed, probably out of memory)"
+    code, how = death.get("code"), ""
+    if isinstance(code, int):
+        name = f"exit code {code}" if code >= 0 else signal_name(code)
+        how = f" ({name})" if name != "SIGKILL" else " (SIGKILL: killed, probably out of memory)"
+    return f"killed its worker {worker}{how}"
 
 
 def signal_name(code: int) -> str:

@@ -38,11 +38,15 @@ def junit_xml(record: Mapping[str, Any]) -> str:
 
 def _case(result: Mapping[str, Any]) -> ET.Element:
     path, _, name = str(result["nodeid"]).partition("::")
-    *classes, name = name.split("::") if "[" not in name else _split(name)
+    plain, bracket, parameters = name.partition("[")  # whose text may hold `::` too
+    *classes, name = plain.split("::")
     names = [path.removesuffix(".py").replace("/", "."), *classes]
     seconds = f"{result.get('duration_seconds') or 0.0:.3f}"
     case = ET.Element(
-        "testcase", classname=_legal(".".join(names)), name=_legal(name), time=seconds
+        "testcase",
+        classname=_legal(".".join(names)),
+        name=_legal(name + bracket + parameters),
+        time=seconds,
     )
     outcome, message = result["outcome"], _legal(result.get("message") or "")
     if outcome in _BAD:
@@ -51,13 +55,6 @@ def _case(result: Mapping[str, Any]) -> ET.Element:
     elif outcome in ("skipped", "xfailed"):
         ET.SubElement(case, "skipped", type=f"pytest.{outcome}", message=message)
     return case
-
-
-def _split(name: str) -> list[str]:
-    """Split a name with parameters, whose text may hold `::` too."""
-    plain, bracket, rest = name.partition("[")
-    *classes, last = plain.split("::")
-    return [*classes, last + bracket + rest]
 
 
 def _legal(text: str) -> str:
