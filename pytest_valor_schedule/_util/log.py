@@ -1,4 +1,4 @@
-"""Write the logs of background processes, and bound what a job's pytest prints."""
+"""Write the logs of background processes; bound what a job's pytest prints, and read it."""
 
 from __future__ import annotations
 
@@ -66,3 +66,24 @@ def _cut(path: Path, part: int) -> None:
         file.truncate(part)
     notice = f"\n[... {size - 2 * part} bytes of output cut out ...]\n".encode()
     append(path, notice + tail)
+
+
+class Tail:
+    """Reads what a job's log, which may not be there yet, has gained."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> bytes:
+        """Return what is new; of a log that was cut only what comes after the cut."""
+        try:
+            with open(self._path, "rb", opener=files.opener) as file:
+                size = os.fstat(file.fileno()).st_size
+                self._offset = min(self._offset, size)  # of what was cut nearly all has been read
+                file.seek(self._offset)
+                piece = file.read()
+        except OSError:  # it is not there yet
+            return b""
+        self._offset += len(piece)
+        return piece
