@@ -149,8 +149,8 @@ def free(home: Home, count: int) -> list[int]:
 
 def holders(home: Home, count: int) -> dict[int, Holder]:
     """Return who holds which slot, by its number; the free ones are left out."""
-    unused = set(free(home, count))
-    return {n: _holder(_path(home, n)) for n in range(count) if n not in unused}
+    held = set(range(count)) - set(free(home, count))
+    return {n: _holder(_path(home, n)) for n in sorted(held)}
 
 
 def _holder(path: Path) -> Holder:
