@@ -44,11 +44,7 @@ def append(path: Path, piece: bytes) -> None:
 
 
 def bound_log(path: Path, most_bytes: float | None) -> None:
-    """Cut out the middle of a log that has grown too large: head and tail are kept.
-
-    Args:
-        path: Of the log.
-        most_bytes: How large it may be; None for no limit.
+    """Cut out the middle of a log that has outgrown its limit, if it has one: head and tail stay.
 
     The writers append to it all the while; what they print in that instant may be lost.
     """

@@ -167,11 +167,7 @@ class RunOptions:
 
 
 def apply_changes(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
-    """Return options as the hooks of a project want them.
-
-    Args:
-        options: As the run was requested.
-        changes: What the hook `pytest_valor_schedule_submit` returned.
+    """Return options as the hooks `pytest_valor_schedule_submit` of a project want them.
 
     Raises:
         InvalidRequestError: if the hooks refuse the run, or want something impossible.

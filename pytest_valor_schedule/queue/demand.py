@@ -79,10 +79,7 @@ def expected_seconds(job: Job, workers: int) -> float:
 def expected_end(job: Job, now: float, progress: Mapping[str, Any] | None = None) -> float:
     """Return when a job that runs is expected to end: by its estimate and its pace, in its limit.
 
-    Args:
-        job: The job.
-        now: Seconds since the epoch.
-        progress: As its runner last wrote it.
+    Its progress is what its runner last wrote of it.
     """
     workers = job.workers or job.worker_demand
     elapsed = 0.0 if job.started_at is None else max(0.0, now - job.started_at)

@@ -148,11 +148,7 @@ def without_history(guess: Guess | None, tests: int, norms: RunNorms, workers: i
 
 
 def by_file(seconds: Mapping[str, float]) -> list[float]:
-    """Return the mean duration of the tests of each file.
-
-    Args:
-        seconds: By node id.
-    """
+    """Return the mean duration of the tests of each file; durations are given by node id."""
     files = defaultdict[str, list[float]](list)
     for nodeid, value in seconds.items():
         files[nodeid.partition("::")[0]].append(value)
@@ -160,15 +156,10 @@ def by_file(seconds: Mapping[str, float]) -> list[float]:
 
 
 def useful_workers(seconds: float, overhead: float, most: int) -> int:
-    """Return how many workers pay.
+    """Return how many of at most so many workers pay, for tests of so many seconds in all.
 
     One more pays as long as those there are would still be busy when it is ready, which takes
     about half of what a run takes besides its tests; the other half is the controller's.
-
-    Args:
-        seconds: What the tests take, one after the other.
-        overhead: Seconds that a run takes besides its tests.
-        most: How many there may be.
     """
     return max(1, min(most, 1 + int(seconds / max(overhead / 2, 0.01))))
 

@@ -35,13 +35,9 @@ class Capacity:
 
 
 def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> Capacity:
-    """Return what is in use and what is free.
+    """Return what of so many slots is in use, and what is free.
 
-    Args:
-        store: The queue.
-        total: How many slots there are.
-        active: The jobs that run, or are being started.
-        now: Seconds since the epoch.
+    Active jobs are those that run, or are being started.
     """
     progress = {job.job_id: _progress(store, job.job_id) for job in active}
     jobs = [demand.while_running(job, now, progress[job.job_id]) for job in active]

@@ -31,9 +31,7 @@ class Wakeup:
     def wait(self, seconds: float, others: Collection[int] = ()) -> None:
         """Return when somebody has woken us since the last time, or after so many seconds.
 
-        Args:
-            seconds: How many.
-            others: Descriptors that end the waiting too when there is anything to be read.
+        Other descriptors end the waiting too when there is anything to be read.
         """
         if self._handle is None:
             time.sleep(min(seconds, _WITHOUT_SECONDS))

@@ -74,7 +74,9 @@ class ResultAggregator:
             if kind in _OF_TESTS and nodeid not in self._tests and nodeid not in self.collection:
                 continue  # whoever wrote it, it is of no test of this job
             if kind == "start" or (kind == "report" and nodeid not in current):
-                current = {nodeid: self._begin(source, nodeid, event)}
+                attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
+                self.attempts.setdefault(nodeid, []).append(attempt)
+                current = {nodeid: attempt}
             if kind in ("report", "finish") and nodeid in current:
                 current[nodeid].add(event)
             elif kind == "collected" and not current:  # no test ran before that
@@ -91,11 +93,6 @@ class ResultAggregator:
         ):
             self.collections[source] = collection
             self.collection.update(collection)
-
-    def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
-        attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
-        self.attempts.setdefault(nodeid, []).append(attempt)
-        return attempt
 
     def _within_budget(self, event: Event) -> Event:
         """Shorten the texts of an event when those before it had too much of them."""

@@ -22,12 +22,7 @@ Event = Mapping[str, Any]
 
 
 class Replay:
-    """Shows the tests of one job, each once.
-
-    Args:
-        session: That of the pytest which is to show them.
-        folder: Where the event logs of the job are.
-    """
+    """Shows the tests of one job, each once, in the session of another pytest."""
 
     def __init__(self, session: pytest.Session, folder: Path) -> None:
         self._session = session
@@ -185,13 +180,7 @@ def _place(result: Event) -> tuple[str, int]:
 
 
 def _report_of(config: pytest.Config, event: Event, first: Event) -> pytest.TestReport:
-    """Return the report that an event tells of.
-
-    Args:
-        config: That of the pytest which is to show it.
-        event: One of the kind "report".
-        first: That of the first phase of the same test.
-    """
+    """Return the report that an event tells of; the first is that of the test's first phase."""
     nodeid = str(event.get("id"))
     if serial := event.get("serial"):
         with contextlib.suppress(Exception):  # of another pytest, or of a plugin that is not here
