@@ -11,7 +11,7 @@ from itertools import islice
 from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import estimate
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.estimate import Estimate, Guess, RunNorms, Spread
+from pytest_valor_schedule.queue.estimate import Estimate, RunNorms, Spread
 from pytest_valor_schedule.queue.job_row import storable
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
@@ -120,27 +120,31 @@ class History:
         runs = [row["runs"] for row in tests if row is not None]
         norms = self._norms(project, selection)
         if not runs or len(runs) < len(nodeids) / 2:  # the most of it would be a guess
-            guess = self._guess(project, rows)
-            return estimate.without_history(guess, len(nodeids), norms, most_workers)
+            spread, source = self._guess(project, rows, len(nodeids) / most_workers)
+            return estimate.without_history(spread, source, len(nodeids), norms, most_workers)
         seconds = [None if row is None else row["seconds"] for row in tests]
         return estimate.from_history(seconds, max(runs), norms, most_workers)
 
-    def _guess(self, project: str, rows: Mapping[str, sqlite3.Row]) -> Guess | None:
-        """Return what is guessed of tests without history, by the project's others or by others.
+    def _guess(
+        self, project: str, rows: Mapping[str, sqlite3.Row], share: float
+    ) -> tuple[Spread | None, str]:
+        """Return what a run may take of which each worker has so many tests without history.
 
-        None if there are too few of both.
+        It is guessed by the project's other tests or by other projects, and that is told too.
+        There is no such guess if there are too few of both.
         """
         files = estimate.by_file({nodeid: row["seconds"] for nodeid, row in rows.items()})
         own = Spread.of(files)
         if own is not None:
             seconds = self._norms(project).overhead
-            return Guess(own, Spread(*[seconds] * 3), "guessed from other tests of the project")
+            spread = Spread(*[seconds] * 3).plus(share, own)
+            return spread, "guessed from other tests of the project"
         others = self._other_projects(project)
         overhead = Spread.of(overhead for overhead, _ in others)
         each = Spread.of(seconds for _, seconds in others)
         if each is None or overhead is None:
-            return None
-        return Guess(each, overhead, f"guessed from {len(others)} other projects")
+            return None, ""
+        return overhead.plus(share, each), f"guessed from {len(others)} other projects"
 
     def _other_projects(self, project: str) -> list[tuple[float, float]]:
         """Return overhead and seconds of a test, of the other projects that were run lately."""
