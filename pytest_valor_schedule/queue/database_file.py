@@ -12,7 +12,6 @@ import contextlib
 import os
 import sqlite3
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,8 +149,7 @@ def _set_aside_if_damaged(path: Path) -> None:
 
 def _set_aside(path: Path) -> Path:
     """Keep a database and its write-ahead log under another name, and return that."""
-    stamp = f"{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}"
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     for ending in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
             _beside(path, ending).replace(_beside(aside, ending))
@@ -190,9 +188,7 @@ def _create(path: Path, refill: Refill) -> None:
     for ending in ("", "-wal", "-journal"):
         _beside(new, ending).unlink(missing_ok=True)
     new.touch(mode=0o600)
-    asides = [
-        each for each in path.parent.glob(f"{path.name}.damaged-*") if each.name[-1].isdigit()
-    ]
+    asides = path.parent.glob(f"{path.name}.damaged-*[0-9]")
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.executescript(f"BEGIN;{_SCHEMA}")
         notice = refill(connection, max(asides, default=None))
