@@ -99,19 +99,16 @@ class _Round:
         for job in waiting:
             if self._free.slots <= 0:
                 return
-            if workers := self._start(job):
+            if workers := self._workers_for(job):
+                self._give(when_started(job, workers, self._now))
                 yield Start(job, workers)
 
-    def _start(self, job: Job) -> int:
-        """Give a job its slots and return how many; 0 if it does not start now."""
-        workers = self._workers_for(job)
-        if workers:
-            running = when_started(job, workers, self._now)
-            if self._reserved_at is not None and running.ends_at > self._reserved_at:
-                self._free_later = self._free_later.less(running.load)
-            self._free = self._free.less(running.load)
-            self._running.append(running)
-        return workers
+    def _give(self, running: Running) -> None:
+        """Take what a job has that starts from what is free, and will be."""
+        if self._reserved_at is not None and running.ends_at > self._reserved_at:
+            self._free_later = self._free_later.less(running.load)
+        self._free = self._free.less(running.load)
+        self._running.append(running)
 
     def _workers_for(self, job: Job) -> int:
         """Return with how many workers a job starts now, 0 for not at all."""

@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from pytest_valor_schedule._util import locks
@@ -107,13 +108,8 @@ def take(
     Returns:
         The slots, or None if fewer are free; then it takes none.
     """
-    handles: dict[int, int] = {}
-    for number in range(count):
-        if len(handles) == most:
-            break
-        handle = _try(_path(home, number))
-        if handle is not None:
-            handles[number] = handle
+    taken = ((n, slot) for n in range(count) if (slot := _try(_path(home, n))) is not None)
+    handles = dict(islice(taken, most))
     lease = SlotLease(tuple(handles), tuple(handles.values()))
     if len(handles) < (most if least is None else least):
         lease.release()

@@ -163,7 +163,9 @@ class ResultAggregator:
         if not any(attempt.phases for attempt in attempts) and nodeid in self.silent_tests:
             return TestResult(nodeid=nodeid, outcome=TestOutcome.SKIPPED, message=_SILENT)
         if not attempts:
-            return self._never_started(nodeid)
+            crash = self.crashes.get(nodeid)
+            outcome = TestOutcome.NOT_RUN if crash is None else TestOutcome.CRASHED
+            return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
         complete = [each for each in attempts if each.is_complete]
         last = max(attempts, key=lambda attempt: attempt.moment)
         results = map(self._result_of, complete[::-1] or [last])
@@ -176,11 +178,6 @@ class ResultAggregator:
             reruns=sum(each.reruns + each.to_rerun for each in attempts) + len(crashes) or None,
             crashes=tuple(crash_entry(self._result_of(each)) for each in crashes[-_MOST_CRASHES:]),
         )
-
-    def _never_started(self, nodeid: str) -> TestResult:
-        crash = self.crashes.get(nodeid)
-        outcome = TestOutcome.NOT_RUN if crash is None else TestOutcome.CRASHED
-        return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
 
     def _result_of(self, attempt: Attempt) -> TestResult:
         if attempt.is_complete:
