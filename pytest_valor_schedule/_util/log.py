@@ -36,11 +36,8 @@ def append(path: Path, piece: bytes) -> None:
     Raises:
         OSError: if it cannot be opened, or the disk is full.
     """
-    handle = files.open_to_append(path)
-    try:
-        os.write(handle, piece)
-    finally:
-        os.close(handle)
+    with os.fdopen(files.open_to_append(path), "ab", buffering=0) as file:
+        file.write(piece)
 
 
 def bound_log(path: Path, most_bytes: float | None) -> None:

@@ -128,23 +128,19 @@ def mend(path: Path, refill: Refill) -> None:
         handle = locks.take_exclusive(lock_path(path), PATIENCE_SECONDS, path.exists)
         if handle is None:
             return  # somebody else has made it
-        try:
+        with os.fdopen(handle):
             if not path.exists():
                 _create(path, refill)
-        finally:
-            os.close(handle)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"The queue {path} cannot be made anew: {reason(error)}.") from error
 
 
 def _set_aside_if_damaged(path: Path) -> None:
     handle = locks.take_shared(lock_path(path), PATIENCE_SECONDS)  # so that nobody puts a new one
-    try:
+    with os.fdopen(handle):
         if path.exists() and not is_whole(path):
             aside = _set_aside(path)
             _tell(f"The queue was damaged, or old, and set aside as {aside}.")
-    finally:
-        os.close(handle)
 
 
 def _set_aside(path: Path) -> Path:
