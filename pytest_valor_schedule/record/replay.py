@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.record.attempt import Event
 from pytest_valor_schedule.record.reports import location_of, restore, restore_tuples
-
-Event = Mapping[str, Any]
 
 
 class Replay:
@@ -31,12 +30,6 @@ class Replay:
         self._pending: dict[tuple[str, str], list[Event]] = {}
         self._shown: set[str] = set()
         self._tests: set[str] = set()  # of the record
-
-    def _show_logs(self) -> None:
-        for reader in event_log.readers(self._folder):
-            if not reader.round.reruns_failures:  # whatever that says, the test has its result
-                for event in reader.read():
-                    self._add(reader.writer, event)
 
     def _add(self, writer: str, event: Event) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
@@ -90,7 +83,10 @@ class Replay:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
         self._tests = {result["nodeid"] for result in record.get("results", ())}
-        self._show_logs()
+        for reader in event_log.readers(self._folder):
+            if not reader.round.reruns_failures:  # whatever that says, the test has its result
+                for event in reader.read():
+                    self._add(reader.writer, event)
         for error in record.get("collection_errors", ()):
             self._show_collection_error(error["nodeid"], error["longrepr"])
         for result in record.get("results", ()):
