@@ -147,13 +147,7 @@ class Work:
 
     @classmethod
     def of(cls, nodeids: Iterable[str], durations: Mapping[str, float], otherwise: float) -> Self:
-        """Return the work of a round.
-
-        Args:
-            nodeids: Its tests.
-            durations: Node id to seconds, of those that have run.
-            otherwise: Seconds of a test, if none has.
-        """
+        """Return the work of a round; a test takes `otherwise` seconds if none of them has run."""
         tests = [durations.get(nodeid) for nodeid in nodeids]
         unknown = fill_unknown([*tests, None], otherwise)[-1]
         past = [each for each in tests if each is not None]

@@ -33,14 +33,10 @@ class Start(NamedTuple):
 
 
 def in_order(queue: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
-    """Return the queued jobs in the order in which they are considered.
+    """Return the queued jobs, oldest first, in the order in which they are considered.
 
     It is that of their priority, but waiting raises it: nobody starts before a job of a lower
-    priority that is older by `aging` for each step between them. So nobody starves.
-
-    Args:
-        queue: The scheduled jobs, oldest first.
-        aging: Seconds that one step of priority is worth.
+    priority that is older by `aging` seconds for each step between them. So nobody starves.
     """
     latest, keys = 0.0, dict[str, float]()
     for job in queue:

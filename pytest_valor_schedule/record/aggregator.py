@@ -33,9 +33,7 @@ _MOST_CRASHES = 10  # of one test that are kept
 class ResultAggregator:
     """Gathers events; `result` reads what became of a test.
 
-    Args:
-        tests: The node ids collected when the job was scheduled.
-        stopped_at: When the run was told to stop, by the monotonic clock.
+    Its arguments are those of `run_summary.aggregate`.
     """
 
     def __init__(self, tests: Iterable[str], stopped_at: float | None) -> None:

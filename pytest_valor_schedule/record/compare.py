@@ -66,9 +66,7 @@ def compare(before: Iterable[Result], now: Iterable[Result]) -> Comparison:
 def streaks(runs: Sequence[Iterable[Result]]) -> dict[str, int]:
     """Return of each test that is bad now in how many runs in a row it has been.
 
-    Args:
-        runs: The results of runs of the same tests, the newest first. A run that did not come to
-            a test is passed over.
+    The newest run comes first. One that did not come to a test is passed over.
     """
     if not runs:
         return {}

@@ -12,11 +12,7 @@ _BAD = {"failed": "failure", "error": "error", "crashed": "error", "not_run": "e
 
 
 def junit_xml(record: Mapping[str, Any]) -> str:
-    """Return the results of a record, in the schema that pytest calls xunit2.
-
-    Args:
-        record: What `get_job_results` returns of an ended job.
-    """
+    """Return the results of an ended job's record, in the schema that pytest calls xunit2."""
     summary = record["summary"]
     suite = ET.Element(
         "testsuite",

@@ -135,11 +135,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def read_some(path: Path, keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """Return the record of an ended job with some of its results, without having all in memory.
-
-    Args:
-        path: Of the file.
-        keep: Tells whether a result is kept.
+    """Return the record of an ended job with the results to keep, without having all in memory.
 
     Returns:
         The record, without `tests_to_run`; None if it is not whole, or not as `write` writes it.

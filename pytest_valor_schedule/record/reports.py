@@ -179,9 +179,7 @@ def _rest(report: pytest.TestReport) -> dict[str, Any]:
 def sendable(value: object, depth: int = _MOST_NESTED) -> object:
     """Return a value of which all is of the types that execnet sends; the rest becomes text.
 
-    Args:
-        value: Anything, also what contains itself.
-        depth: How deep it may be nested; what lies deeper becomes text.
+    So does what is nested too deep, as in what contains itself.
     """
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         return _sendable_container(value, depth) if depth else "..."
