@@ -57,11 +57,9 @@ def wake(path: Path) -> None:
 
 
 def _open(path: Path, flags: int) -> int | None:
-    try:
+    with contextlib.suppress(OSError):
         handle = files.opener(path, flags | os.O_NONBLOCK)
-    except OSError:
-        return None
-    if stat.S_ISFIFO(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
+        if stat.S_ISFIFO(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
     return None

@@ -181,7 +181,10 @@ class ResultAggregator:
         if attempt.is_complete:
             return finished_result(attempt)
         result = unfinished_result(attempt, self._cause(attempt))
-        return _as_killer(result) if attempt.nodeid in self.killers else result
+        if attempt.nodeid in self.killers and result.message == UNFINISHED:  # no more is known
+            message = "killed the run, and once more when it was run alone"
+            return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
+        return result
 
     def _cause(self, attempt: Attempt) -> Cause:
         """Return why a test that began did not come to its end."""
@@ -207,13 +210,6 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
         sections=sections_of(event),
         moment=event.get("moment") or 0.0,
     )
-
-
-def _as_killer(result: TestResult) -> TestResult:
-    if result.message != UNFINISHED:  # it is known what became of it
-        return result
-    message = "killed the run, and once more when it was run alone"
-    return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
 
 
 def _passed_again(attempt: Attempt) -> bool:

@@ -120,8 +120,7 @@ class EventLogReader:
                     if not line.endswith(b"\n"):
                         return
                     self._offset += len(line)
-                    event = parse_line(line)
-                    if event is not None:
+                    if (event := parse_line(line)) is not None:
                         yield event
         except OSError:  # it is not there yet, or is no file
             return
