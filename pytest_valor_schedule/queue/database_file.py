@@ -169,10 +169,8 @@ def is_whole(path: Path) -> bool:
         database = connect(path) if can_write(path) else connect_to_read(path)[0]
         with contextlib.closing(database) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            return bool(
-                version >= VERSION
-                and connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-            )
+            state = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            return bool(version >= VERSION and state == "ok")
     except sqlite3.Error as error:
         if not is_damage(error):
             raise

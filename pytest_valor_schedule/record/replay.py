@@ -180,20 +180,14 @@ def _report_of(config: pytest.Config, event: Event, first: Event) -> pytest.Test
     nodeid = str(event.get("id"))
     if serial := event.get("serial"):
         with contextlib.suppress(Exception):  # of another pytest, or of a plugin that is not here
-            report = _from_serial(config, {**serial, "nodeid": nodeid})
+            data = restore_tuples({**serial, "nodeid": nodeid})
+            report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
+                config=config, data=data
+            )
             if report is not None:
+                restore(report, data)
                 return report
     return _plain(nodeid, event, restore_tuples(first.get("serial") or first))
-
-
-def _from_serial(config: pytest.Config, data: dict[str, Any]) -> pytest.TestReport | None:
-    data = restore_tuples(data)
-    report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
-        config=config, data=data
-    )
-    if report is not None:
-        restore(report, data)
-    return report
 
 
 def _plain(nodeid: str, event: Event, first: Event) -> pytest.TestReport:
