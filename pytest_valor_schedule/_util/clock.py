@@ -17,13 +17,7 @@ def from_text(text: str | None) -> float | None:
 
 
 def elapsed(since: float, now: float, most: float = math.inf) -> float:
-    """Return the seconds since a moment, within what can be, for a clock may have been set.
-
-    Args:
-        since: Seconds since the epoch, by the clock as it was then.
-        now: The same, by the clock as it is.
-        most: Seconds that cannot have been exceeded.
-    """
+    """Return the seconds since a moment, from 0 to `most`: the clock may have been set since."""
     return min(max(0.0, now - since), most)
 
 

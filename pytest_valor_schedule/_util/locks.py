@@ -23,10 +23,8 @@ def is_held(path: Path) -> bool:
     if not path.exists():
         return False
     handle = _open(path, os.O_RDONLY)  # enough for a look, also where nothing can be written
-    try:
+    with os.fdopen(handle):
         return not _try(handle, fcntl.LOCK_SH, path)
-    finally:
-        os.close(handle)
 
 
 def try_exclusive(path: Path) -> int | None:

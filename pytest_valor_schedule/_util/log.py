@@ -1,4 +1,4 @@
-"""Write the logs of background processes, and bound what a job's pytest prints."""
+"""Write the logs of background processes; bound what a job's pytest prints, and read it."""
 
 from __future__ import annotations
 
@@ -36,19 +36,12 @@ def append(path: Path, piece: bytes) -> None:
     Raises:
         OSError: if it cannot be opened, or the disk is full.
     """
-    handle = files.open_to_append(path)
-    try:
-        os.write(handle, piece)
-    finally:
-        os.close(handle)
+    with os.fdopen(files.open_to_append(path), "ab", buffering=0) as file:
+        file.write(piece)
 
 
 def bound_log(path: Path, most_bytes: float | None) -> None:
-    """Cut out the middle of a log that has grown too large: head and tail are kept.
-
-    Args:
-        path: Of the log.
-        most_bytes: How large it may be; None for no limit.
+    """Cut out the middle of a log that has outgrown its limit, if it has one: head and tail stay.
 
     The writers append to it all the while; what they print in that instant may be lost.
     """
@@ -66,3 +59,24 @@ def _cut(path: Path, part: int) -> None:
         file.truncate(part)
     notice = f"\n[... {size - 2 * part} bytes of output cut out ...]\n".encode()
     append(path, notice + tail)
+
+
+class Tail:
+    """Reads what a job's log, which may not be there yet, has gained."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def read(self) -> bytes:
+        """Return what is new; of a log that was cut only what comes after the cut."""
+        try:
+            with open(self._path, "rb", opener=files.opener) as file:
+                size = os.fstat(file.fileno()).st_size
+                self._offset = min(self._offset, size)  # of what was cut nearly all has been read
+                file.seek(self._offset)
+                piece = file.read()
+        except OSError:  # it is not there yet
+            return b""
+        self._offset += len(piece)
+        return piece

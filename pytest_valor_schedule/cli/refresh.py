@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.cli.output import in_colour, is_terminal, paint
 from pytest_valor_schedule.client import administer, query
 from pytest_valor_schedule.client.endpoint import open_queue
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.record.output import Tail
 from pytest_valor_schedule.text import queue_view, render
 
 _REFRESH_SECONDS = 0.5

@@ -24,8 +24,8 @@ from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import RunOptions, check_confirm_failures
 from pytest_valor_schedule.model.run_request import (
     RunRequest,
-    current_environment,
     current_umask,
+    job_environment,
     parse_request,
 )
 from pytest_valor_schedule.queue import job_records
@@ -211,7 +211,7 @@ def _bad_tests(job: Job, record: Response) -> set[str]:
 
 def _environment_of(job: Job) -> dict[str, str]:
     """Return the current environment with what the specification sets before its command."""
-    text, environment = job.specification, current_environment()
+    text, environment = job.specification, job_environment()
     # What a terminal's pytest was given begins with its name, and may not be fit for a split.
     pairs = dict(shell.assignments([] if text.startswith("pytest") else shell.split(text)))
     hidden = {name for name, value in pairs.items() if value == shell.HIDDEN}

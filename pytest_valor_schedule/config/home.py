@@ -15,11 +15,48 @@ from pytest_valor_schedule.errors import InvalidRequestError, StoreError
 _LEAST_FREE_BYTES = 256 * 1024
 
 
+class _Place:
+    """A path that has the same place in every home."""
+
+    def __init__(self, below: str) -> None:
+        self._below = below
+
+    def __get__(self, home: Home, _: type[Home]) -> Path:
+        return home.root / self._below
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Home:
     """The folder that holds everything of one user's queue."""
 
     root: Path
+
+    results = _Place("test_results")
+    """The folder of the records."""
+    schedule = _Place("test_schedule")
+    """The folder of the queue."""
+    jobs = _Place("test_schedule/jobs")
+    """The folder of the folders of jobs."""
+    environments = _Place("test_schedule/environments")
+    """The folder of the environments of jobs that have not ended."""
+    slots = _Place("test_schedule/slots")
+    """The folder of the locks of worker slots."""
+    database = _Place("test_schedule/queue.db")
+    """The SQLite file that decides."""
+    dispatcher_lock = _Place("test_schedule/dispatcher.lock")
+    """The lock that the one dispatcher holds."""
+    starting_lock = _Place("test_schedule/starting.lock")
+    """The lock that a dispatcher has from its start until it has the other, or gives up."""
+    dispatcher_log = _Place("test_schedule/dispatcher.log")
+    """What the dispatcher and the runners say."""
+    wakeup_pipe = _Place("test_schedule/bell")
+    """The named pipe that wakes the dispatcher."""
+    session_socket = _Place("test_schedule/sessions")
+    """The socket at which the dispatcher is asked for sessions."""
+    pause_marker = _Place("test_schedule/paused")
+    """The file that is there while no job is to be started."""
+    config = _Place("test_schedule/config.toml")
+    """The machine-wide settings."""
 
     @classmethod
     def find(cls, environment: Mapping[str, str]) -> Home:
@@ -44,74 +81,9 @@ class Home:
             )
         return cls(folder if variable == "VALOR_HOME" else folder / ".valor")
 
-    @property
-    def results(self) -> Path:
-        """The folder of the records."""
-        return self.root / "test_results"
-
-    @property
-    def schedule(self) -> Path:
-        """The folder of the queue."""
-        return self.root / "test_schedule"
-
-    @property
-    def jobs(self) -> Path:
-        """The folder of the folders of jobs."""
-        return self.schedule / "jobs"
-
-    @property
-    def environments(self) -> Path:
-        """The folder of the environments of jobs that have not ended."""
-        return self.schedule / "environments"
-
-    @property
-    def slots(self) -> Path:
-        """The folder of the locks of worker slots."""
-        return self.schedule / "slots"
-
-    @property
-    def database(self) -> Path:
-        """The SQLite file that decides."""
-        return self.schedule / "queue.db"
-
-    @property
-    def dispatcher_lock(self) -> Path:
-        """The lock that the one dispatcher holds."""
-        return self.schedule / "dispatcher.lock"
-
-    @property
-    def starting_lock(self) -> Path:
-        """The lock that a dispatcher has from its start until it has the other, or gives up."""
-        return self.schedule / "starting.lock"
-
-    @property
-    def dispatcher_log(self) -> Path:
-        """What the dispatcher and the runners say."""
-        return self.schedule / "dispatcher.log"
-
-    @property
-    def wakeup_pipe(self) -> Path:
-        """The named pipe that wakes the dispatcher."""
-        return self.schedule / "bell"
-
-    @property
-    def session_socket(self) -> Path:
-        """The socket at which the dispatcher is asked for sessions."""
-        return self.schedule / "sessions"
-
     def turn_pipe(self, job_id: str) -> Path:
         """Return the named pipe that tells the session of a job to look whether it may run."""
         return self.job_folder(job_id) / "turn"
-
-    @property
-    def pause_marker(self) -> Path:
-        """The file that is there while no job is to be started."""
-        return self.schedule / "paused"
-
-    @property
-    def config(self) -> Path:
-        """The machine-wide settings."""
-        return self.schedule / "config.toml"
 
     def record(self, job_id: str) -> Path:
         """Return the path of a job's public record."""

@@ -158,22 +158,12 @@ def direct_runs(home: Home, environment: Mapping[str, str]) -> DirectRuns:
     return DirectRuns(check("direct_runs", setting))
 
 
-def aging_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
+def aging_seconds(home: Home) -> float:
     """Return for how long of waiting a job rises by one step of priority, in seconds."""
-    return _amount_or_default("aging_minutes", home, environment) * 60
+    return amount("aging_minutes", home) * 60
 
 
-def memory_reserve_bytes(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return how much memory jobs leave to others, in bytes."""
-    return _amount_or_default("memory_reserve_mb", home, environment) * 2**20
-
-
-def idle_seconds(home: Home, environment: Mapping[str, str] = os.environ) -> float:
-    """Return how long a dispatcher with nothing to do stays, in seconds."""
-    return _amount_or_default("idle_seconds", home, environment)
-
-
-def _amount_or_default(name: str, home: Home, environment: Mapping[str, str]) -> float:
+def amount(name: str, home: Home, environment: Mapping[str, str] = os.environ) -> float:
     """Return an amount; one that cannot be used does not keep the queue from being served."""
     try:
         return float(check(name, look_up(name, None, environment, None, home.settings())))

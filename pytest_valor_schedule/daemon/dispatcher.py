@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_valor_schedule._util.log import fault_text, warning
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.config.settings import aging_seconds, idle_seconds
+from pytest_valor_schedule.config.settings import aging_seconds, amount
 from pytest_valor_schedule.daemon import job_end, outcomes, service
 from pytest_valor_schedule.daemon.executor import (
     LOCAL,
@@ -191,7 +191,7 @@ def _serve(home: Home, watcher: Watcher) -> None:
         executor = LocalExecutor(home, store, watcher.pid)
         listener = stack.enter_context(contextlib.closing(SessionListener(home)))
         dispatcher = Dispatcher(store, executor)
-        patience = idle_seconds(home)
+        patience = amount("idle_seconds", home)
         idle_since = time.monotonic()
         trouble = Trouble()
         lock_file = _lock_file(home)

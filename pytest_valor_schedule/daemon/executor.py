@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.config.settings import memory_reserve_bytes
+from pytest_valor_schedule.config.settings import amount
 from pytest_valor_schedule.daemon import runner
 from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
 from pytest_valor_schedule.daemon.session_listener import SessionCall
@@ -152,7 +152,7 @@ class LocalExecutor:
                 os.kill(identity.pid, signal.SIGKILL)
 
     def _has_memory(self) -> bool:
-        return memory.available() >= memory_reserve_bytes(self._home)
+        return memory.available() >= amount("memory_reserve_mb", self._home) * 2**20
 
     def _start(self, job: Job, attempt: int) -> processes.Process:
         # The job's own interpreter has the very version of us that records in the job; where it

@@ -18,8 +18,8 @@ from pytest_valor_schedule.model.round import Round, RoundKind
 from pytest_valor_schedule.model.run_config import RunConfig
 from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import environments, slots
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.queue.history import History
-from pytest_valor_schedule.queue.pace import Work
 from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.record import event_log
 
 _MOST_NODEID = 400  # characters of one that is shown while it runs

@@ -27,7 +27,7 @@ from pytest_valor_schedule.process.pseudo_terminal import open_pump
 from pytest_valor_schedule.process.pump import OutputPump
 from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue import job_records
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log

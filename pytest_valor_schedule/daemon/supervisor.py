@@ -21,7 +21,7 @@ from pytest_valor_schedule.daemon.progress import Progress, RunningTest, overdue
 from pytest_valor_schedule.model.job import Job, Outcome
 from pytest_valor_schedule.process import kill, memory, processes, pseudo_terminal, stacks
 from pytest_valor_schedule.process.pump import OutputPump
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
 from pytest_valor_schedule.record.output import error_line

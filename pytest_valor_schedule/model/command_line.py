@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import PurePath
 
 from pytest_valor_schedule.errors import InvalidRequestError
@@ -23,7 +24,7 @@ _OPTIONS_WITH_VALUE = (  # of python and of coverage run
     *("-X", "-W", "--check-hash-based-pycs", "--source", "--omit", "--include", "--rcfile"),
     *("--concurrency", "--context", "--data-file"),
 )
-_MODULE_OPTION = re.compile(r"-[a-zA-Z]*m")
+_MODULE_OPTION = re.compile(r"-[a-zA-Z]*m(pytest|py\.test)?")
 
 _RUN_NO_TEST = (
     *("--collect-only", "--co", "--help", "-h", "--version", "-V", "--fixtures", "--markers"),
@@ -34,7 +35,7 @@ _NOT_IN_BACKGROUND = {
     **dict.fromkeys(_RUN_NO_TEST, "runs no test"),
     **dict.fromkeys(("--looponfail", "-f"), "never ends"),
 }
-_PLUGINS_NEEDED = ("xdist", "xdist.plugin", "valor_schedule")
+_NEEDED_PLUGIN_OFF = ("-pno:xdist", "-pno:xdist.plugin", "-pno:valor_schedule")
 _SCHEDULE_FLAGS = ("--schedule", "--schedule-wait")
 _SCHEDULE_OPTIONS = (
     *("--priority", "--max-workers", "--timeout-minutes", "--notify", "--confirm-failures"),
@@ -84,9 +85,15 @@ def _launcher(
     """Return what starts pytest, and pytest's arguments."""
     if not words:
         raise InvalidRequestError("The test specification sets variables but names no command.")
-    split = _split_at_pytest(words)
-    if split is not None:
-        return split
+    start = 0
+    while _is_runner(words, start):
+        start = _behind_options(words, start + 2, _RUNNER_OPTIONS_WITH_VALUE)
+    if (end := _behind_pytest(words, start)) is not None:
+        return tuple(words[:end]), tuple(words[end:])
+    if start:
+        raise InvalidRequestError(
+            f"{shell.excerpt(' '.join(words))} does not start pytest; write {words[0]} run pytest."
+        )
     head = words[0]
     if head.startswith("-") or "::" in head or is_path(head) or head.endswith(".py"):
         return ("pytest",), tuple(words)
@@ -97,59 +104,41 @@ def _launcher(
     )
 
 
-def _split_at_pytest(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-    """Return a command up to the word that starts pytest, and what is behind; None without one."""
-    start = 0
-    while _is_runner(words, start):
-        start = _behind_runner(words, start)
-    name = PurePath(words[start]).name
-    if _PYTEST.fullmatch(name) or _HATCH_PYTEST.fullmatch(words[start]):
-        return tuple(words[: start + 1]), tuple(words[start + 1 :])
+def _is_runner(words: Sequence[str], at: int) -> bool:
+    return list(words[at + 1 : at + 2]) == ["run"] and PurePath(words[at]).name in _RUNNERS
+
+
+def _behind_options(words: Sequence[str], start: int, with_value: Sequence[str]) -> int:
+    """Return where options end, or the one stands that names a module."""
+    i = start
+    while i < len(words) and words[i].startswith("-") and not _MODULE_OPTION.fullmatch(words[i]):
+        i += 2 if words[i] in with_value else 1
+    return min(i, len(words))
+
+
+def _behind_pytest(words: Sequence[str], start: int) -> int | None:
+    """Return where pytest's arguments begin; None if what stands there does not start pytest."""
+    head, *others = words[start : start + 2] or [""]
+    name = PurePath(head).name
+    if _PYTEST.fullmatch(name) or _HATCH_PYTEST.fullmatch(head):
+        return start + 1
     if _PYTHON.fullmatch(name):
-        return _after_module_option(words, start, start + 1)
-    if name == "coverage" and words[start + 1 : start + 2] == ["run"]:
-        return _after_module_option(words, start, start + 2)
-    if start and words[start] == "-m":  # uv run -m pytest
-        return _after_module_option(words, start, start)
+        return _behind_module(words, start, start + 1)
+    if name == "coverage" and others == ["run"]:
+        return _behind_module(words, start, start + 2)
+    if start and head == "-m":  # uv run -m pytest
+        return _behind_module(words, 0, start)
     return None
 
 
-def _is_runner(words: Sequence[str], at: int) -> bool:
-    return PurePath(words[at]).name in _RUNNERS and list(words[at + 1 : at + 2]) == ["run"]
-
-
-def _behind_runner(words: Sequence[str], start: int) -> int:
-    """Return where the command behind `uv run` begins; the runner's own options come between."""
-    i = start + 2
-    while i < len(words) and words[i].startswith("-") and words[i] != "-m":
-        i += 2 if words[i] in _RUNNER_OPTIONS_WITH_VALUE else 1
-    if i < len(words) and (words[i] == "-m" or _starts_pytest(words, i)):
-        return i
-    raise InvalidRequestError(
-        f"{shell.excerpt(' '.join(words[start:]))} does not start pytest; "
-        f"write {words[start]} run pytest."
-    )
-
-
-def _starts_pytest(words: Sequence[str], at: int) -> bool:
-    name = PurePath(words[at]).name
-    matches = _PYTEST.fullmatch(name), _PYTHON.fullmatch(name), _HATCH_PYTEST.fullmatch(words[at])
-    return any(matches) or name == "coverage" or _is_runner(words, at)
-
-
-def _after_module_option(
-    words: Sequence[str], head: int, start: int
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Find `-m pytest` behind an interpreter, or behind `coverage run`."""
-    i = start
-    while i < len(words) and words[i].startswith("-"):
-        if words[i] in ("-mpytest", "-mpy.test"):
-            return tuple(words[: i + 1]), tuple(words[i + 1 :])
-        if _MODULE_OPTION.fullmatch(words[i]):
-            break
-        i += 2 if words[i] in _OPTIONS_WITH_VALUE else 1
-    if tuple(words[i + 1 : i + 2]) in (("pytest",), ("py.test",)) and words[i].startswith("-"):
-        return tuple(words[: i + 2]), tuple(words[i + 2 :])
+def _behind_module(words: Sequence[str], head: int, start: int) -> int:
+    """Return where the arguments behind `-m pytest` of an interpreter or `coverage run` begin."""
+    i = _behind_options(words, start, _OPTIONS_WITH_VALUE)
+    option = _MODULE_OPTION.fullmatch(words[i]) if i < len(words) else None
+    if option and option[1]:
+        return i + 1
+    if option and list(words[i + 1 : i + 2]) in (["pytest"], ["py.test"]):
+        return i + 2
     raise InvalidRequestError(
         f"{shell.excerpt(' '.join(words[head : start + 2]))} does not start pytest; "
         f"write {' '.join(words[head:start])} -m pytest."
@@ -158,8 +147,7 @@ def _after_module_option(
 
 def check_arguments(arguments: Sequence[str]) -> None:
     """Raise InvalidRequestError for pytest arguments that make no sense in the background."""
-    before = ""
-    for word in arguments:
+    for before, word in pairwise(("", *arguments)):
         if word == "--":
             return
         option = word.split("=", 1)[0]
@@ -172,17 +160,11 @@ def check_arguments(arguments: Sequence[str]) -> None:
             raise InvalidRequestError(
                 f"{option} belongs to pytest --schedule; give it as an argument of the call."
             )
-        plugin = word.removeprefix("-p").lstrip("=") if before != "-p" else word
-        if (before == "-p" or word.startswith("-pno:")) and plugin.startswith("no:"):
-            _check_plugin(plugin.removeprefix("no:"))
-        before = word
-
-
-def _check_plugin(name: str) -> None:
-    if name in _PLUGINS_NEEDED:
-        raise InvalidRequestError(
-            f"-p no:{name} switches off a plugin that a scheduled run needs; leave it out."
-        )
+        joined = f"-p{word}" if before == "-p" else word
+        if joined in _NEEDED_PLUGIN_OFF:
+            raise InvalidRequestError(
+                f"-p {joined[2:]} switches off a plugin that a scheduled run needs; leave it out."
+            )
 
 
 def without_schedule_flags(arguments: Sequence[str]) -> tuple[str, ...]:

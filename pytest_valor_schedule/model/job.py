@@ -198,13 +198,7 @@ def short_id(job_id: str) -> str:
 def job_record(job: Job, tests: Iterable[str], **more: Any) -> dict[str, Any]:
     """Return the public record of a job, but for its results.
 
-    Args:
-        job: The job as it stands.
-        tests: The node ids of all its tests.
-        more: Further keys.
-
-    Returns:
-        `schema_version`, the job's fields, the further keys, and `tests_to_run`.
+    It is `schema_version`, the job's fields, further keys, and the node ids of its tests.
     """
     record = {"schema_version": SCHEMA_VERSION, **job.to_json(), **more}
     record["tests_to_run"] = list(tests)

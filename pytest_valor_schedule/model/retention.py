@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_valor_schedule.model.run_options import is_amount
+
 DAY_SECONDS = 86400.0
 _MEGABYTE = 1024 * 1024
 
@@ -33,11 +35,7 @@ class Retention:
     def of(cls, settings: Mapping[str, Any]) -> Retention:
         """Return the retention that config.toml asks for; what is no number stays the default."""
         names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: settings[name] for name in names if _is_amount(settings.get(name))})
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        return cls(**{name: settings[name] for name in names if is_amount(settings.get(name))})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

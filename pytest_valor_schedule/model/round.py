@@ -42,18 +42,14 @@ class Round:
         return self.kind is RoundKind.RERUN_FAILURES
 
     @classmethod
+    @functools.cache
     def of(cls, prefix: str) -> Round:
         """Return the round whose files begin so; one of another version ran what was missing."""
-        return _parsed(prefix)
-
-
-@functools.cache
-def _parsed(prefix: str) -> Round:
-    attempt, _, name = prefix.partition(".")
-    kind = name.rstrip("0123456789") or name
-    is_known = kind in list(RoundKind)
-    return Round(
-        int(attempt) if attempt.isdecimal() else 0,
-        RoundKind(kind) if is_known else RoundKind.RERUN_MISSING,
-        int(name[len(kind) :] or 0),
-    )
+        attempt, _, name = prefix.partition(".")
+        kind = name.rstrip("0123456789") or name
+        is_known = kind in list(RoundKind)
+        return cls(
+            int(attempt) if attempt.isdecimal() else 0,
+            RoundKind(kind) if is_known else RoundKind.RERUN_MISSING,
+            int(name[len(kind) :] or 0),
+        )

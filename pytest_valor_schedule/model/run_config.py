@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pytest_valor_schedule import env
 from pytest_valor_schedule._util.document import own_fields
@@ -21,7 +21,25 @@ _FIELD_NAMES = {wire: name for name, wire in _WIRE_NAMES.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RunConfig:
+class _Config:
+    """What either configuration is as JSON."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return _renamed(dataclasses.asdict(self), _WIRE_NAMES)
+
+    def to_text(self) -> str:
+        """Return the value of the environment variable."""
+        return json.dumps(self.to_json())
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Return what `to_json` gave."""
+        return cls(**own_fields(cls, _renamed(fields, _FIELD_NAMES)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunConfig(_Config):
     """How a job's pytest shall run and where it records.
 
     Attributes:
@@ -41,6 +59,7 @@ class RunConfig:
         collection_lines: What plugins printed of the collection then.
     """
 
+    is_job: ClassVar[Literal[True]] = True
     folder: str
     prefix: str
     workers: int
@@ -56,20 +75,6 @@ class RunConfig:
     collection_lines: list[str] = dataclasses.field(default_factory=list)
     starting_seconds: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields by name."""
-        return _renamed(dataclasses.asdict(self), _WIRE_NAMES)
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> RunConfig:
-        """Return what `to_json` gave."""
-        return cls(**own_fields(cls, _renamed(fields, _FIELD_NAMES)))
-
-    @property
-    def is_job(self) -> Literal[True]:
-        """Tell it from a `CollectConfig`."""
-        return True
-
     @property
     def is_further(self) -> bool:
         """Whether another round of the job has been before."""
@@ -80,13 +85,9 @@ class RunConfig:
         """Whether it only runs again what has a result already."""
         return Round.of(self.prefix).reruns_failures
 
-    def to_text(self) -> str:
-        """Return the value of the environment variable."""
-        return json.dumps(self.to_json())
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CollectConfig:
+class CollectConfig(_Config):
     """Tell a pytest that it only collects.
 
     Attributes:
@@ -97,20 +98,12 @@ class CollectConfig:
         threads: How many threads the libraries in it may use; None to leave that to them.
     """
 
+    is_job: ClassVar[Literal[False]] = False
     target: str
     death_pipe: int | None
     request: dict[str, Any] = dataclasses.field(default_factory=dict)
     control: int | None = None
     threads: int | None = None
-
-    @property
-    def is_job(self) -> Literal[False]:
-        """Tell it from a `RunConfig`."""
-        return False
-
-    def to_text(self) -> str:
-        """Return the value of the environment variable."""
-        return json.dumps(_renamed(dataclasses.asdict(self), _WIRE_NAMES))
 
 
 def take_config(environment: MutableMapping[str, str]) -> RunConfig | CollectConfig | None:
@@ -119,10 +112,7 @@ def take_config(environment: MutableMapping[str, str]) -> RunConfig | CollectCon
     if text is not None:
         return RunConfig.from_json(json.loads(text))
     text = environment.pop(env.COLLECT_VARIABLE, None)
-    if text is None:
-        return None
-    fields = _renamed(json.loads(text), _FIELD_NAMES)
-    return CollectConfig(**own_fields(CollectConfig, fields))
+    return None if text is None else CollectConfig.from_json(json.loads(text))
 
 
 def _renamed(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_number(value: Any, most: float) -> bool:
+def is_amount(value: Any, most: float = math.inf) -> bool:
+    """Return whether a value is a number of 0 or more."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and 0 <= value <= most
 
@@ -66,7 +67,7 @@ def check_max_workers(value: Any, source: str = "max_workers") -> int:
 
 def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
     """Return value as a number of minutes or raise InvalidRequestError."""
-    if value and _is_number(value, _LONGEST_MINUTES):
+    if value and is_amount(value, _LONGEST_MINUTES):
         return float(value) if isinstance(value, float) else int(value)
     needed = "a number of minutes above 0 and up to one year (fractions are allowed)"
     raise _refusal(value, source, needed)
@@ -74,14 +75,14 @@ def check_timeout_minutes(value: Any, source: str = "timeout_minutes") -> float:
 
 def check_optional_amount(value: Any, source: str) -> float | None:
     """Return value as a number, None for 0 or None, or raise InvalidRequestError."""
-    if value is None or _is_number(value, _MOST):
+    if value is None or is_amount(value, _MOST):
         return float(value) if value else None
     raise _refusal(value, source, "a number above 0, or 0 to switch it off")
 
 
 def check_amount(value: Any, source: str, needed: str = "a number of 0 or more") -> float:
     """Return value as a number of 0 or more or raise InvalidRequestError."""
-    if _is_number(value, math.inf):
+    if is_amount(value):
         return value  # type: ignore[no-any-return]
     raise _refusal(value, source, needed)
 
@@ -167,11 +168,7 @@ class RunOptions:
 
 
 def apply_changes(options: RunOptions, changes: Mapping[str, Any]) -> RunOptions:
-    """Return options as the hooks of a project want them.
-
-    Args:
-        options: As the run was requested.
-        changes: What the hook `pytest_valor_schedule_submit` returned.
+    """Return options as the hooks `pytest_valor_schedule_submit` of a project want them.
 
     Raises:
         InvalidRequestError: if the hooks refuse the run, or want something impossible.

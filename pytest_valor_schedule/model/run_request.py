@@ -56,7 +56,7 @@ def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
         launcher=_own_interpreter(command.launcher),
         arguments=command.arguments,
         cwd=str(folder),
-        environment={**current_environment(), **dict(command.environment)},
+        environment={**job_environment(), **dict(command.environment)},
         umask=current_umask(),
     )
 
@@ -94,7 +94,7 @@ def _own_interpreter(launcher: tuple[str, ...]) -> tuple[str, ...]:
     return launcher
 
 
-def job_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def job_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the environment that a job gets: without what the run around us told its own."""
     return {name: value for name, value in environment.items() if name not in _OF_ANOTHER_RUN}
 
@@ -104,8 +104,3 @@ def current_umask() -> int:
     umask = os.umask(0o077)
     os.umask(umask)
     return umask
-
-
-def current_environment() -> dict[str, str]:
-    """Return the environment that a job requested by this process gets."""
-    return job_environment(os.environ)

@@ -69,7 +69,8 @@ def make_units(
     runs = [history.get(without_group(nodeid, dist)) for nodeid in nodeids]
     failures = [run is not None and run.failed for run in runs]
     if not any(runs):
-        return [WorkUnit(indices) for indices in _together(nodeids, dist) or _each(nodeids)]
+        alone = [(index,) for index in range(len(nodeids))]
+        return [WorkUnit(indices) for indices in _together(nodeids, dist) or alone]
     seconds = fill_unknown([run and run.seconds for run in runs], 0.0)
     most = min(_PIECE_SECONDS, sum(seconds) / (_PIECES_FOR_EACH_WORKER * workers))
     parts = _together(nodeids, dist) or _pieces(nodeids, seconds, most)
@@ -77,10 +78,6 @@ def make_units(
         WorkUnit(part, sum(seconds[i] for i in part), any(failures[i] for i in part))
         for part in parts
     ]
-
-
-def _each(nodeids: Sequence[str]) -> Iterable[tuple[int, ...]]:
-    return ((index,) for index in range(len(nodeids)))
 
 
 def _together(nodeids: Sequence[str], dist: str) -> list[tuple[int, ...]]:
@@ -98,10 +95,6 @@ def _file_of(nodeid: str) -> str:
     return nodeid.split("::", 1)[0]
 
 
-def _group_of(nodeid: str) -> str:
-    return nodeid.rpartition("@")[2] if _has_group(nodeid) else nodeid
-
-
 def _has_group(nodeid: str) -> bool:
     return nodeid.rfind("@") > nodeid.rfind("]")  # a parameter can have one too
 
@@ -115,7 +108,7 @@ def without_group(nodeid: str, dist: str) -> str:
 _KEYS: dict[str, Callable[[str], str]] = {
     "loadscope": lambda nodeid: nodeid.rsplit("::", 1)[0],
     "loadfile": _file_of,
-    "loadgroup": _group_of,
+    "loadgroup": lambda nodeid: nodeid.rpartition("@")[2] if _has_group(nodeid) else nodeid,
 }
 
 

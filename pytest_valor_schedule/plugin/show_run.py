@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.client import control
 from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
@@ -15,7 +16,6 @@ from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
 from pytest_valor_schedule.process import pseudo_terminal
 from pytest_valor_schedule.queue import forecast, job_records
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record.output import Tail
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.screen import Screen, terminal_size
 

@@ -26,13 +26,12 @@ class Database:
         self._refill = refill
         self._connection: sqlite3.Connection | None = None
         self._lock: int | None = None
-        self._refusal: sqlite3.Error | None = None
-        self._stays_current = True
         with self._explained():
             self._open()
 
     def _open(self) -> None:
-        self._refusal, self._stays_current = None, True
+        self._refusal: sqlite3.Error | None = None
+        self._stays_current = True
         try:
             if not database_file.can_write(self.path):
                 self._connect_to_read()

@@ -12,7 +12,6 @@ import contextlib
 import os
 import sqlite3
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,29 +128,24 @@ def mend(path: Path, refill: Refill) -> None:
         handle = locks.take_exclusive(lock_path(path), PATIENCE_SECONDS, path.exists)
         if handle is None:
             return  # somebody else has made it
-        try:
+        with os.fdopen(handle):
             if not path.exists():
                 _create(path, refill)
-        finally:
-            os.close(handle)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"The queue {path} cannot be made anew: {reason(error)}.") from error
 
 
 def _set_aside_if_damaged(path: Path) -> None:
     handle = locks.take_shared(lock_path(path), PATIENCE_SECONDS)  # so that nobody puts a new one
-    try:
+    with os.fdopen(handle):
         if path.exists() and not is_whole(path):
             aside = _set_aside(path)
             _tell(f"The queue was damaged, or old, and set aside as {aside}.")
-    finally:
-        os.close(handle)
 
 
 def _set_aside(path: Path) -> Path:
     """Keep a database and its write-ahead log under another name, and return that."""
-    stamp = f"{datetime.fromtimestamp(time.time(), UTC):%Y%m%d-%H%M%S}"
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    aside = path.with_name(f"{path.name}.damaged-{datetime.now(UTC):%Y%m%d-%H%M%S}")
     for ending in ("", "-wal"):
         with contextlib.suppress(FileNotFoundError):
             _beside(path, ending).replace(_beside(aside, ending))
@@ -175,10 +169,8 @@ def is_whole(path: Path) -> bool:
         database = connect(path) if can_write(path) else connect_to_read(path)[0]
         with contextlib.closing(database) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            return bool(
-                version >= VERSION
-                and connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
-            )
+            state = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            return bool(version >= VERSION and state == "ok")
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
@@ -190,9 +182,7 @@ def _create(path: Path, refill: Refill) -> None:
     for ending in ("", "-wal", "-journal"):
         _beside(new, ending).unlink(missing_ok=True)
     new.touch(mode=0o600)
-    asides = [
-        each for each in path.parent.glob(f"{path.name}.damaged-*") if each.name[-1].isdigit()
-    ]
+    asides = path.parent.glob(f"{path.name}.damaged-*[0-9]")
     with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
         connection.executescript(f"BEGIN;{_SCHEMA}")
         notice = refill(connection, max(asides, default=None))

@@ -74,10 +74,7 @@ def erase(home: Home, job_id: str) -> None:
 def erase_others(home: Home, is_needed: Callable[[str], bool | None], now: float) -> None:
     """Erase what a process left that was killed between a change of the queue and its file.
 
-    Args:
-        home: Whose they are.
-        is_needed: Whether a job has yet to end; None for one that the queue does not know.
-        now: Seconds since the epoch.
+    A job is needed that has yet to end; of one that the queue does not know, that is None.
     """
     for path in home.environments.glob("*.json"):
         needed = is_needed(path.stem)

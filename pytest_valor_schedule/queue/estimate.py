@@ -38,6 +38,10 @@ class Spread(NamedTuple):
         width = _DEVIATIONS * statistics.stdev(logs) * math.sqrt(1 + 1 / len(logs))
         return cls(*(math.exp(each) for each in (middle - width, middle, middle + width)))
 
+    def plus(self, count: float, other: Spread) -> Spread:
+        """Return the spread of this and so many of another together."""
+        return Spread(*(mine + count * its for mine, its in zip(self, other, strict=True)))
+
 
 class RunNorms(NamedTuple):
     """What runs of a project are like.
@@ -51,25 +55,6 @@ class RunNorms(NamedTuple):
     overhead: float = _UNKNOWN_OVERHEAD_SECONDS
     gap: float = 0.0
     memory: float = _UNKNOWN_BYTES
-
-
-class Guess(NamedTuple):
-    """What tests without history may take.
-
-    Attributes:
-        seconds: Of each test.
-        overhead: Seconds of a run besides its tests.
-        source: What it rests on, for people.
-    """
-
-    seconds: Spread
-    overhead: Spread
-    source: str
-
-    def of(self, tests: int, workers: int) -> Spread:
-        """Return what so many tests may take with so many workers."""
-        share = tests / workers
-        return Spread(*(o + share * s for o, s in zip(self.overhead, self.seconds, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,26 +118,23 @@ def from_history(
     return Estimate(expected, runs, round(norms.memory * (1 + useful)), useful)
 
 
-def without_history(guess: Guess | None, tests: int, norms: RunNorms, workers: int) -> Estimate:
-    """Return the estimate of a job whose tests have not run yet.
+def without_history(
+    spread: Spread | None, source: str, tests: int, norms: RunNorms, workers: int
+) -> Estimate:
+    """Return the estimate of a job whose tests have not run yet, by what such a run may take.
 
     The queue reckons with the middle, as tests/simulate.py tells: as soon as the job runs its pace
     counts, and who is taken for longer than he is waits longer than he need.
     """
     memory = round(norms.memory * (1 + workers))
-    if guess is None:
+    if spread is None:
         seconds = _UNKNOWN_OVERHEAD_SECONDS + tests / workers * _UNKNOWN_TEST_SECONDS
         return Estimate(seconds, 0, memory)
-    spread = guess.of(tests, workers)
-    return Estimate(spread.middle, 0, memory, spread=spread, source=guess.source)
+    return Estimate(spread.middle, 0, memory, spread=spread, source=source)
 
 
 def by_file(seconds: Mapping[str, float]) -> list[float]:
-    """Return the mean duration of the tests of each file.
-
-    Args:
-        seconds: By node id.
-    """
+    """Return the mean duration of the tests of each file; durations are given by node id."""
     files = defaultdict[str, list[float]](list)
     for nodeid, value in seconds.items():
         files[nodeid.partition("::")[0]].append(value)
@@ -160,15 +142,10 @@ def by_file(seconds: Mapping[str, float]) -> list[float]:
 
 
 def useful_workers(seconds: float, overhead: float, most: int) -> int:
-    """Return how many workers pay.
+    """Return how many of at most so many workers pay, for tests of so many seconds in all.
 
     One more pays as long as those there are would still be busy when it is ready, which takes
     about half of what a run takes besides its tests; the other half is the controller's.
-
-    Args:
-        seconds: What the tests take, one after the other.
-        overhead: Seconds that a run takes besides its tests.
-        most: How many there may be.
     """
     return max(1, min(most, 1 + int(seconds / max(overhead / 2, 0.01))))
 

@@ -13,6 +13,8 @@ from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity, capacity
 from pytest_valor_schedule.queue.store import JobStore
 
+_HELD = "waits for `valor-schedule release {}`, because it is held"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QueuePosition:
@@ -33,13 +35,7 @@ class QueuePosition:
 def queue_positions(
     store: JobStore, now: float, job_ids: Iterable[str] | None = None
 ) -> dict[str, QueuePosition]:
-    """Return where scheduled jobs stand, by their ids.
-
-    Args:
-        store: The queue.
-        now: Seconds since the epoch.
-        job_ids: Of those to tell of; None for all.
-    """
+    """Return where scheduled jobs stand, those of some ids or else all, by their ids."""
     queue, total = store.queue(), slots.total_or_cpus(store.home)
     aging = aging_seconds(store.home)
     machine = capacity(store, total, store.jobs(JobStatus.RUNNING), now)
@@ -54,7 +50,7 @@ def queue_positions(
         if job.job_id in ids:
             starts_at = starts.get(job.job_id)
             starts_now = job.job_id in starting or (starts_at is not None and starts_at <= now)
-            why = blocked or _why_held(job)
+            why = blocked or (_HELD.format(job.job_id) if job.held else None)
             if why is None and not starts_now:
                 why = reason(job, ahead, machine, now)
             expected = starts_at if is_certain or starts_now else None
@@ -77,21 +73,8 @@ def _why_nobody_starts(store: JobStore) -> str | None:
     return None
 
 
-def _why_held(job: Job) -> str | None:
-    if not job.held:
-        return None
-    return f"waits for `valor-schedule release {job.job_id}`, because it is held"
-
-
 def reason(job: Job, ahead: int, machine: Capacity, now: float) -> str | None:
-    """Return why a job waits, for people; None if it can start.
-
-    Args:
-        job: The job.
-        ahead: How many queued jobs come before it.
-        machine: What is taken of it, and what is free.
-        now: Seconds since the epoch.
-    """
+    """Return why a job waits with so many others ahead of it, for people; None if it can start."""
     short = _what_is_short(job, machine)
     ahead_of_it = [f"{ahead} {'job' if ahead == 1 else 'jobs'} ahead of it"] if ahead else []
     parts = short + ahead_of_it

@@ -11,7 +11,7 @@ from itertools import islice
 from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import estimate
 from pytest_valor_schedule.queue.database import Database
-from pytest_valor_schedule.queue.estimate import Estimate, Guess, RunNorms, Spread
+from pytest_valor_schedule.queue.estimate import Estimate, RunNorms, Spread
 from pytest_valor_schedule.queue.job_row import storable
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
@@ -47,7 +47,8 @@ def selection_key(arguments: Iterable[str]) -> str:
 class History:
     """What a project's tests and runs were like, in the database of the queue.
 
-    It reads the tests of a project once, so it is made anew for each use.
+    A project is named by `project.project_of`. Its tests are read once, so this is made anew for
+    each use.
     """
 
     def __init__(self, database: Database) -> None:
@@ -62,15 +63,7 @@ class History:
         failures: Set[str] = frozenset(),
         run: Run | None = None,
     ) -> None:
-        """Take in one run.
-
-        Args:
-            project: What `project.project_of` returns.
-            seconds: Node id to duration of setup, call and teardown together.
-            now: Seconds since the epoch.
-            failures: The node ids that failed.
-            run: The whole.
-        """
+        """Take in one run, by node id the seconds of setup, call and teardown together."""
         self._tests.pop(project, None)
         rows = (
             (project, storable(nodeid), value, nodeid in failures, now)
@@ -109,52 +102,44 @@ class History:
     ) -> Estimate:
         """Return how long these tests will take, with how many workers and how much memory.
 
-        Args:
-            project: What `project.project_of` returns.
-            nodeids: The tests.
-            most_workers: How many may run them.
-            selection: `selection_key` of the arguments.
+        The selection is `selection_key` of the arguments.
         """
         rows = self._rows(project)
         tests = [rows.get(storable(nodeid)) for nodeid in nodeids]
         runs = [row["runs"] for row in tests if row is not None]
         norms = self._norms(project, selection)
         if not runs or len(runs) < len(nodeids) / 2:  # the most of it would be a guess
-            guess = self._guess(project, rows)
-            return estimate.without_history(guess, len(nodeids), norms, most_workers)
+            spread, source = self._guess(project, rows, len(nodeids) / most_workers)
+            return estimate.without_history(spread, source, len(nodeids), norms, most_workers)
         seconds = [None if row is None else row["seconds"] for row in tests]
         return estimate.from_history(seconds, max(runs), norms, most_workers)
 
-    def _guess(self, project: str, rows: Mapping[str, sqlite3.Row]) -> Guess | None:
-        """Return what is guessed of tests without history, by the project's others or by others.
+    def _guess(
+        self, project: str, rows: Mapping[str, sqlite3.Row], share: float
+    ) -> tuple[Spread | None, str]:
+        """Return what a run may take of which each worker has so many tests without history.
 
-        None if there are too few of both.
+        It is guessed by the project's other tests or by other projects, and that is told too.
+        There is no such guess if there are too few of both.
         """
         files = estimate.by_file({nodeid: row["seconds"] for nodeid, row in rows.items()})
         own = Spread.of(files)
         if own is not None:
             seconds = self._norms(project).overhead
-            return Guess(own, Spread(*[seconds] * 3), "guessed from other tests of the project")
+            spread = Spread(*[seconds] * 3).plus(share, own)
+            return spread, "guessed from other tests of the project"
         others = self._other_projects(project)
         overhead = Spread.of(overhead for overhead, _ in others)
         each = Spread.of(seconds for _, seconds in others)
         if each is None or overhead is None:
-            return None
-        return Guess(each, overhead, f"guessed from {len(others)} other projects")
+            return None, ""
+        return overhead.plus(share, each), f"guessed from {len(others)} other projects"
 
     def _other_projects(self, project: str) -> list[tuple[float, float]]:
         """Return overhead and seconds of a test, of the other projects that were run lately."""
         with self._database.reading() as connection:
-            rows = connection.execute(_LATEST, (project, _MOST_PROJECTS)).fetchall()
-            means = [
-                connection.execute(_MEAN, (row["project"], _MOST_TESTS)).fetchone()[0]
-                for row in rows
-            ]
-        return [
-            (row["overhead_seconds"], mean + (row["gap_seconds"] or 0.0))
-            for row, mean in zip(rows, means, strict=True)
-            if mean is not None
-        ]
+            values = (project, _MOST_PROJECTS, _MOST_TESTS)
+            return [tuple(row) for row in connection.execute(_OTHERS, values)]
 
     def _norms(self, project: str, selection: str = "") -> RunNorms:
         """Return what runs of a project were like, those of the same arguments before others."""
@@ -188,12 +173,16 @@ class History:
                 connection.execute(_SHORTEN.format(table), (_MOST_ROWS,))
 
 
-_LATEST = """
-SELECT project, overhead_seconds, gap_seconds, max(seen_at) FROM runs
-WHERE project <> ? AND overhead_seconds IS NOT NULL
-GROUP BY project ORDER BY max(seen_at) DESC LIMIT ?
+_OTHERS = """
+WITH latest AS (
+    SELECT project, overhead_seconds, gap_seconds, max(seen_at) FROM runs
+    WHERE project <> ? AND overhead_seconds IS NOT NULL
+    GROUP BY project ORDER BY max(seen_at) DESC LIMIT ?
+)
+SELECT overhead_seconds, coalesce(gap_seconds, 0) + (
+    SELECT avg(seconds) FROM (SELECT seconds FROM durations WHERE project = latest.project LIMIT ?)
+) AS seconds FROM latest WHERE seconds IS NOT NULL
 """
-_MEAN = "SELECT avg(seconds) FROM (SELECT seconds FROM durations WHERE project = ? LIMIT ?)"
 _LEARN_TEST = f"""
 INSERT INTO durations (project, nodeid, seconds, runs, failed, seen_at) VALUES (?, ?, ?, 1, ?, ?)
 ON CONFLICT DO UPDATE SET seconds = seconds + {_WEIGHT} * (excluded.seconds - seconds),

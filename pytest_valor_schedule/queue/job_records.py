@@ -20,10 +20,7 @@ def record_of(
 
     One that was damaged is set aside, and one that is not there is made anew from the event logs.
 
-    Args:
-        store: The queue.
-        job: The job.
-        keep: Which results it shall have; None for all.
+    It has the results for which `keep` is true, or all.
 
     Raises:
         StoreError: if the event logs are gone too.

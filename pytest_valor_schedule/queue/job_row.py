@@ -51,12 +51,9 @@ def storable(text: str) -> str:
 
 
 def document_of(job: Job, before: str | None = None) -> str:
-    """Return a job as the text of its row.
+    """Return a job as the text of its row, in place of the one before.
 
-    Args:
-        job: As it shall stand.
-        before: The text that this one replaces: what a newer version of this package keeps in it,
-            and we do not know, stays.
+    What a newer version of this package keeps in that, and we do not know, stays.
     """
     names = field_names(Job) | {"command"}
     fields = _object(before) if before is not None else {}

@@ -33,14 +33,10 @@ class Start(NamedTuple):
 
 
 def in_order(queue: Sequence[Job], aging: float = AGING_SECONDS) -> list[Job]:
-    """Return the queued jobs in the order in which they are considered.
+    """Return the queued jobs, oldest first, in the order in which they are considered.
 
     It is that of their priority, but waiting raises it: nobody starts before a job of a lower
-    priority that is older by `aging` for each step between them. So nobody starves.
-
-    Args:
-        queue: The scheduled jobs, oldest first.
-        aging: Seconds that one step of priority is worth.
+    priority that is older by `aging` seconds for each step between them. So nobody starves.
     """
     latest, keys = 0.0, dict[str, float]()
     for job in queue:
@@ -99,19 +95,16 @@ class _Round:
         for job in waiting:
             if self._free.slots <= 0:
                 return
-            if workers := self._start(job):
+            if workers := self._workers_for(job):
+                self._give(when_started(job, workers, self._now))
                 yield Start(job, workers)
 
-    def _start(self, job: Job) -> int:
-        """Give a job its slots and return how many; 0 if it does not start now."""
-        workers = self._workers_for(job)
-        if workers:
-            running = when_started(job, workers, self._now)
-            if self._reserved_at is not None and running.ends_at > self._reserved_at:
-                self._free_later = self._free_later.less(running.load)
-            self._free = self._free.less(running.load)
-            self._running.append(running)
-        return workers
+    def _give(self, running: Running) -> None:
+        """Take what a job has that starts from what is free, and will be."""
+        if self._reserved_at is not None and running.ends_at > self._reserved_at:
+            self._free_later = self._free_later.less(running.load)
+        self._free = self._free.less(running.load)
+        self._running.append(running)
 
     def _workers_for(self, job: Job) -> int:
         """Return with how many workers a job starts now, 0 for not at all."""
@@ -121,12 +114,12 @@ class _Round:
         if self._fits(job, need):
             return need
         begins, free = self._first_fit(self._load(job, need))
-        fewer = next((n for n in range(self._free.slots, 0, -1) if self._fits(job, n)), 0)
-        fewer = min(fewer, need)
-        if fewer:
-            seconds = expected_seconds(job, fewer)
-            if self._now + seconds <= begins + expected_seconds(job, need):
-                return fewer
+        fewer = next(
+            (n for n in range(min(need, self._free.slots), 0, -1) if self._fits(job, n)), 0
+        )
+        latest = begins + expected_seconds(job, need)
+        if fewer and self._now + expected_seconds(job, fewer) <= latest:
+            return fewer
         self._reserved_at, self._free_later = begins, free.less(self._load(job, need))
         return 0
 

@@ -39,13 +39,7 @@ class Pruned:
 def prune(store: JobStore, retention: Retention, now: float, *, dry_run: bool = False) -> Pruned:
     """Throw away logs, event logs, records and durations that are too old or too many.
 
-    No job that has not ended is touched.
-
-    Args:
-        store: The queue.
-        retention: What is kept.
-        now: Seconds since the epoch.
-        dry_run: Only say what would go.
+    No job that has not ended is touched. A dry run only says what would go.
     """
     home = store.home
     jobs = store.jobs()

@@ -28,38 +28,24 @@ _ENVIRONMENT_LOST = (
 
 
 def refill(home: Home, connection: sqlite3.Connection, aside: Path | None) -> str:
-    """Fill a new database, inside a transaction.
-
-    Args:
-        home: The one whose records are taken.
-        connection: To the new database.
-        aside: The damaged one, if there is any.
+    """Fill a new database, inside a transaction, by the records of a home and the damaged one.
 
     Returns:
         What to tell about it; "" if there was nothing to rebuild.
     """
     for table, places in (("durations", "?, ?, ?, ?, ?, ?"), ("runs", "?, ?, ?, ?, ?, ?, ?")):
-        rows = _salvage(aside, f"SELECT * FROM {table}", by="project")
-        connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({places})", rows)
-    jobs = [row_of(home, *record) for record in _records(home)]
+        query = f"INSERT OR IGNORE INTO {table} VALUES ({places})"
+        connection.executemany(query, _salvage(aside, table))
+    records = filter(None, map(read_record, sorted(home.results.glob("*.json"))))
+    jobs = [row_of(home, *record) for record in records]  # the oldest first
     for row in jobs:
         insert(connection, row)
+    if not jobs and aside is None:
+        return ""
     given_up = sum(row.job.explanation == _ENVIRONMENT_LOST for row in jobs)
-    return _notice(len(jobs), given_up) if jobs or aside else ""
-
-
-def _notice(count: int, given_up: int) -> str:
-    text = f"The queue was rebuilt from {count} {'record' if count == 1 else 'records'}."
-    if given_up:
-        text += f" {given_up} of the jobs lost their environment and will not run."
-    return text
-
-
-def _records(home: Home) -> Iterator[tuple[Job, list[str]]]:
-    """Yield what the records tell of jobs, the oldest first."""
-    for path in sorted(home.results.glob("*.json")):
-        if (record := read_record(path)) is not None:
-            yield record
+    lost = f" {given_up} of the jobs lost their environment and will not run." if given_up else ""
+    noun = "record" if len(jobs) == 1 else "records"
+    return f"The queue was rebuilt from {len(jobs)} {noun}.{lost}"
 
 
 def row_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
@@ -75,12 +61,11 @@ def row_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
 
 def read_record(path: Path) -> tuple[Job, list[str]] | None:
     """Return the job and the node ids that a record tells of; None if it cannot be read."""
-    document = record_file.read(path)
-    job = None if document is None else job_in(document)
-    if job is None or job.job_id != path.stem:
+    document = record_file.read(path) or {}
+    job, tests = job_in(document), document.get("tests_to_run")
+    if job is None or job.job_id != path.stem or not isinstance(tests, list):
         return None
-    tests = (document or {}).get("tests_to_run")
-    return (job, [str(nodeid) for nodeid in tests]) if isinstance(tests, list) else None
+    return job, [str(nodeid) for nodeid in tests]
 
 
 def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:
@@ -110,7 +95,7 @@ def _claim(home: Home, job: Job) -> str | None:
     return claim
 
 
-def _salvage(aside: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...]]:
+def _salvage(aside: Path | None, table: str) -> Iterator[tuple[Any, ...]]:
     """Yield the rows that can be read from both ends of a table towards its damage."""
     if aside is None:
         return
@@ -118,4 +103,4 @@ def _salvage(aside: Path | None, query: str, by: str) -> Iterator[tuple[Any, ...
         with contextlib.suppress(sqlite3.Error):
             name = f"{aside.as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(name, uri=True)) as connection:
-                yield from connection.execute(f"{query} ORDER BY {by} {order}")
+                yield from connection.execute(f"SELECT * FROM {table} ORDER BY project {order}")

@@ -35,26 +35,18 @@ class Capacity:
 
 
 def capacity(store: JobStore, total: int, active: Sequence[Job], now: float) -> Capacity:
-    """Return what is in use and what is free.
+    """Return what of so many slots is in use, and what is free.
 
-    Args:
-        store: The queue.
-        total: How many slots there are.
-        active: The jobs that run, or are being started.
-        now: Seconds since the epoch.
+    Active jobs are those that run, or are being started.
     """
     progress = {job.job_id: _progress(store, job.job_id) for job in active}
-    expected = demand.to_running(active, now, progress)
-    used = {job_id: _used_bytes(each) for job_id, each in progress.items()}
-    # What a job uses is believed, where that is more than was expected.
-    jobs = [
-        dataclasses.replace(each, memory=max(each.memory, used[each.job_id])) for each in expected
-    ]
-    others = [who for who in slots.holders(store.home, total).values() if who.job_id not in used]
-    growth = sum(each.memory - used[each.job_id] for each in jobs)
-    reserve = settings.memory_reserve_bytes(store.home)
+    jobs = [demand.while_running(job, now, progress[job.job_id]) for job in active]
+    holders = slots.holders(store.home, total).values()
+    others = _others((who for who in holders if who.job_id not in progress), now)
+    growth = sum(each.memory - demand.used_bytes(progress[each.job_id]) for each in jobs)
+    reserve = settings.amount("memory_reserve_mb", store.home) * 2**20
     free = memory.available() - reserve - growth
-    return Capacity(total, (*jobs, *_others(others, now)), free)
+    return Capacity(total, (*jobs, *others), free)
 
 
 def _progress(store: JobStore, job_id: str) -> Mapping[str, Any]:
@@ -63,14 +55,6 @@ def _progress(store: JobStore, job_id: str) -> Mapping[str, Any]:
         return store.progress(job_id) or {}
     except (ScheduleError, TypeError, ValueError):
         return {}
-
-
-def _used_bytes(progress: Mapping[str, Any]) -> float:
-    """Return the bytes that a running job uses."""
-    try:
-        return float(progress.get("memory_mb", 0)) * 2**20
-    except (TypeError, ValueError):
-        return 0.0
 
 
 def _others(holders: Iterable[Holder], now: float) -> Iterator[Running]:

@@ -12,12 +12,13 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.config.settings import look_up
-from pytest_valor_schedule.errors import InvalidRequestError, ScheduleError
+from pytest_valor_schedule.config.settings import check, look_up
+from pytest_valor_schedule.errors import ScheduleError
 
 _LOOK_SECONDS = 0.001
 
@@ -66,17 +67,7 @@ def total(home: Home, environment: Mapping[str, str] = os.environ) -> int:
         InvalidRequestError: if the setting `slots` is no number of 1 or more.
     """
     setting = look_up("slots", None, environment, None, home.settings())
-    if setting.value is None:
-        return usable_cpus()
-    try:
-        count = int(str(setting.value))
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise InvalidRequestError(
-            f"{setting.source} is {setting.value!r}, but must be a whole number of 1 or more."
-        )
-    return count
+    return usable_cpus() if setting.value is None else int(check("slots", setting))
 
 
 def total_or_cpus(home: Home, environment: Mapping[str, str] = os.environ) -> int:
@@ -117,13 +108,8 @@ def take(
     Returns:
         The slots, or None if fewer are free; then it takes none.
     """
-    handles: dict[int, int] = {}
-    for number in range(count):
-        if len(handles) == most:
-            break
-        handle = _try(_path(home, number))
-        if handle is not None:
-            handles[number] = handle
+    taken = ((n, slot) for n in range(count) if (slot := _try(_path(home, n))) is not None)
+    handles = dict(islice(taken, most))
     lease = SlotLease(tuple(handles), tuple(handles.values()))
     if len(handles) < (most if least is None else least):
         lease.release()
@@ -159,8 +145,8 @@ def free(home: Home, count: int) -> list[int]:
 
 def holders(home: Home, count: int) -> dict[int, Holder]:
     """Return who holds which slot, by its number; the free ones are left out."""
-    unused = set(free(home, count))
-    return {n: _holder(_path(home, n)) for n in range(count) if n not in unused}
+    held = set(range(count)) - set(free(home, count))
+    return {n: _holder(_path(home, n)) for n in sorted(held)}
 
 
 def _holder(path: Path) -> Holder:

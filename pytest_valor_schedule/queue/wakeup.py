@@ -31,9 +31,7 @@ class Wakeup:
     def wait(self, seconds: float, others: Collection[int] = ()) -> None:
         """Return when somebody has woken us since the last time, or after so many seconds.
 
-        Args:
-            seconds: How many.
-            others: Descriptors that end the waiting too when there is anything to be read.
+        Other descriptors end the waiting too when there is anything to be read.
         """
         if self._handle is None:
             time.sleep(min(seconds, _WITHOUT_SECONDS))
@@ -61,11 +59,9 @@ def wake(path: Path) -> bool:
 
 
 def _open(path: Path, flags: int) -> int | None:
-    try:
+    with contextlib.suppress(OSError):
         handle = files.opener(path, flags | os.O_NONBLOCK)
-    except OSError:
-        return None
-    if stat.S_ISFIFO(os.fstat(handle).st_mode):
-        return handle
-    os.close(handle)
+        if stat.S_ISFIFO(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
     return None

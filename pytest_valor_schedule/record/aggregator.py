@@ -35,9 +35,7 @@ _MOST_CRASHES = 10  # of one test that are kept
 class ResultAggregator:
     """Gathers events; `result` reads what became of a test.
 
-    Args:
-        tests: The node ids collected when the job was scheduled.
-        stopped_at: When the run was told to stop, by the monotonic clock.
+    Its arguments are those of `run_summary.aggregate`.
     """
 
     def __init__(self, tests: Iterable[str], stopped_at: float | None) -> None:
@@ -76,7 +74,9 @@ class ResultAggregator:
             if kind in _OF_TESTS and nodeid not in self._tests and nodeid not in self.collection:
                 continue  # whoever wrote it, it is of no test of this job
             if kind == "start" or (kind == "report" and nodeid not in current):
-                current = {nodeid: self._begin(source, nodeid, event)}
+                attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
+                self.attempts.setdefault(nodeid, []).append(attempt)
+                current = {nodeid: attempt}
             if kind in ("report", "finish") and nodeid in current:
                 current[nodeid].add(event)
             elif kind == "collected" and not current:  # no test ran before that
@@ -93,11 +93,6 @@ class ResultAggregator:
         ):
             self.collections[source] = collection
             self.collection.update(collection)
-
-    def _begin(self, source: Source, nodeid: str, event: Event) -> Attempt:
-        attempt = Attempt(nodeid, source, event.get("at"), event.get("moment") or 0.0)
-        self.attempts.setdefault(nodeid, []).append(attempt)
-        return attempt
 
     def _within_budget(self, event: Event) -> Event:
         """Shorten the texts of an event when those before it had too much of them."""
@@ -168,7 +163,9 @@ class ResultAggregator:
         if not any(attempt.phases for attempt in attempts) and nodeid in self.silent_tests:
             return TestResult(nodeid=nodeid, outcome=TestOutcome.SKIPPED, message=_SILENT)
         if not attempts:
-            return self._never_started(nodeid)
+            crash = self.crashes.get(nodeid)
+            outcome = TestOutcome.NOT_RUN if crash is None else TestOutcome.CRASHED
+            return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
         complete = [each for each in attempts if each.is_complete]
         last = max(attempts, key=lambda attempt: attempt.moment)
         results = map(self._result_of, complete[::-1] or [last])
@@ -182,16 +179,14 @@ class ResultAggregator:
             crashes=tuple(crash_entry(self._result_of(each)) for each in crashes[-_MOST_CRASHES:]),
         )
 
-    def _never_started(self, nodeid: str) -> TestResult:
-        crash = self.crashes.get(nodeid)
-        outcome = TestOutcome.NOT_RUN if crash is None else TestOutcome.CRASHED
-        return TestResult(nodeid=nodeid, outcome=outcome, message=crash)
-
     def _result_of(self, attempt: Attempt) -> TestResult:
         if attempt.is_complete:
             return finished_result(attempt)
         result = unfinished_result(attempt, self._cause(attempt))
-        return _as_killer(result) if attempt.nodeid in self.killers else result
+        if attempt.nodeid in self.killers and result.message == UNFINISHED:  # no more is known
+            message = "killed the run, and once more when it was run alone"
+            return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
+        return result
 
     def _cause(self, attempt: Attempt) -> Cause:
         """Return why a test that began did not come to its end."""
@@ -219,13 +214,6 @@ def _cause_in(event: Event, message: str, outcome: TestOutcome) -> Cause:
     )
 
 
-def _as_killer(result: TestResult) -> TestResult:
-    if result.message != UNFINISHED:  # it is known what became of it
-        return result
-    message = "killed the run, and once more when it was run alone"
-    return dataclasses.replace(result, outcome=TestOutcome.CRASHED, message=message)
-
-
 def _passed_again(attempt: Attempt) -> bool:
     if not Round.of(attempt.source[0]).reruns_failures or not attempt.is_complete:
         return False
@@ -240,19 +228,12 @@ def _shorten(text: str) -> str:
 
 def crash_text(worker: str, death: Event) -> str:
     """Return what a test did whose worker died in it, as the end of a sentence."""
+    code, how = death.get("code"), ""
+    if isinstance(code, int):
+        name = f"exit code {code}" if code >= 0 else signal_name(code)
+        how = f" ({name})" if name != "SIGKILL" else " (SIGKILL: killed, probably out of memory)"
     process = "pytest" if worker == INLINE_WORKER else f"its worker {worker}"
-    return f"killed {process}{_exit_text(death)}"
-
-
-def _exit_text(death: Event) -> str:
-    """Return in brackets how a worker ended."""
-    code = death.get("code")
-    if not isinstance(code, int):
-        return ""
-    if code >= 0:
-        return f" (exit code {code})"
-    name = signal_name(code)
-    return f" ({name})" if name != "SIGKILL" else " (SIGKILL: killed, probably out of memory)"
+    return f"killed {process}{how}"
 
 
 def signal_name(code: int) -> str:

@@ -179,10 +179,12 @@ def unfinished_result(attempt: Attempt, cause: Cause) -> TestResult:
     """Return what became of a test that began and did not come to its end."""
     is_known = attempt.has_failed or (attempt.is_decided and not attempt.to_rerun)
     result = finished_result(attempt)
+    # Until it was ended, where it is known when that was.
+    seconds = cause.moment - attempt.moment if attempt.moment and cause.moment else 0.0
     cut_off = dataclasses.replace(
         result,
         outcome=cause.outcome,
-        duration_seconds=_duration(attempt, cause),
+        duration_seconds=max(attempt.duration, seconds),
         phase=attempt.phase,
         message=cause.message,
         longrepr=cause.stacks,
@@ -211,12 +213,6 @@ def _in_teardown(body: TestResult, cut_off: TestResult, cause: Cause) -> TestRes
         return dataclasses.replace(body, longrepr=longrepr, unfinished=True)
     message = f"{body.outcome}, but {message}"
     return dataclasses.replace(cut_off, outcome=body.outcome, message=message)
-
-
-def _duration(attempt: Attempt, cause: Cause) -> float:
-    """Return for how long a test ran: until it was ended, where it is known when that was."""
-    seconds = cause.moment - attempt.moment if attempt.moment and cause.moment else 0.0
-    return max(attempt.duration, seconds)
 
 
 def _join(texts: Iterable[str | None]) -> str | None:

@@ -38,29 +38,22 @@ class Comparison:
 
 
 def compare(before: Iterable[Result], now: Iterable[Result]) -> Comparison:
-    """Compare the results of two records.
-
-    Args:
-        before: The results of the earlier run.
-        now: Those of the later one.
-    """
+    """Compare the results of an earlier run with those of a later one."""
     earlier, later = _by_nodeid(before), _by_nodeid(now)
     both = [nodeid for nodeid in later if nodeid in earlier]
     ran = [each for each in both if _ran(earlier[each]) and _ran(later[each])]
     return Comparison(
         newly_failing=tuple(
-            nodeid
-            for nodeid, result in later.items()
-            if _bad(result) and not (nodeid in earlier and _bad(earlier[nodeid]))
+            each for each in later if _bad(later[each]) and not _bad(earlier.get(each))
         ),
         fixed=tuple(each for each in ran if _bad(earlier[each]) and not _bad(later[each])),
         still_failing=tuple(each for each in both if _bad(earlier[each]) and _bad(later[each])),
         new=tuple(nodeid for nodeid in later if nodeid not in earlier),
         gone=tuple(nodeid for nodeid in earlier if nodeid not in later),
         not_run=tuple(
-            nodeid
-            for nodeid, result in later.items()
-            if not _ran(result) and (nodeid not in earlier or _ran(earlier[nodeid]))
+            each
+            for each in later
+            if not _ran(later[each]) and (each not in earlier or _ran(earlier[each]))
         ),
         slower={
             each: (_seconds(earlier[each]), _seconds(later[each]))
@@ -73,9 +66,7 @@ def compare(before: Iterable[Result], now: Iterable[Result]) -> Comparison:
 def streaks(runs: Sequence[Iterable[Result]]) -> dict[str, int]:
     """Return of each test that is bad now in how many runs in a row it has been.
 
-    Args:
-        runs: The results of runs of the same tests, the newest first. A run that did not come to
-            a test is passed over.
+    The newest run comes first. One that did not come to a test is passed over.
     """
     if not runs:
         return {}
@@ -94,8 +85,8 @@ def _by_nodeid(results: Iterable[Result]) -> dict[str, Result]:
     return {str(result["nodeid"]): result for result in results}
 
 
-def _bad(result: Result) -> bool:
-    return result["outcome"] in BAD
+def _bad(result: Result | None) -> bool:
+    return result is not None and result["outcome"] in BAD
 
 
 def _ran(result: Result) -> bool:

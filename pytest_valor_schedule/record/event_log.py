@@ -1,12 +1,16 @@
-"""Write and read the event logs of a job: what happened in one process, a JSON line an event."""
+"""Write and read the event logs of a job: what happened in one process, a JSON line an event.
+
+A test can write there too, so a reader drops a field that holds what none of its writers puts in.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from os import getpid, write  # as they were, because tests replace those of the modules
 from pathlib import Path
 from time import sleep
@@ -14,13 +18,15 @@ from typing import Any
 
 from pytest_valor_schedule._util import files
 from pytest_valor_schedule.model.round import Round
-from pytest_valor_schedule.record import event_fields
 
 VERSION = 1
 _MOST_PENDING_BYTES = 16 * 1024 * 1024
 _NAME = re.compile(r"\d+\.\w+-(?:controller|runner|main|gw\d+)", re.ASCII)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ROOM_POLL_SECONDS = 0.2
+_MOST_SECONDS = 2.5e11  # since the epoch: in the year 9892; a date of a later one cannot be shown
+_MOST_NUMBER = 2**31 - 1
+_MOST_NESTED = 50
 _to_text = json.JSONEncoder(separators=(",", ":"), default=repr).encode
 
 
@@ -114,8 +120,7 @@ class EventLogReader:
                     if not line.endswith(b"\n"):
                         return
                     self._offset += len(line)
-                    event = parse_line(line)
-                    if event is not None:
+                    if (event := parse_line(line)) is not None:
                         yield event
         except OSError:  # it is not there yet, or is no file
             return
@@ -129,7 +134,17 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(event, dict) or not isinstance(event.get("kind"), str):
         return None
-    return event_fields.valid_fields(event)
+    return valid_fields(event)
+
+
+def valid_fields(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event without the fields that hold what none of its writers puts there."""
+    checks = _OF_WARNINGS if event["kind"] == "warning" else _CHECKS
+    return {
+        name: value
+        for name, value in event.items()
+        if value is None or name not in checks or checks[name](value)
+    }
 
 
 def path(folder: Path, prefix: str, writer: str) -> Path:
@@ -155,3 +170,57 @@ def readers(folder: Path, prefix: str = "*") -> list[EventLogReader]:
     """
     files_in_order = sorted(folder.glob(f"{prefix}-*.jsonl"))
     return [EventLogReader(file) for file in files_in_order if _NAME.fullmatch(file.stem)]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_seconds(value: object) -> bool:
+    is_number = isinstance(value, float | int) and not isinstance(value, bool)
+    return is_number and 0 <= value <= _MOST_SECONDS  # type: ignore[operator]  # nor is it NaN
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and abs(value) <= _MOST_NUMBER
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_sections(value: object) -> bool:
+    return isinstance(value, list) and all(_are_texts(pair) and len(pair) == 2 for pair in value)
+
+
+def _is_json(value: object, depth: int = 0) -> bool:
+    """Whether any reader of JSON can read a value: neither NaN nor nested without end."""
+    if isinstance(value, dict | list):
+        members = value.values() if isinstance(value, dict) else value
+        return depth < _MOST_NESTED and all(_is_json(each, depth + 1) for each in members)
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _is_place(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and [type(each) for each in value] == [str, int, str]
+        and _is_number(value[1])
+    )
+
+
+_TEXTS = (
+    *("id", "phase", "outcome", "subtest", "message", "longrepr", "location", "text", "worker"),
+    *("stacks", "claim", "category", "filename", "digest", "refused"),
+)
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(_TEXTS, _is_text),
+    **dict.fromkeys(("at", "start", "moment", "duration"), _is_seconds),
+    **dict.fromkeys(("pid", "code", "line", "log"), _is_number),
+    **dict.fromkeys(("ids", "keywords"), _are_texts),
+    "sections": _are_sections,
+    "extra": lambda value: isinstance(value, dict) and _is_json(value),
+    "from_outside": lambda value: isinstance(value, bool),
+    "serial": lambda value: isinstance(value, dict),  # whoever replays it is ready for anything
+}
+_OF_WARNINGS: dict[str, Callable[[Any], bool]] = {**_CHECKS, "location": _is_place}

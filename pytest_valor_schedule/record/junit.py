@@ -12,11 +12,7 @@ _BAD = {"failed": "failure", "error": "error", "crashed": "error", "not_run": "e
 
 
 def junit_xml(record: Mapping[str, Any]) -> str:
-    """Return the results of a record, in the schema that pytest calls xunit2.
-
-    Args:
-        record: What `get_job_results` returns of an ended job.
-    """
+    """Return the results of an ended job's record, in the schema that pytest calls xunit2."""
     summary = record["summary"]
     suite = ET.Element(
         "testsuite",
@@ -38,11 +34,15 @@ def junit_xml(record: Mapping[str, Any]) -> str:
 
 def _case(result: Mapping[str, Any]) -> ET.Element:
     path, _, name = str(result["nodeid"]).partition("::")
-    *classes, name = name.split("::") if "[" not in name else _split(name)
+    plain, bracket, parameters = name.partition("[")  # whose text may hold `::` too
+    *classes, name = plain.split("::")
     names = [path.removesuffix(".py").replace("/", "."), *classes]
     seconds = f"{result.get('duration_seconds') or 0.0:.3f}"
     case = ET.Element(
-        "testcase", classname=_legal(".".join(names)), name=_legal(name), time=seconds
+        "testcase",
+        classname=_legal(".".join(names)),
+        name=_legal(name + bracket + parameters),
+        time=seconds,
     )
     outcome, message = result["outcome"], _legal(result.get("message") or "")
     if outcome in _BAD:
@@ -51,13 +51,6 @@ def _case(result: Mapping[str, Any]) -> ET.Element:
     elif outcome in ("skipped", "xfailed"):
         ET.SubElement(case, "skipped", type=f"pytest.{outcome}", message=message)
     return case
-
-
-def _split(name: str) -> list[str]:
-    """Split a name with parameters, whose text may hold `::` too."""
-    plain, bracket, rest = name.partition("[")
-    *classes, last = plain.split("::")
-    return [*classes, last + bracket + rest]
 
 
 def _legal(text: str) -> str:

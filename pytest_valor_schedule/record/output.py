@@ -1,12 +1,8 @@
-"""Read what a job's pytest printed: as it grows, as plain text, its error line, its stacks."""
+"""Make of what a job's pytest printed plain text, its error line, and the stacks of its tests."""
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
-
-from pytest_valor_schedule._util import files
 
 _CONTROL = re.compile(
     r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # an operating system command, such as a title or a link
@@ -20,36 +16,10 @@ _RAISED = re.compile(r"E\s+[\w.]+(Error|Exception|Warning|Interrupt|Exit|Failed)
 _INTERNAL = "INTERNALERROR> "
 _QUOTES = "Traceback (most recent call last):"  # another error, which is the reason for this one
 
-_THREAD = re.compile(r"(?:Current thread|Thread) .*:")
+_THREAD = re.compile(r"^(?=(?:Current thread|Thread) .*:)", re.MULTILINE)
 _FRAME = '  File "'
 _RUNS_TESTS = re.compile(r'[/\\](?:_pytest|pluggy|xdist|execnet)[/\\][^"]*"')
 _OURS = re.compile(r'[/\\]pytest_valor_schedule[/\\]process[/\\]stacks\.py"')
-
-
-class Tail:
-    """Reads what a job's log has gained.
-
-    Args:
-        path: Of the log, which may not be there yet.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def read(self) -> bytes:
-        """Return what is new; of a log that was cut only what comes after the cut."""
-        try:
-            with open(self._path, "rb", opener=files.opener) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size < self._offset:  # its middle was cut out; nearly all of it has been read
-                    self._offset = size
-                file.seek(self._offset)
-                piece = file.read()
-        except OSError:  # it is not there yet
-            return b""
-        self._offset += len(piece)
-        return piece
 
 
 def without_controls(text: str) -> str:
@@ -77,20 +47,10 @@ def trim_stacks(stacks: str) -> str:
     Threads that have no others are left out. Where there is none in which a test ran, as when
     pytest itself crashed, all is kept.
     """
-    blocks = [_trim_block(block) for block in _blocks(stacks)]
+    blocks = [_trim_block(block.splitlines()) for block in _THREAD.split(stacks)]
     if not any(map(_has_frames, blocks)):
         return stacks
     return "\n".join(line for lines in blocks for line in lines).strip("\n")
-
-
-def _blocks(stacks: str) -> list[list[str]]:
-    """Split a text where the frames of a thread begin."""
-    blocks: list[list[str]] = [[]]
-    for line in stacks.splitlines():
-        if _THREAD.match(line):
-            blocks.append([])
-        blocks[-1].append(line)
-    return blocks
 
 
 def _trim_block(block: list[str]) -> list[str]:

@@ -43,16 +43,22 @@ def prepare(
         StoreError: as `write`, and so does what is given.
     """
     with _errors_of(path):
-        temporary = _write_temporary(path.parent, _parts(record, results))
+        handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
 
     def put_in_place() -> None:
         with _errors_of(path):
             temporary.replace(path)
 
     try:
+        with _errors_of(path), os.fdopen(handle, "w", encoding="ascii") as file:
+            file.writelines(_parts(record, results))
+            file.flush()
+            os.fsync(file.fileno())
         yield put_in_place
     finally:
-        _discard(temporary)
+        with contextlib.suppress(OSError):  # it has its place, as a rule
+            temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -75,25 +81,6 @@ def _parts(record: dict[str, Any], results: Iterable[dict[str, Any]] | None) -> 
                 yield f"{',' if number else ''}\n  {json.dumps(entry)}"
             yield "\n ]"
     yield "\n}"
-
-
-def _write_temporary(folder: Path, parts: Iterable[str]) -> Path:
-    """Write a file that has a name for the time being, all the way to the disk."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        _discard(Path(name))
-        raise
-    return Path(name)
-
-
-def _discard(temporary: Path) -> None:
-    with contextlib.suppress(OSError):  # it has its place, as a rule
-        temporary.unlink()
 
 
 def is_whole(document: dict[str, Any]) -> bool:
@@ -148,11 +135,7 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def read_some(path: Path, keep: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """Return the record of an ended job with some of its results, without having all in memory.
-
-    Args:
-        path: Of the file.
-        keep: Tells whether a result is kept.
+    """Return the record of an ended job with the results to keep, without having all in memory.
 
     Returns:
         The record, without `tests_to_run`; None if it is not whole, or not as `write` writes it.

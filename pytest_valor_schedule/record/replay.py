@@ -6,26 +6,22 @@ tells of, because its worker died or the logs were thrown away, comes from the j
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.replay_reports import report_of, warning_of, with_crash
-from pytest_valor_schedule.record.reports import location_of
-
-Event = Mapping[str, Any]
+from pytest_valor_schedule.record.attempt import Event
+from pytest_valor_schedule.record.reports import location_of, restore, restore_tuples
 
 
 class Replay:
-    """Shows the tests of one job, each once.
-
-    Args:
-        session: That of the pytest which is to show them.
-        folder: Where the event logs of the job are.
-    """
+    """Shows the tests of one job, each once, in the session of another pytest."""
 
     def __init__(self, session: pytest.Session, folder: Path) -> None:
         self._session = session
@@ -34,12 +30,6 @@ class Replay:
         self._pending: dict[tuple[str, str], list[Event]] = {}
         self._shown: set[str] = set()
         self._tests: set[str] = set()  # of the record
-
-    def _show_logs(self) -> None:
-        for reader in event_log.readers(self._folder):
-            if not reader.round.reruns_failures:  # whatever that says, the test has its result
-                for event in reader.read():
-                    self._add(reader.writer, event)
 
     def _add(self, writer: str, event: Event) -> None:
         kind, nodeid = event["kind"], str(event.get("id"))
@@ -60,7 +50,7 @@ class Replay:
             return
         self._shown.add(nodeid)
         hook = self._config.hook
-        reports = [report_of(self._config, event, events[0]) for event in events]
+        reports = [_report_of(self._config, event, events[0]) for event in events]
         location = reports[0].location
         hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
         for report in reports:
@@ -73,7 +63,7 @@ class Replay:
         location = event.get("location")
         self._config.hook.pytest_warning_recorded.call_historic(
             kwargs={
-                "warning_message": warning_of(event),
+                "warning_message": _warning_of(event),
                 "when": "runtest",
                 "nodeid": nodeid,
                 "location": tuple(location) if location else None,
@@ -93,12 +83,15 @@ class Replay:
             pytest.Session.Failed: when -x or --maxfail says that it is enough.
         """
         self._tests = {result["nodeid"] for result in record.get("results", ())}
-        self._show_logs()
+        for reader in event_log.readers(self._folder):
+            if not reader.round.reruns_failures:  # whatever that says, the test has its result
+                for event in reader.read():
+                    self._add(reader.writer, event)
         for error in record.get("collection_errors", ()):
             self._show_collection_error(error["nodeid"], error["longrepr"])
         for result in record.get("results", ()):
             if result["outcome"] != "not_run":
-                self._show(result["nodeid"], list(events_of(result)))
+                self._show(result["nodeid"], list(_events_of(result)))
         self._sort([result["nodeid"] for result in record.get("results", ())])
 
     def _sort(self, nodeids: Iterable[str]) -> None:
@@ -118,7 +111,7 @@ def _to_rerun(events: Iterable[Event]) -> bool:
     return to_rerun
 
 
-def events_of(result: Event) -> Iterator[dict[str, Any]]:
+def _events_of(result: Event) -> Iterator[dict[str, Any]]:
     """Yield the reports of one result of a record, as far as it tells them."""
     nodeid, outcome = result["nodeid"], result["outcome"]
     base = {"kind": "report", "id": nodeid}
@@ -152,13 +145,20 @@ def _bad(result: Event, phase: str) -> dict[str, Any]:
     """Return a failure of which only the text is left, as pytest would send it."""
     path, line = _place(result)
     message, nodeid = result.get("message") or "", result["nodeid"]
+    lines = [f"{result.get('longrepr') or message}\n"]
+    entry = {"type": "ReprEntryNative", "data": {"lines": lines}}
     serial = {
         "$report_type": "TestReport",
         "nodeid": nodeid,
         "location": location_of(nodeid),
         "keywords": {},
         "outcome": "failed",
-        "longrepr": with_crash(result.get("longrepr") or message, message, path, line),
+        "longrepr": {
+            "reprcrash": {"path": path, "lineno": line, "message": message},
+            "reprtraceback": {"reprentries": [entry], "extraline": None, "style": "native"},
+            "sections": [],
+            "chain": None,
+        },
         "when": phase,
         "user_properties": [],
         "sections": result.get("sections") or [],
@@ -173,3 +173,57 @@ def _place(result: Event) -> tuple[str, int]:
     if not line.isdigit():
         path, line = str(result["nodeid"]).partition("::")[0], "1"
     return path, int(line)
+
+
+def _report_of(config: pytest.Config, event: Event, first: Event) -> pytest.TestReport:
+    """Return the report that an event tells of; the first is that of the test's first phase."""
+    nodeid = str(event.get("id"))
+    if serial := event.get("serial"):
+        with contextlib.suppress(Exception):  # of another pytest, or of a plugin that is not here
+            data = restore_tuples({**serial, "nodeid": nodeid})
+            report: pytest.TestReport | None = config.hook.pytest_report_from_serializable(
+                config=config, data=data
+            )
+            if report is not None:
+                restore(report, data)
+                return report
+    return _plain(nodeid, event, restore_tuples(first.get("serial") or first))
+
+
+def _plain(nodeid: str, event: Event, first: Event) -> pytest.TestReport:
+    place = first.get("place") or first.get("location")
+    report = pytest.TestReport(
+        nodeid=nodeid,
+        location=tuple(place) if isinstance(place, list | tuple) else location_of(nodeid),
+        keywords=dict.fromkeys(first.get("keywords") or (), 1),
+        outcome=event.get("outcome", "passed"),
+        longrepr=event.get("longrepr") or event.get("message"),
+        when=event.get("phase", "call"),
+        sections=[(str(name), str(text)) for name, text in event.get("sections", ())],
+        duration=float(event.get("duration") or 0.0),
+    )
+    start = event.get("start")
+    if isinstance(start, int | float) and hasattr(report, "start"):
+        report.start, report.stop = start, start + report.duration
+    if event.get("xfail"):
+        report.wasxfail = str(event.get("message") or "")  # as pytest's own skipping plugin does
+    return report
+
+
+def _warning_of(event: Event) -> warnings.WarningMessage:
+    """Return the warning that `warning_event` wrote down."""
+    return warnings.WarningMessage(
+        message=str(event.get("text")),
+        category=_category(str(event.get("category"))),
+        filename=str(event.get("filename")),
+        lineno=int(event.get("line") or 0),
+    )
+
+
+def _category(name: str) -> type[Warning]:
+    """Return a class of warnings by its name; one of that name where it is not imported here."""
+    module, _, short = name.rpartition(".")
+    category = getattr(sys.modules.get(module), short, None)
+    if isinstance(category, type) and issubclass(category, Warning):
+        return category
+    return type(short or "Warning", (UserWarning,), {})

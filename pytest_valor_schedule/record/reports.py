@@ -89,12 +89,7 @@ def truncate(text: str) -> str:
 
 
 def _serial(config: pytest.Config, report: Any) -> dict[str, Any] | None:
-    """Return all of a report, as pytest makes it fit for sending; None if nobody knows how.
-
-    Args:
-        config: pytest's, whose plugins may have report types of their own.
-        report: A `TestReport` or one of its kind.
-    """
+    """Return all of a report, as pytest or a plugin makes it fit for sending; None if none can."""
     try:
         serial = _serialise(config, report)
         fits = len(json.dumps(serial, default=repr)) <= _MOST_JSON
@@ -152,9 +147,7 @@ def mark_text(serial: Any, report: Any) -> Any:
 def restore(report: Any, data: Mapping[str, Any]) -> None:
     """Have a report that was sent as it was: the values of a subtest, a failure as it is printed.
 
-    Args:
-        report: As pytest made it of the data.
-        data: What was sent.
+    The report is what pytest made of the data that was sent.
     """
     pytest_internals.restore_subtest(report, data)
     if vars(report).pop(_SHOWN, False):
@@ -186,9 +179,7 @@ def _rest(report: pytest.TestReport) -> dict[str, Any]:
 def sendable(value: object, depth: int = _MOST_NESTED) -> object:
     """Return a value of which all is of the types that execnet sends; the rest becomes text.
 
-    Args:
-        value: Anything, also what contains itself.
-        depth: How deep it may be nested; what lies deeper becomes text.
+    So does what is nested too deep, as in what contains itself.
     """
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         return _sendable_container(value, depth) if depth else "..."

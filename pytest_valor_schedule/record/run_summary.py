@@ -98,12 +98,7 @@ def aggregate(
 
 
 class _MissingTests:
-    """What the workers of a job collected, and so what may be missing.
-
-    Args:
-        tests: The node ids that were scheduled.
-        aggregator: With the events of all event logs.
-    """
+    """What the workers of a job collected, and so what may be missing."""
 
     def __init__(self, tests: Sequence[str], aggregator: ResultAggregator) -> None:
         self._aggregator = aggregator
@@ -175,7 +170,7 @@ def _interruption(aggregator: ResultAggregator) -> str | None:
     by_controller = any(name == _CONTROLLER for _, name in aggregator.interruptions)
     if not by_controller and aggregator.exit_code is None:  # a worker ended by itself
         return None
-    return next(iter(sorted(aggregator.interruptions.items(), key=_controller_last)))[1]
+    return min(aggregator.interruptions.items(), key=_controller_last)[1]
 
 
 def _internal_error(aggregator: ResultAggregator) -> str | None:

@@ -21,7 +21,7 @@ from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.daemon.progress import Progress, overdue, stalled
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog

@@ -215,7 +215,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iter
 
 
 def _run(name: str, *arguments: str) -> None:
-    environment = {**run_request.current_environment(), "RUN": name}
+    environment = {**run_request.job_environment(), "RUN": name}
     command = [sys.executable, "-m", "pytest", *arguments]
     subprocess.run(
         command,

@@ -20,8 +20,7 @@ from typing import Any
 
 from pytest_valor_schedule.model.job import Job, Priority
 from pytest_valor_schedule.queue import demand, policy
-from pytest_valor_schedule.queue.demand import Running
-from pytest_valor_schedule.queue.pace import Work
+from pytest_valor_schedule.queue.demand import Running, Work
 from pytest_valor_schedule.queue.policy import Start
 from tests.support.jobs import a_job
 
@@ -139,8 +138,10 @@ def waits(arrivals: Sequence[Arrival], slots: int, decide: Decide) -> dict[str, 
             del running[heapq.heappop(ends)[1]]
         while coming and coming[0].job.created_at <= now:
             queued.append(coming.pop(0).job)
-        progress = _progress(running, lasts, now)
-        occupied = demand.to_running(running.values(), now, progress)
+        occupied = [
+            demand.while_running(job, now, progress_of(job, lasts[job.job_id], now))
+            for job in running.values()
+        ]
         for job, workers in decide(queued, occupied, slots, now):
             queued.remove(job)
             waited[job.job_id] = now - job.created_at
@@ -148,12 +149,6 @@ def waits(arrivals: Sequence[Arrival], slots: int, decide: Decide) -> dict[str, 
             lasts[job.job_id] = really[job.job_id] * demand.needs(job, slots) / workers
             heapq.heappush(ends, (now + lasts[job.job_id], job.job_id))
     return waited
-
-
-def _progress(
-    running: Mapping[str, Job], lasts: Mapping[str, float], now: float
-) -> dict[str, dict[str, Any]]:
-    return {job_id: progress_of(job, lasts[job_id], now) for job_id, job in running.items()}
 
 
 def row(name: str, arrivals: Sequence[Arrival], waited: Mapping[str, float]) -> str:

@@ -166,19 +166,19 @@ def test_a_broken_config_toml_is_refused(home: Home, content: bytes) -> None:
 def test_a_dispatcher_stays_as_long_as_the_settings_say(home: Home) -> None:
     """The environment comes before config.toml, and both before the default."""
     home.make()
-    default = settings.idle_seconds(home, {})
+    default = settings.amount("idle_seconds", home, {})
     home.config.write_text("idle_seconds = 7")
-    assert settings.idle_seconds(home, {}) == 7.0 != default
-    assert settings.idle_seconds(home, {"VALOR_SCHEDULE_IDLE_SECONDS": "0.3"}) == 0.3
+    assert settings.amount("idle_seconds", home, {}) == 7.0 != default
+    assert settings.amount("idle_seconds", home, {"VALOR_SCHEDULE_IDLE_SECONDS": "0.3"}) == 0.3
 
 
 @pytest.mark.parametrize("content", ["idle_seconds = 'soon'", "idle_seconds = [1]", "broken"])
 def test_no_setting_keeps_a_dispatcher_from_serving(home: Home, content: str) -> None:
     """The queue goes on with the default where config.toml makes no sense."""
     home.make()
-    default = settings.idle_seconds(home, {})
+    default = settings.amount("idle_seconds", home, {})
     home.config.write_text(content)
-    assert settings.idle_seconds(home, {}) == default
+    assert settings.amount("idle_seconds", home, {}) == default
 
 
 def test_a_home_of_somebody_else_is_refused(home: Home) -> None:

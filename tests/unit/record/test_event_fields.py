@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pytest_valor_schedule.daemon.outcomes import decide_outcome
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.result import Summary
-from pytest_valor_schedule.queue.pace import Work
-from pytest_valor_schedule.record import event_fields, event_log, record_file
+from pytest_valor_schedule.queue.demand import Work
+from pytest_valor_schedule.record import event_log, record_file
 from pytest_valor_schedule.record.run_summary import aggregate
 from tests.support.events import ran
 from tests.support.properties import steady
@@ -104,7 +104,7 @@ def test_no_event_is_more_than_a_lost_line(
 )
 def test_a_field_that_no_writer_writes_is_left_out(field: dict[str, object]) -> None:
     """The rest of the event counts."""
-    assert event_fields.valid_fields({"kind": "report", "id": "t", **field}) == {
+    assert event_log.valid_fields({"kind": "report", "id": "t", **field}) == {
         "kind": "report",
         "id": "t",
     }
@@ -115,7 +115,7 @@ def test_what_nests_without_end_is_left_out() -> None:
     deep: list[object] = []
     for _ in range(200):
         deep = [deep]
-    assert "extra" not in event_fields.valid_fields({"kind": "report", "extra": {"deep": deep}})
+    assert "extra" not in event_log.valid_fields({"kind": "report", "extra": {"deep": deep}})
 
 
 def test_events_of_the_recorder_are_whole() -> None:
@@ -123,4 +123,4 @@ def test_events_of_the_recorder_are_whole() -> None:
     place = {"kind": "warning", "id": "t", "location": ["a.py", 1, "test"], "line": 3}
     more = {"extra": {"a": [1.5, None]}, "sections": [["out", "text"]], "serial": {"a": {}}}
     for event in [*ran("t", ".Fx"), place, {"kind": "report", **more, "code": None}]:
-        assert event_fields.valid_fields(event) == event
+        assert event_log.valid_fields(event) == event

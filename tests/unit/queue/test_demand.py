@@ -15,7 +15,7 @@ from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.daemon.progress import Progress
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.queue import demand
-from pytest_valor_schedule.queue.pace import Pace, Work, remaining_of_run, remaining_seconds
+from pytest_valor_schedule.queue.demand import Pace, Work, remaining_of_run, remaining_seconds
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.record.event_log import EventLog
 from tests.support.jobs import a_job
