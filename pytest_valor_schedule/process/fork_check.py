@@ -110,6 +110,8 @@ def become(request: Mapping[str, Any], handles: Sequence[int], keep: Collection[
         handles: The descriptors that came with it, for its streams and the inherited ones.
         keep: The others that stay open.
     """
+    if request.get("leads"):
+        os.setsid()
     _take(handles, (0, 1, 2, *request.get("inherited", ())), keep)
     if request.get("umask") is not None:
         os.umask(request["umask"])
