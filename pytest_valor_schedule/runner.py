@@ -3,3 +3,6 @@
 from pytest_valor_schedule.daemon.runner import main
 
 __all__ = ["main"]
+
+if __name__ == "__main__":
+    main()
