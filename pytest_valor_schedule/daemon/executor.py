@@ -23,10 +23,12 @@ from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import fork_check, kill, memory, processes, warm
 from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.process.warm_pool import WarmInterpreters
 from pytest_valor_schedule.queue import environments, slots, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 LOCAL = "local"
+_RUNNER = "runner"  # what never changes, for an interpreter with another version of us
 _MOST_SESSIONS = 8
 """How many that have collected wait for their turn at a time; each has some 50 MB or more."""
 
@@ -86,9 +88,8 @@ class LocalExecutor:
         self._runners: dict[str, processes.Process] = {}
         self._born = time.time()
         self._installed = warm.changed_at()
-        self._warm: warm.WarmInterpreter | None = None
+        self._warm = WarmInterpreters()
         self._sessions: list[processes.Process] = []
-        self._environment: dict[str, str] = {}
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -129,17 +130,14 @@ class LocalExecutor:
 
     def _start_session(self, call: SessionCall) -> None:
         environment = processes.background_environment(self._home, call.environment)
-        if call.interpreter != sys.executable or not self._is_up_to_date():
-            return
-        self._environment = environment
-        if self._warm is None:
-            self._warm = warm.WarmInterpreter(environment)
+        forks = self._warm.find(call.interpreter, environment)
+        if forks is None:
             return
         self._end_surplus_sessions()
         self._store.close()
         handles = [call.connection, call.content]
         arguments = [str(self._home.root), "session", *map(str, handles)]
-        self._sessions.append(self._warm.run("pytest_valor_schedule.runner", arguments, handles))
+        self._sessions.append(forks.run(f"{processes.PACKAGE}.{_RUNNER}", arguments, handles))
 
     def _end_surplus_sessions(self) -> None:
         """End the oldest that wait, so that there are few of them; their jobs collect anew."""
@@ -160,19 +158,15 @@ class LocalExecutor:
         interpreter = job.interpreter if attempt == 1 else sys.executable
         arguments = [str(self._home.root), job.job_id, str(attempt)]
         environment = self._environment_of_runner(job.job_id)
+        with contextlib.suppress(OSError):
+            if (forks := self._warm.get(interpreter, environment)) is not None:
+                return forks.run(f"{processes.PACKAGE}.{_RUNNER}", arguments)
         if interpreter == sys.executable and self._is_up_to_date():
-            self._environment = environment
             self._store.close()  # the connection comes back with its next use
-            with contextlib.suppress(OSError):
-                self.get_ready()
-                if self._warm is not None:
-                    return self._warm.run(runner.__name__, arguments)
             serve = functools.partial(runner.serve, self._home, job.job_id, attempt)
             return processes.fork_supervised(serve)
         folder, log = self._home.schedule, self._home.dispatcher_log
-        return processes.start_supervised(
-            "runner", arguments, folder, log, interpreter, environment
-        )
+        return processes.start_supervised(_RUNNER, arguments, folder, log, interpreter, environment)
 
     def _environment_of_runner(self, job_id: str) -> dict[str, str]:
         """Return what its interpreter needs, which may be another than that of this process."""
@@ -184,8 +178,7 @@ class LocalExecutor:
 
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
-        if self._runners and self._warm is None and self._is_up_to_date():  # one more may come
-            self._warm = warm.WarmInterpreter(self._environment)
+        self._warm.get_ready()
 
     def _is_up_to_date(self) -> bool:
         edited = fork_check.is_edited(list(sys.modules), self._born)
@@ -221,7 +214,7 @@ class LocalExecutor:
         """
         keep = {pid for pid, _ in kill.pids_with_variable(NOTIFIER_VARIABLE)}
         keep |= {each.pid for each in (*self._runners.values(), *self._sessions)}
-        keep |= set() if self._warm is None else {self._warm.pid}
+        keep |= {*self._warm.pids()}
         kill.end_children(keep=keep)
         keep |= {os.getpid(), *kill.pids_with_name(runner.PROCESS_NAME)}
         kill.end_children(keep=keep, of=self._watcher)
@@ -231,5 +224,4 @@ class LocalExecutor:
         """Forget the runners; they own their jobs and need nobody."""
         self._runners.clear()
         self._sessions.clear()
-        if self._warm is not None:
-            self._warm.close()
+        self._warm.close()

@@ -2,9 +2,11 @@
 
 - `processes`: starting a process, and waiting for its end; `startup`: what a background process
   does first; `identity`: telling a process from a later one of the same number.
-- `warm`: runners and pytests from a warm interpreter; `fork_client`: asking a fork server;
-  `fork_server`: the server, run by its path; `fork_check`: whether a fork is like a start, and
-  making it so; `proctitle`: its command and environment, as others see them.
+- `warm_pool`: a warm interpreter for each environment; `warm_interpreter`: one of them, which forks
+  runners; `warm`: a job's pytest from what it has forked.
+- `fork_client`: asking a fork server; `fork_server`: the server, run by its path; `fork_check`:
+  whether a fork is like a start, and making it so; `proctitle`: its command and environment, as
+  others see them.
 - `kill`: finding and ending process trees; `death_pipe`: ending with the process one works for.
 - `messages`: messages with descriptors over a socket.
 - `memory`: what processes use; `stacks`: where a process hangs or crashed.

@@ -27,6 +27,7 @@ _AT_START = (
     *("OPENSSL_", "EXECNET_", "COV"),
 )
 _OPTIONS = ("-P", "-u")
+_PACKAGES = ("site-packages", "dist-packages")
 _NAMES = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 
@@ -72,6 +73,21 @@ def is_edited(modules: Collection[str], since: float) -> bool:
     return False
 
 
+def sources(modules: Collection[str]) -> list[str]:
+    """Return the files and folders of which a change makes this interpreter out of date.
+
+    Args:
+        modules: The names of those that it has imported.
+    """
+    packages = [path for path in map(Path, sys.path) if path.name in _PACKAGES]
+    pth_files = [path for folder in packages for path in folder.glob("*.pth")]
+    started = (Path(sys.executable), Path(sys.prefix, "pyvenv.cfg"))
+    beside = Path(__file__).parent.glob("*.py")
+    imported = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
+    paths = {*started, *packages, *pth_files, *beside, *filter(None, imported)}
+    return [os.path.abspath(path) for path in paths]  # noqa: PTH100  # what is a link stays one
+
+
 def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
     """Return what an interpreter, and what we import in it, makes of its environment."""
     packages = Path(environment.get("HOME", "~")).expanduser() / ".local" / "lib"
@@ -110,6 +126,8 @@ def become(request: Mapping[str, Any], handles: Sequence[int], keep: Collection[
         handles: The descriptors that came with it, for its streams and the inherited ones.
         keep: The others that stay open.
     """
+    if request.get("leads"):
+        os.setsid()
     _take(handles, (0, 1, 2, *request.get("inherited", ())), keep)
     if request.get("umask") is not None:
         os.umask(request["umask"])

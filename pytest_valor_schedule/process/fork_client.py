@@ -199,10 +199,18 @@ class ForkedProcess(_Fork):
         try:
             code = self._reply.number(0.0)
         except EOFError:  # the server is dead, and knows no more how its fork ends
-            runs = self._handle is not None and not readable(self._handle, 0.0)
-            code = None if runs else -signal.SIGKILL
+            code = self._exit_code_of_orphan()
         if code is not None:
             self._reply.close()
             if self._handle is not None:
                 os.close(self._handle)
         return code
+
+    def _exit_code_of_orphan(self) -> int | None:
+        """Return it as a subreaper, to which it came, can tell; else it counts as killed."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            runs = self._handle is not None and not readable(self._handle, 0.0)
+            return None if runs else -signal.SIGKILL
+        return os.waitstatus_to_exitcode(status) if pid else None

@@ -3,8 +3,9 @@
 Half of the time of a small job is three interpreters that import pytest. This module is run by its
 path, in one of two ways:
 
-`SERVE HANDLE`: the warm interpreter of a dispatcher. It forks runners; each of them begins by
-forking a process that waits to become the job's pytest.
+`SERVE HANDLE`: a warm interpreter of a dispatcher, which may be of another version. It tells the
+files that it comes from, and then forks runners; each of them begins by forking a process that
+waits to become the job's pytest.
 
 `-m pytest ARGS` or `/bin/pytest ARGS`: the pytest of a job. It forks a server, and then is the
 pytest that was to start; the server forks the job's workers.
@@ -41,12 +42,13 @@ def import_pytest() -> bool:
     return True
 
 
-SERVE = "--serve"
+_SERVE = "--serve"
+SERVE = f"{_SERVE}-2"  # another number for each change of what is said between the two ends
 _BORN = time.time()
 if __name__ == "__main__":  # before anything is imported that a pytest might not import
     _PATH = tuple(sys.path if sys.flags.safe_path else sys.path[1:])
     sys.path[:] = _PATH
-    if sys.argv[1] != SERVE and not sys.flags.safe_path:
+    if not sys.argv[1].startswith(_SERVE) and not sys.flags.safe_path:
         sys.path.insert(0, _first_folder(sys.argv[1:]))
     _HAS_PYTEST = import_pytest()
 _MODULES = frozenset(sys.modules)
@@ -266,12 +268,14 @@ def main(words: Sequence[str]) -> _Program:
 
 def _request(words: Sequence[str]) -> _Message:
     """Return what this process is to become: what it was started as, or what comes by message."""
-    if words[0] != SERVE:
+    if not words[0].startswith(_SERVE):
         return _Message({"words": words, "forks": "workers"}, ())
-    if not (_HAS_PYTEST and can_fork()):
-        os._exit(1)
+    if words[0] != SERVE or not (_HAS_PYTEST and can_fork()):
+        os._exit(1)  # which says it all
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     with socket.socket(fileno=int(words[1])) as requests:
+        with contextlib.suppress(OSError):  # nobody is there any more
+            requests.sendall(json.dumps(_FORK_CHECK.sources(_MODULES)).encode() + b"\n")
         return _serve(requests)
 
 

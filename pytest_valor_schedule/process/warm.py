@@ -1,9 +1,8 @@
-"""Start runners and the pytests of jobs from an interpreter that is warm (Linux).
+"""Start the pytests of jobs from what a warm interpreter has forked (Linux).
 
-The warm interpreter has imported pytest, once for many jobs, and nothing else. It forks a job's
-runner, and the runner begins by forking a process that is still the same and may become the job's
-pytest: as its child, so that nothing of the job can get away from it. Where that would not be like
-a start, it ends without an answer, and the pytest is started.
+A runner that a warm interpreter forks begins by forking a process that is still the same and may
+become the job's pytest: as its child, so that nothing of the job can get away from it. Where that
+would not be like a start, it ends without an answer, and the pytest is started.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import socket
-import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from pytest_valor_schedule.process import fork_client, fork_server, kill, processes
-from pytest_valor_schedule.process.fork_client import ForkedChild, ForkedProcess
+from pytest_valor_schedule.process.fork_client import ForkedChild
 from pytest_valor_schedule.process.processes import Start
 
 _PACKAGES = ("site-packages", "dist-packages")
@@ -40,63 +37,6 @@ def changed_at() -> float:
     with contextlib.suppress(OSError):
         times.append(Path(sys.executable).stat().st_ctime)  # packages keep its time of building
     return max(times)
-
-
-class WarmInterpreter:
-    """Forks runners; it ends with this process.
-
-    Args:
-        environment: Of the interpreter; what is forked is like a start in the same one only.
-
-    Raises:
-        OSError: if it cannot be started.
-    """
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._requests, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, fork_server.__file__, fork_server.SERVE, str(theirs.fileno())],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """The pid of its process."""
-        return self._process.pid
-
-    def run(
-        self, module: str, arguments: Sequence[str], inherited: Sequence[int] = ()
-    ) -> ForkedProcess:
-        """Run a module in a fork, with the environment and the outputs of this process.
-
-        Args:
-            module: Its name.
-            arguments: Those of its command line.
-            inherited: Descriptors of this process that it shall have.
-
-        Raises:
-            OSError: if it does not fork.
-        """
-        request: fork_server.ForkRequest = {
-            "words": ["-P", "-m", module, *arguments],
-            "environment": dict(os.environ),
-            "cwd": str(Path.cwd()),
-            "inherited": [*inherited],
-            "leads": True,
-            "forks": "pytest",
-        }
-        with Path(os.devnull).open("r+b") as null:
-            streams = [null.fileno(), 1, 2]
-            return ForkedProcess(fork_client.ask(self._requests, request, [*streams, *inherited]))
-
-    def close(self) -> None:
-        """Let it end."""
-        self._requests.close()
-        self._process.wait()
 
 
 class PreforkedPytest:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,11 +15,20 @@ import pytest
 from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
+from pytest_valor_schedule.process import fork_server
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
+from tests.support.environments import make_environment
 from tests.support.interpreter import IS_FORKED
-from tests.support.scheduled import GATED, open_gate, outcomes_of, results_of, schedule
-from tests.support.waiting import processes_marked, wait_until
+from tests.support.scheduled import (
+    GATED,
+    is_running,
+    open_gate,
+    outcomes_of,
+    results_of,
+    schedule,
+)
+from tests.support.waiting import processes_marked, serving, wait_until
 
 pytestmark = [
     pytest.mark.home_in_use,
@@ -30,6 +39,16 @@ TELL = f"""{IS_FORKED}
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
         Path("how").write_text("forked" if is_forked() else "started")
+"""
+
+TELL_OF_JOB = f"""{IS_FORKED}
+import json, sys
+def pytest_unconfigure(config):
+    job_id = os.environ.get({JOB_ID_VARIABLE!r})
+    if job_id and not hasattr(config, "workerinput"):
+        stat = Path(f"/proc/{{os.getppid()}}/stat").read_text().rpartition(")")[2]
+        about = {{"prefix": sys.prefix, "forked": is_forked(), "warm": int(stat.split()[1])}}
+        Path(job_id).write_text(json.dumps(about))
 """
 
 
@@ -79,25 +98,35 @@ def test_a_folder_of_the_path_may_come_later(
     assert outcomes_of(_scheduled_anew()) == {"test_it.py::test_that": "passed"}
 
 
-def test_each_environment_has_its_own(project: Path, tmp_path: Path) -> None:
-    """A dispatcher runs jobs of two environments beside each other, each in that of the job."""
-    Path("test_it.py").write_text(
-        "import os, pathlib, sys\n"
-        f"def test_it(): pathlib.Path(os.environ[{JOB_ID_VARIABLE!r}]).write_text(sys.prefix)\n"
-    )
-    other = tmp_path / "other"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
-    [packages] = other.glob("lib/python*/site-packages")
-    ours = Path(pytest.__file__).parent.parent
-    packages.joinpath("ours.pth").write_text(f"import site; site.addsitedir({str(ours)!r})\n")
-    for _ in range(2):  # the second time from what is warm
-        jobs = {
-            schedule_tests(f"{prefix}/bin/python -m pytest")["job_id"]: str(prefix)
-            for prefix in (sys.prefix, other)
-        }
-        for job_id, prefix in jobs.items():
+def test_each_environment_has_its_own(project: Path, home: Home, tmp_path: Path) -> None:
+    """Jobs of two environments that come in turns are both forked, and outlive a dead runner."""
+    Path("conftest.py").write_text(TELL_OF_JOB)
+    Path("test_it.py").write_text("def test_it(): pass")
+    pythons = {
+        sys.executable: sys.prefix,
+        make_environment(tmp_path / "other").python: str(tmp_path / "other"),
+    }
+    for is_second in (False, True):
+        jobs = {schedule_tests(f"{python} -m pytest")["job_id"]: python for python in pythons}
+        for job_id, python in jobs.items():
             assert set(outcomes_of(job_id).values()) == {"passed"}
-            assert Path(job_id).read_text() == prefix
+            about = json.loads(Path(job_id).read_text())
+            assert about["prefix"] == pythons[python]
+            assert about["forked"] or not is_second
+    warm = {json.loads(Path(job_id).read_text())["warm"] for job_id in jobs}
+    assert len(warm) == 2
+    _kill_a_runner(home)
+    assert warm <= {*serving(home.root, fork_server.SERVER_NAME)}
+
+
+def _kill_a_runner(home: Home) -> None:
+    """Kill one at work, and wait until what it left is ended."""
+    Path("test_it.py").write_text(GATED)
+    job_id = schedule_tests("python -m pytest")["job_id"]
+    wait_until(lambda: is_running(job_id), "it runs")
+    with JobStore(home) as store:
+        os.kill(Identity.from_text(store.claim(job_id) or "").pid, signal.SIGKILL)
+    assert outcomes_of(job_id) == {"test_it.py::test_gated": "not_run"}
 
 
 def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> None:
