@@ -68,14 +68,17 @@ class Tail:
         self._path = path
         self._offset = 0
 
-    def read(self) -> bytes:
-        """Return what is new; of a log that was cut only what comes after the cut."""
+    def read(self, until: int | None = None) -> bytes:
+        """Return what is new, up to an offset if there is one.
+
+        Of a log that was cut it is only what comes after the cut.
+        """
         try:
             with open(self._path, "rb", opener=files.opener) as file:
                 size = os.fstat(file.fileno()).st_size
                 self._offset = min(self._offset, size)  # of what was cut nearly all has been read
                 file.seek(self._offset)
-                piece = file.read()
+                piece = file.read(-1 if until is None else max(0, until - self._offset))
         except OSError:  # it is not there yet
             return b""
         self._offset += len(piece)

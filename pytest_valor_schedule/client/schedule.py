@@ -16,7 +16,7 @@ from pytest_valor_schedule.client.responses import PriorityName, ScheduleRespons
 from pytest_valor_schedule.client.session import SessionRequest
 from pytest_valor_schedule.client.submit import SessionClaim, submit
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.config.settings import FIELDS, SETTINGS
+from pytest_valor_schedule.config.settings import command_line_fields
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model import run_options, shell
 from pytest_valor_schedule.model.collection import Collection
@@ -86,11 +86,7 @@ def schedule_arguments(arguments: Sequence[str], options: Mapping[str, Any]) -> 
         What `rerun_job` returns.
     """
     request = parse_request(shlex.join(["pytest", *arguments]), None)
-    fields = {
-        field: SETTINGS[name].check(options[name], f"--{name.replace('_', '-')}")
-        for field, name in FIELDS.items()
-        if options.get(name) is not None
-    }
+    fields = command_line_fields(options)
     tries = run_options.number(options.get("confirm_failures"))
     return _schedule(request, fields, _checked_tries(tries, "--confirm-failures"))
 

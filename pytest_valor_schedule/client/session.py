@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pytest_valor_schedule import env
@@ -33,7 +34,7 @@ class SessionRequest:
     request: RunRequest
     options: Mapping[str, Any]
     confirm_failures: int | None = None
-    terminal_size: Sequence[int] | None = None
+    terminal_size: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it with what the dispatcher reads of it: `interpreter` and `environment`."""
@@ -50,7 +51,60 @@ class SessionRequest:
         fields = own_fields(cls, dict(document))
         request = own_fields(RunRequest, fields["request"])
         words = {name: tuple(request[name]) for name in ("launcher", "arguments")}
+        size = fields.get("terminal_size")
+        fields["terminal_size"] = (int(size[0]), int(size[1])) if size else None
         return cls(**{**fields, "request": RunRequest(**{**request, **words})})
+
+
+class SessionConnection:
+    """A connection to the runner of a session that has begun.
+
+    Args:
+        connection: The socket.
+        job_id: The id that its job will have.
+    """
+
+    def __init__(self, connection: socket.socket, job_id: str) -> None:
+        self._connection = connection
+        self.job_id = job_id
+
+    def receive(self, seconds: float | None) -> dict[str, Any] | None:
+        """Return the next thing that it tells, within so many seconds if they are given.
+
+        Raises:
+            TimeoutError: if it has told nothing by then.
+
+        Returns:
+            None if it will tell nothing any more.
+        """
+        self._connection.settimeout(seconds)
+        try:
+            message = messages.receive(self._connection)
+        except ConnectionError:
+            return None
+        return None if message is None else message.content
+
+    def close(self) -> None:
+        """Let it know that nobody listens any more."""
+        self._connection.close()
+
+
+def begin(home: Home, wish: SessionRequest) -> SessionConnection | None:
+    """Have a session begin to collect a run; None where none is to be had."""
+    if not _can_have_one(wish.request):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        connection = messages.connect(home.session_socket)
+        try:
+            connection.settimeout(_BEGIN_SECONDS)
+            messages.send(connection, wish.to_json())
+            if (message := messages.receive(connection)) is not None:
+                return SessionConnection(connection, str(message.content["begun"]))
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+    return None
 
 
 def ask(home: Home, wish: SessionRequest) -> dict[str, Any] | None:
@@ -59,16 +113,13 @@ def ask(home: Home, wish: SessionRequest) -> dict[str, Any] | None:
     Returns:
         What whoever scheduled the run is told, or an `error`; None where no session is to be had.
     """
-    if not _can_have_one(wish.request):
+    connection = begin(home, wish)
+    if connection is None:
         return None
-    with contextlib.suppress(OSError, ValueError), messages.connect(home.session_socket) as server:
-        server.settimeout(_BEGIN_SECONDS)
-        messages.send(server, wish.to_json())
-        if messages.receive(server) is None:  # the first says no more than that it has begun
-            return None
-        server.settimeout(None)
-        message = messages.receive(server)
-        return None if message is None else message.content
+    with contextlib.closing(connection):
+        while (message := connection.receive(None)) is not None:
+            if "answer" in message:
+                return dict(message["answer"])
     return None
 
 

@@ -8,12 +8,16 @@ and the one who asked goes on without a session.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import select
 import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pytest_valor_schedule.client import schedule, submit
 from pytest_valor_schedule.client.collect import OUTPUT_KEPT, check_collection, too_slow
@@ -32,7 +36,9 @@ from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue.claim import own_claim
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.queue.wakeup import Wakeup
+from pytest_valor_schedule.text import render
 
+_READING_SECONDS = 5.0
 _LOOK_SECONDS = 5.0  # at a waiting job, should nobody have told of a change
 
 
@@ -46,11 +52,13 @@ def main() -> None:
     runner.be_runner()
     home, preforked = Home(Path(root)), PreforkedPytest.of(os.environ)
     with socket.socket(fileno=int(connection)) as client:
+        os.set_inheritable(client.fileno(), False)
         wish = SessionRequest.from_json(messages.read_file(int(content)))
         os.close(int(content))
         parked = None if preforked is None else _schedule(home, client, wish, preforked)
-    if parked is not None:
-        _run_at_turn(home, *parked)
+        if parked is not None:
+            _run_at_turn(home, *parked)
+            _tell_end(home, parked[0], client)
 
 
 def _schedule(
@@ -67,17 +75,32 @@ def _schedule(
     wakeup = Wakeup(home.turn_pipe(job_id))  # before anybody can want to wake
     until = time.monotonic() + schedule.collecting_seconds(wish.options)
     collection = session.await_collection(until, lambda: not has_ended(client.fileno()))
+    session.pump.settle()
     if collection is None and session.process.poll() is None and has_ended(client.fileno()):
         _give_up(home, job_id, session)
         return None
+    _tell(client, {"printed": _size(home.output(job_id))})
     try:
         answer, waits = _put_into_queue(wish, job_id, session, collection)
+        _tell(client, {"answer": answer})
     except ScheduleError as error:
+        _tell(client, {"answer": error_answer(error)})
+        select.select([client], [], [], _READING_SECONDS)  # until it has read what was printed
         shutil.rmtree(home.job_folder(job_id))
-        answer, waits = error_answer(error), False
-    with contextlib.suppress(OSError):  # nobody listens, but the job is in the queue
-        messages.send(client, answer)
+        return None
     return (job_id, session, wakeup) if waits else None
+
+
+def _tell(client: socket.socket, content: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # nobody listens, but there is a job
+        messages.send(client, content)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _new_folder(home: Home) -> str:
@@ -107,7 +130,8 @@ def _put_into_queue(
     waits = collection.fork_workers and not collection.shows_workers
     try:
         if not waits:
-            session.end()
+            session.replace_by_another()
+        collection = dataclasses.replace(collection, terminal_size=wish.terminal_size)
         adjusted = schedule.confirming(collection, wish.confirm_failures)
         claim = SessionClaim(job_id, own_claim() if waits else None)
         answer = schedule.put_into_queue(wish.request, wish.options, adjusted, claim)
@@ -133,3 +157,13 @@ def _run_at_turn(home: Home, job_id: str, session: Session, wakeup: Wakeup) -> N
         runner.serve(home, job_id, job.attempt, session)
     else:
         session.end()
+
+
+def _tell_end(home: Home, job_id: str, client: socket.socket) -> None:
+    """Tell whoever still listens how the job ended."""
+    with JobStore(home) as store:
+        job = store.get(job_id)
+    if job.status.is_final:
+        record = job.to_json()
+        is_final = render.output_is_final(record)
+        _tell(client, {"ended": render.exit_code(record), "is_final": is_final})

@@ -102,6 +102,22 @@ FIELDS: Mapping[str, str] = {
 """By field of `RunOptions`: its setting."""
 
 
+def command_line_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `RunOptions` that a command line sets, checked.
+
+    Args:
+        options: By name of the setting; None for what is not said there.
+
+    Raises:
+        InvalidRequestError: if one of them cannot be used.
+    """
+    return {
+        field: SETTINGS[name].check(options[name], f"--{name.replace('_', '-')}")
+        for field, name in FIELDS.items()
+        if options.get(name) is not None
+    }
+
+
 def look_up(
     name: str,
     option: Any,

@@ -220,7 +220,7 @@ class Rounds:
         run_config = self._invocation.run_config(round_, tests, None, self._job.workers or 1)
         self._obstacle = session.begin(run_config, self._slots.handles)
         if self._obstacle is not None:
-            session.end()
+            session.replace_by_another()
             return self._run(RoundKind.FIRST, tests)
         self._in_session = True
         self._store.close()

@@ -121,11 +121,15 @@ class Session:
         kill.end_tree(self.process)
         self.pump.close()
         self.close()
-        output, text = self._folder / log.OUTPUT, ""
         with contextlib.suppress(OSError):
-            text = output.read_text(errors="replace")
-            os.truncate(output, 0)  # another pytest prints it again
-        return text
+            return (self._folder / log.OUTPUT).read_text(errors="replace")
+        return ""
+
+    def replace_by_another(self) -> None:
+        """End it, and with it what it has printed: another pytest prints it again."""
+        self.end()
+        with contextlib.suppress(OSError):
+            os.truncate(self._folder / log.OUTPUT, 0)
 
     def close(self) -> None:
         """Let go of what belongs to a session that has ended."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_valor_schedule import env
@@ -57,6 +58,28 @@ def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
         arguments=command.arguments,
         cwd=str(folder),
         environment={**job_environment(), **dict(command.environment)},
+        umask=current_umask(),
+    )
+
+
+def request_of_pytest(
+    arguments: Sequence[object], cwd: Path, environment: Mapping[str, str]
+) -> RunRequest:
+    """Return what the command line of the pytest of this process asks for.
+
+    Args:
+        arguments: That pytest's.
+        cwd: Its working directory at its start.
+        environment: The one that it was started with.
+    """
+    words = [str(argument) for argument in arguments]
+    others = command_line.without_schedule_flags(words)
+    return RunRequest(
+        specification=shlex.join(("pytest", *others)),
+        launcher=command_line.invocation(sys.executable, sys.orig_argv, words),
+        arguments=others,
+        cwd=str(cwd),
+        environment=job_environment(environment),
         umask=current_umask(),
     )
 

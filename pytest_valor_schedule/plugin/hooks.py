@@ -9,7 +9,7 @@ from collections.abc import Generator
 import pytest
 
 from pytest_valor_schedule import env
-from pytest_valor_schedule.plugin import options, process_role
+from pytest_valor_schedule.plugin import options, process_role, take_over
 from pytest_valor_schedule.plugin.process_role import (
     START,
     Collector,
@@ -50,9 +50,13 @@ def schedule_slot() -> int | None:
     return None if slot is None else int(slot)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Take the instructions of ours, before any conftest.py can change or use them."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Take the instructions of ours, before any other plugin or conftest.py does anything.
+
+    Raises:
+        SystemExit: with the code of a run that a session has taken over from this process.
+    """
     start = early_config.pluginmanager.get_plugin(_START)
     assert isinstance(start, ProcessStart)
     early_config.stash[START] = start
@@ -65,6 +69,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         os.environ.update(env.thread_variables(start.session_threads, os.environ))
     if env.JOB_ID_VARIABLE in os.environ and (instructions or "PYTEST_XDIST_WORKER" in os.environ):
         from pytest_valor_schedule.in_job import controller_recorder  # noqa: F401  # while all that it needs is whole
+    if (code := take_over.take_over(early_config, start)) is not None:
+        raise SystemExit(code)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.client import control
-from pytest_valor_schedule.client.responses import ScheduleResponse
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
@@ -33,31 +32,43 @@ class RunView:
         home: Where the job is.
         receipt: What the submitter is told of it.
         quiet: Whether to say no more than must be said; why nothing happens must.
+        tail: Of its log, if it has been shown for a while.
     """
 
-    def __init__(self, home: Home, receipt: ScheduleResponse, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        home: Home,
+        receipt: Mapping[str, Any],
+        *,
+        quiet: bool,
+        tail: Tail | None = None,
+    ) -> None:
         self._home = home
         self._receipt = receipt
         self._quiet = quiet
         self._job_id = receipt["job_id"]
         self._size = terminal_size()
         self._screen = Screen(sys.stdout, self._size and self._size[0])
-        self._tail = Tail(home.output(self._job_id))
+        self._was_announced = tail is not None
+        self._tail = tail or Tail(home.output(self._job_id))
         self._look_at = self._say_at = 0.0
 
     def run(self) -> int:
         """Return the exit code of the job when it has ended; an interrupt only ends the waiting."""
-        first, *warnings = render.receipt_lines(self._receipt, quiet=True)
         try:
-            if not self._quiet and not self._screen.is_terminal:
-                self._screen.print(first)
-            for warning in warnings:
-                self._screen.print(warning)
+            if not self._was_announced:
+                self._announce()
             record = self._wait()
         except KeyboardInterrupt:
             return self._detach()
         self._say_end(record)
         return render.exit_code(record)
+
+    def _announce(self) -> None:
+        first, *warnings = render.receipt_lines(dict(self._receipt), quiet=True)
+        lines = [] if self._quiet or self._screen.is_terminal else [first]
+        for line in (*lines, *warnings):
+            self._screen.print(line)
 
     def _wait(self) -> Mapping[str, Any]:
         with JobStore(self._home) as store:

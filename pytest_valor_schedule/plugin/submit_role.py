@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from sys import executable, orig_argv
 from typing import Any
 
 import pytest
@@ -16,9 +14,8 @@ import pytest
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model import command_line
 from pytest_valor_schedule.model.run_config import CollectConfig
-from pytest_valor_schedule.model.run_request import RunRequest, current_umask, job_environment
+from pytest_valor_schedule.model.run_request import request_of_pytest
 from pytest_valor_schedule.plugin.output_buffer import NAME, BufferedOutput
 from pytest_valor_schedule.plugin.run_settings import RunSettings
 from pytest_valor_schedule.plugin.submit_plugin import CollectPlugin, SubmitPlugin
@@ -76,21 +73,9 @@ def submitter(config: pytest.Config, environment: Mapping[str, str], *, waits: b
         raise pytest.UsageError(str(error)) from None
     limits["shows_workers"] = _keep_from_running(config)
     other_plugins.leave_streams(config)  # where a conftest.py asks late for the queue
-    return SubmitPlugin(home, _request(config, environment), options, limits, waits)
-
-
-def _request(config: pytest.Config, environment: Mapping[str, str]) -> RunRequest:
-    """Return what the command line of this pytest asks for."""
-    words = [str(argument) for argument in config.invocation_params.args]
-    arguments = command_line.without_schedule_flags(words)
-    return RunRequest(
-        specification=shlex.join(("pytest", *arguments)),
-        launcher=command_line.invocation(executable, orig_argv, words),
-        arguments=arguments,
-        cwd=str(config.invocation_params.dir),
-        environment=job_environment(environment),
-        umask=current_umask(),
-    )
+    invocation = config.invocation_params
+    request = request_of_pytest(invocation.args, invocation.dir, environment)
+    return SubmitPlugin(home, request, options, limits, waits)
 
 
 def _keep_from_running(config: pytest.Config) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class OutputPump:
         self._ours, self.theirs = self._open()
         self._thread: threading.Thread | None = None
         self._is_over = threading.Event()
+        self._copying = threading.Lock()
 
     def _open(self) -> tuple[int, int]:
         """Return the descriptors to read and to write."""
@@ -61,6 +63,15 @@ class OutputPump:
         )
         self._thread.start()
 
+    def settle(self) -> None:
+        """Return when all that has been printed is in the file; who prints does nothing else."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with self._copying:
+                if not select.select([self._ours], [], [], 0)[0]:
+                    return
+            time.sleep(0.001)
+
     def close(self) -> None:
         """Copy the rest; nobody prints any more."""
         self._is_over.set()
@@ -71,9 +82,13 @@ class OutputPump:
     def _copy(self, output: Path, is_full: Callable[[], bool]) -> None:
         lost_bytes = 0
         with contextlib.suppress(OSError):  # every process that had the terminal open has ended
-            while self._wait() and (piece := os.read(self._ours, _PIECE_BYTES)):
-                is_kept = not is_full() and _append(output, _notice(lost_bytes) + piece)
-                lost_bytes = 0 if is_kept else lost_bytes + len(piece)
+            while self._wait():
+                with self._copying:
+                    piece = os.read(self._ours, _PIECE_BYTES)
+                    is_kept = not is_full() and _append(output, _notice(lost_bytes) + piece)
+                    lost_bytes = 0 if is_kept else lost_bytes + len(piece)
+                if not piece:
+                    return
 
     def _wait(self) -> bool:
         """Return whether there is something to read; if not, all is over."""
