@@ -136,9 +136,10 @@ def ended_template(
     home = Home(project / "home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VALOR_HOME", str(home.root))
-        patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0")
+        patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0.3")
+        patch.setenv("PYTEST_ADDOPTS", WITHOUT_HYPOTHESIS)
         patch.setenv(MARK, no_process_left)
-        job_id = scheduled_id(run_pytest("--schedule", folder=project))
+        job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1", folder=project))
         results_of(job_id)
         served_by = f"VALOR_HOME={home.root}"
         wait_until(lambda: not processes_marked(served_by), "dispatcher and runner have gone")
