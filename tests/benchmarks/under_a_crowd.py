@@ -350,13 +350,15 @@ def large(count: int = 100_000) -> None:
 
 def main() -> None:
     """Do the part that is named."""
-    part, number = sys.argv[1], [int(text) for text in sys.argv[2:]]
+    part, *number = sys.argv[1:] or [""]
     actions: dict[str, Callable[..., None]] = {
         "submit": functools.partial(crowd, "submit_ready"),
         "collect": functools.partial(crowd, "submit_collected"),
         **{each.__name__: each for each in (queued, drain, wait, large)},
     }
-    actions[part](*number)
+    if part not in actions:
+        sys.exit(f"PART is {part!r}, but must be one of {', '.join(actions)}.")
+    actions[part](*map(int, number))
 
 
 if __name__ == "__main__":
