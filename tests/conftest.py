@@ -13,13 +13,14 @@ import pytest
 
 from pytest_valor_schedule import cancel_job, list_jobs
 from pytest_valor_schedule._util import locks
+from pytest_valor_schedule.client import collect
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.process import startup
 from pytest_valor_schedule.queue import slots
 from tests.support import warm
 from tests.support.disks import umount
-from tests.support.scheduled import results_of, run_pytest, scheduled_id
+from tests.support.scheduled import collect_warm, results_of, run_pytest, scheduled_id
 from tests.support.waiting import processes_marked, wait_until
 
 pytest_plugins = ["pytester"]
@@ -100,6 +101,15 @@ def home(
             wait_until(lambda: not slots.holders(home, 2), "all runners have gone")
         else:
             wait_until(lambda: not service.is_running(home), "the dispatcher has gone")
+
+
+@pytest.fixture
+def warm_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What functions and commands have collected is collected by a fork of a warm pytest.
+
+    Those of tests/acceptance, of the environment and of warm interpreters start one.
+    """
+    monkeypatch.setattr(collect, "_run", collect_warm)
 
 
 @pytest.fixture

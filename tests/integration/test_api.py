@@ -36,6 +36,8 @@ from tests.support.scheduled import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("warm_collection")
+
 ONE_TEST = "def test_one(): pass"
 SLOW = "import time\ndef test_quick(): pass\ndef test_slow(): time.sleep(60)"
 

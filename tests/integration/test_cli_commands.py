@@ -37,6 +37,8 @@ from tests.support.scheduled import (
 )
 from tests.support.waiting import DEADLINE_SECONDS, wait_until
 
+pytestmark = pytest.mark.usefixtures("warm_collection")
+
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
 SEVERAL = """
 import pytest, unittest

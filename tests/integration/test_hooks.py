@@ -12,6 +12,8 @@ from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from tests.support.scheduled import record_of, results_of, run_pytest, scheduled_id
 
+pytestmark = pytest.mark.usefixtures("warm_collection")
+
 TWO_TESTS = "def test_a(): pass\ndef test_b(): pass\n"
 
 

@@ -29,6 +29,8 @@ from pytest_valor_schedule.record import record_file
 from tests.support.scheduled import results_of, run_pytest, scheduled_id
 from tests.support.waiting import DEADLINE_SECONDS, processes_marked, wait_until
 
+pytestmark = pytest.mark.usefixtures("warm_collection")
+
 MIXED = "def test_good(): pass\ndef test_bad(): assert 1 == 2, 'because'\n"
 SECRET = "s3cretword"
 

@@ -11,8 +11,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+import pytest
+
 import pytest_valor_schedule
 from tests.support.scheduled import GATED, open_gate, results_of
+
+pytestmark = pytest.mark.usefixtures("warm_collection")
 
 PROGRAM = """
 from pytest_valor_schedule import get_job_results, get_job_status, schedule_tests

@@ -7,12 +7,18 @@ import io
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs, wait_for_job
 from pytest_valor_schedule.cli import main
+from pytest_valor_schedule.client import collect
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.env import COLLECT_VARIABLE
+from pytest_valor_schedule.model.job import NEEDED_PLUGINS
+from pytest_valor_schedule.model.run_config import CollectConfig
+from pytest_valor_schedule.model.run_request import RunRequest
 from tests.support import warm
 from tests.support.waiting import DEADLINE_SECONDS
 
@@ -39,10 +45,31 @@ def run_pytest(*arguments: str, folder: Path | None = None) -> subprocess.Comple
     return warm.run([*arguments], folder)
 
 
+def collect_warm(
+    request: RunRequest, target: Path, output: Path, seconds: float, options: dict[str, Any]
+) -> int:
+    """Collect as `client.collect` does by a pytest that it starts, for which this is put there."""
+    interpreter, *words = request.launcher
+    if interpreter != sys.executable or not Path(request.cwd).is_dir():
+        return _COLLECT(request, target, output, seconds, options)
+    config = CollectConfig(str(target), None, options).to_text()
+    done = warm.run(
+        [*NEEDED_PLUGINS, *request.arguments],
+        Path(request.cwd),
+        program=words[-1],  # of `-m pytest` or its script
+        environment={**request.environment, COLLECT_VARIABLE: config},
+    )
+    output.write_text(done.stdout + done.stderr)
+    return done.returncode
+
+
+_COLLECT = collect._run
+
+
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `valor-schedule`; in this process, but for what is a pytest of its own."""
     if arguments[:1] == ("replay",):
-        return warm.run(list(arguments), module="pytest_valor_schedule")
+        return warm.run(list(arguments), program="pytest_valor_schedule")
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:

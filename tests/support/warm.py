@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,25 +43,28 @@ def _server() -> subprocess.Popen[str]:
 
 
 def run(
-    arguments: list[str], folder: Path | None = None, module: str = "pytest"
+    arguments: list[str],
+    folder: Path | None = None,
+    program: str = "pytest",
+    environment: Mapping[str, str] = os.environ,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m MODULE` with these arguments and return what it printed."""
+    """Run a module, or the script at an absolute path, and return what it printed."""
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as outputs:
         wanted = {
-            "module": module,
+            "program": program,
             "arguments": arguments,
             "folder": str(Path.cwd() / (folder or "")),
-            "environment": dict(os.environ),
+            "environment": dict(environment),
             "outputs": outputs,
         }
         server.stdin.write(json.dumps(wanted) + "\n")
         server.stdin.flush()
         code = int(server.stdout.readline())
-        texts = [(Path(outputs) / name).read_text() for name in ("1", "2")]
-    command = [sys.executable, "-m", module, *arguments]
+        texts = [(Path(outputs) / name).read_text(errors="replace") for name in ("1", "2")]
+    command = [program, *arguments]
     return subprocess.CompletedProcess(command, code, *texts)
 
 
@@ -80,12 +84,16 @@ def _become(wanted: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(wanted["environment"])
     os.chdir(wanted["folder"])
-    sys.path[0] = wanted["folder"]
-    module = wanted["module"]
-    sys.argv = [module, *wanted["arguments"]]
-    sys.orig_argv = [sys.executable, "-m", module, *wanted["arguments"]]
+    program, arguments = wanted["program"], wanted["arguments"]
+    is_script = Path(program).is_absolute()
+    sys.path[0] = str(Path(program).parent) if is_script else wanted["folder"]
+    sys.argv = [program, *arguments]
+    sys.orig_argv = [sys.executable, *(() if is_script else ("-m",)), program, *arguments]
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if is_script:
+            runpy.run_path(program, run_name="__main__")
+        else:
+            runpy.run_module(program, run_name="__main__", alter_sys=True)
     except SystemExit as end:
         _leave(end.code)
     except BaseException:
