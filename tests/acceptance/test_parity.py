@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tarfile
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import replay_parity
-from tests.tools.parity import differences, plain_outcomes, scheduled_results
+from pytest_valor_schedule import get_job_results, list_jobs
+from tests.tools import parity, replay_parity
 
 PACKAGE = f"pluggy=={version('pluggy')}"  # comes with pytest; its suite needs nothing else
 
@@ -38,15 +39,22 @@ def unpacked(archive: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.home_in_use
-def test_pluggy_s_suite_ends_as_it_does_directly(unpacked: Path) -> None:
-    """For every node id of pluggy's suite the outcome is that of a plain run."""
-    plain = plain_outcomes(unpacked, ["-p", "no:randomly"])
-    assert len(plain) > 50
-    assert differences(plain, scheduled_results(unpacked, ["--max-workers", "2"])) == []
-
-
-@pytest.mark.home_in_use
-def test_a_waiting_pytest_ends_as_a_direct_one(unpacked: Path, tmp_path: Path) -> None:
-    """Sections, last line, exit code and JUnit file, with tests of every kind added to pluggy's."""
+def test_pluggy_s_suite_ends_as_it_does_directly(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outcomes, sections, last line, exit code and JUnit file, with tests of every kind added."""
     project = replay_parity.extended(unpacked, tmp_path / "extended")
-    assert replay_parity.differences(project, ["-rA", "--max-workers=2"]) == []
+    monkeypatch.setenv("PLAIN_OUTCOMES", str(tmp_path / "outcomes.json"))
+    monkeypatch.setenv("PYTHONPATH", str(parity.SUPPORT))
+    options = ("-rA", "--max-workers=2")
+    direct = replay_parity.ending(project, [*options, "-p", "plain_outcomes"])
+    waiting = replay_parity.ending(project, [*options, "--schedule-wait"])
+    assert replay_parity.compared(direct, waiting) == []
+    plain = json.loads((tmp_path / "outcomes.json").read_text())
+    assert len(plain) > 50
+    assert _outcomes_of_the_last_job() == plain
+
+
+def _outcomes_of_the_last_job() -> dict[str, str]:
+    [job] = list_jobs(limit=1)["jobs"]
+    return {each["nodeid"]: each["outcome"] for each in get_job_results(job["job_id"])["results"]}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import plain_outcomes as recorder
+from tests.support.scheduled import run_pytest, run_tool
 
 SUPPORT = Path(recorder.__file__).parent
 
@@ -36,16 +37,14 @@ def plain_outcomes(project: Path, arguments: Sequence[str]) -> dict[str, str]:
 
 def scheduled_results(project: Path, arguments: Sequence[str]) -> dict[str, Any]:
     """Return what `valor-schedule results --json` says of the same run through the queue."""
-    scheduled = ["-m", "pytest", "-p", "no:cacheprovider", "--schedule", "-q", *arguments]
-    said = _run([*scheduled, "--timeout-minutes", "30"], project, dict(os.environ))
-    line = next((line for line in said.splitlines() if line.startswith("scheduled ")), "")
+    scheduled = ("-p", "no:cacheprovider", "--schedule", "-q", *arguments)
+    done = run_pytest(*scheduled, "--timeout-minutes", "30", folder=project)
+    line = next((line for line in done.stdout.splitlines() if line.startswith("scheduled ")), "")
     if not line:
-        raise SystemExit(f"Nothing was scheduled:\n{said}")
+        raise SystemExit(f"Nothing was scheduled:\n{done.stdout}{done.stderr}")
     job_id = line.split()[1].rstrip(":")
-    tool = ["-m", "pytest_valor_schedule"]
-    _run([*tool, "wait", job_id], project, dict(os.environ))
-    text = _run([*tool, "results", job_id, "--json"], project, dict(os.environ))
-    results: dict[str, Any] = json.loads(text)
+    run_tool("wait", job_id)
+    results: dict[str, Any] = json.loads(run_tool("results", job_id, "--json").stdout)
     return results
 
 

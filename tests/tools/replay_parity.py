@@ -129,8 +129,13 @@ def _without_chance(text: str) -> str:
 
 def differences(project: Path, options: Sequence[str]) -> list[str]:
     """Return how a waiting pytest's end differs from that of a direct run."""
-    code, lines, report = ending(project, options)
-    its_code, its_lines, its_report = ending(project, [*options, "--schedule-wait"])
+    return compared(ending(project, options), ending(project, [*options, "--schedule-wait"]))
+
+
+def compared(direct: Ending, waiting: Ending) -> list[str]:
+    """Return how the end of a waiting pytest differs from that of a direct one."""
+    code, lines, report = direct
+    its_code, its_lines, its_report = waiting
     different = list(difflib.unified_diff(lines, its_lines, "direct", "waiting", n=0, lineterm=""))
     if code != its_code:
         different.append(f"exit code: direct {code}, waiting {its_code}")
