@@ -20,7 +20,14 @@ from pytest_valor_schedule.daemon import dispatcher, watcher
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
-from tests.support.scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
+from tests.support.scheduled import (
+    GATED,
+    open_gate,
+    results_of,
+    run_pytest,
+    schedule,
+    scheduled_id,
+)
 from tests.support.waiting import processes_marked, serving, wait_until
 
 pytestmark = pytest.mark.home_in_use
@@ -88,20 +95,27 @@ REPLACE = """if {'VALOR_SCHEDULE_JOB_ID', 'PYTEST_XDIST_WORKER'} <= os.environ.k
 KILL_SELF = "os.kill(os.getpid(), signal.SIGKILL)"
 SEVERAL_FAIL = "def pytest_runtest_setup(item): assert item.name[-1] not in '123'"
 ROWS = [
-    _crash("segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", shows_where=True),
-    _crash("os-exit", "os._exit(7)", "exit code 7", workers=1),
-    _crash("os-exit-0", "os._exit(0)", "exit code 0", workers=1),
-    _crash("killed", KILL_SELF, "probably out of memory", workers=1),
+    _crash(
+        "segfault", "os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV", shows_where=True, workers=1
+    ),
     _crash("pipe-held-by-child", f"if os.fork() == 0: time.sleep(60)\n    {KILL_SELF}", "SIGKILL"),
     _crash("no-restart", KILL_SELF, "SIGKILL", arguments=("--max-worker-restart=0",)),
     *(
         _crash(f"{dist}-crash", KILL_SELF, "SIGKILL", arguments=("--dist", dist))
         for dist in ("loadfile", "loadscope", "loadgroup", "worksteal")
     ),
-    Row(name="fork-server-killed", test=f"os.kill({FORK_SERVER}, 9)"),
-    _crash("fork-server-and-worker-killed", f"os.kill({FORK_SERVER}, 9); {KILL_SELF}", "SIGKILL"),
+    Row(name="fork-server-killed", test=f"os.kill({FORK_SERVER}, 9)", workers=1),
     _crash(
-        "group-killed", "os.killpg(0, signal.SIGKILL); time.sleep(60)", "killed the run, and once"
+        "fork-server-and-worker-killed",
+        f"os.kill({FORK_SERVER}, 9); {KILL_SELF}",
+        "SIGKILL",
+        workers=1,
+    ),
+    _crash(
+        "group-killed",
+        "os.killpg(0, signal.SIGKILL); time.sleep(60)",
+        "killed the run, and once",
+        workers=1,
     ),
     Row(
         name="worker-killed-in-bootstrap",
@@ -180,6 +194,7 @@ ROWS = [
         others=frozenset({"not_run"}),
         outcome="error",
         explanation="No test ran: ",
+        workers=1,
     ),
     Row(
         name="worker-ends-while-it-starts",
@@ -219,46 +234,8 @@ ROWS = [
         conftest="def pytest_collection_modifyitems(config, items):\n"
         "    if getattr(config, 'workerinput', {}).get('workerid') == 'gw2': items.pop(0)",
     ),
-    Row(name="test-replaces-what-we-use", test=REPLACE.replace("\n", "\n    ")),
+    Row(name="test-replaces-what-we-use", test=REPLACE.replace("\n", "\n    "), workers=1),
     Row(name="conftest-replaces-what-we-use", conftest=REPLACE, workers=1),
-    Row(
-        name="text-that-cannot-be-sent",
-        test=r"assert 'a\ud800' == 'b'",
-        bad="failed",
-        outcome="failed",
-        message="assert 'a",
-        workers=1,
-    ),
-    Row(
-        name="attribute-that-cannot-be-sent",
-        conftest="@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport():\n"
-        "    report = yield\n    report.more = {'of': object}\n    return report",
-        workers=1,
-    ),
-    Row(
-        name="property-that-cannot-be-sent",
-        test="request.node.user_properties.append(('x', object()))",
-        workers=1,
-    ),
-    Row(
-        name="test-limit",
-        test="time.sleep(60)",
-        arguments=("-o", "valor_schedule_test_timeout=2"),
-        bad="failed",
-        outcome="failed",
-        message="ran longer than its limit of 2 s",
-        workers=1,
-    ),
-    Row(
-        name="test-limit-holding-the-gil",
-        test="3 ** (10 ** 8)",
-        arguments=("-o", "valor_schedule_test_timeout=2"),
-        bad="failed",
-        outcome="failed",
-        message="ran longer than its limit of 2 s",
-        shows_where=True,
-        workers=1,
-    ),
     Row(
         name="hang",
         test="time.sleep(60)",
@@ -286,17 +263,56 @@ ROWS = [
         explanation="nothing happened",
     ),
     Row(
-        name="protocol-without-a-report",
-        conftest="def pytest_runtest_protocol(item):\n    return item.name == 'test_bad' or None",
-        bad="skipped",
-        message="nothing was reported of it",
-        workers=1,
-    ),
-    Row(
         name="daemons",
         test="import daemons; daemons.start_all()",
+        workers=1,
     ),
 ]
+IN_ONE_JOB = [
+    _crash("os_exit", "os._exit(7)", "exit code 7"),
+    _crash("os_exit_0", "os._exit(0)", "exit code 0"),
+    _crash("killed", KILL_SELF, "probably out of memory"),
+    Row(
+        name="text_that_cannot_be_sent",
+        test=r"assert 'a\ud800' == 'b'",
+        bad="failed",
+        message="assert 'a",
+    ),
+    Row(name="attribute_that_cannot_be_sent"),
+    Row(
+        name="property_that_cannot_be_sent",
+        test="request.node.user_properties.append(('x', object()))",
+    ),
+    Row(
+        name="limit",
+        test="time.sleep(60)",
+        bad="failed",
+        message="ran longer than its limit of 1.5 s",
+    ),
+    Row(
+        name="limit_holding_the_gil",
+        test="3 ** (10 ** 8)",
+        bad="failed",
+        message="ran longer than its limit of 1.5 s",
+        shows_where=True,
+    ),
+    Row(
+        name="protocol_without_a_report",
+        bad="skipped",
+        message="nothing was reported of it",
+    ),
+]
+"""What costs no other test its worker for good: one job on one worker may have them all."""
+ODD_REPORTS = """
+def pytest_runtest_protocol(item):
+    return item.name == "test_protocol_without_a_report" or None
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if item.name == "test_attribute_that_cannot_be_sent":
+        report.more = {"of": object}
+    return report
+"""
 
 DAEMONS = '''
 """Descendants that get away from most ways of killing a tree."""
@@ -389,6 +405,28 @@ def test_every_test_is_accounted_for_and_nothing_is_left(project: Path, row: Row
     assert row.explanation in results.get("explanation", ""), told
     assert processes_marked(f"{JOB_ID_VARIABLE}={job_id}") == []
     assert "daemons" not in row.test or _daemons(project) == set()
+
+
+def test_one_job_may_have_many_of_them(project: Path) -> None:
+    """One after the other, each is blamed for what it did, and those between them have passed."""
+    bodies = (f"def test_{row.name}(request):\n    {row.test}\n" for row in IN_ONE_JOB)
+    good = (f"def test_{n}(): pass\n" for n in range(len(IN_ONE_JOB)))
+    Path("test_b.py").write_text(ONCE + "".join(map("".join, zip(bodies, good, strict=True))))
+    Path("conftest.py").write_text(f"{ONCE}\n{ODD_REPORTS}")
+    options = ("--max-worker-restart=9", "-o", "valor_schedule_test_timeout=1.5")
+    job_id = schedule("--max-workers", "1", *options)
+    results = results_of(job_id)
+    found = {each["nodeid"].removeprefix("test_b.py::test_"): each for each in results["results"]}
+    for row in IN_ONE_JOB:
+        bad = found.pop(row.name)
+        assert bad["outcome"] == row.bad, bad
+        assert row.message in bad.get("message", ""), bad
+        where = re.search(rf'test_b.py", line \d+ in test_{row.name}', bad.get("longrepr", ""))
+        assert where or not row.shows_where, bad
+    assert found.keys() == {str(n) for n in range(len(IN_ONE_JOB))}
+    assert {each["outcome"] for each in found.values()} == {"passed"}
+    assert (results["outcome"], results.get("explanation")) == ("failed", None)
+    assert processes_marked(f"{JOB_ID_VARIABLE}={job_id}") == []
 
 
 @pytest.mark.parametrize("who", ["runner", "dispatcher", "both"])
