@@ -122,16 +122,22 @@ def test_a_fault_in_a_hook_fails_no_run(project: Path) -> None:
 
 @pytest.mark.home_in_use
 def test_the_end_of_a_session_can_be_used(project: Path) -> None:
-    """The last hook gets what the controller knows of its job."""
+    """The last hook gets what the controller knows of its job, of which the first lines tell."""
     _conftest(
         "import json, pathlib; pathlib.Path('end.json').write_text(json.dumps(dict(job)))",
         "finish",
         "config, job",
     )
-    job_id = scheduled_id(run_pytest("--schedule"))
+    job_id = scheduled_id(run_pytest("--schedule", "--max-workers=1", "-n", "1"))
     results_of(job_id)
     job = json.loads(Path("end.json").read_text())
     assert (job["job_id"], job["exit_code"], job["failed"]) == (job_id, 0, 0)
+    _assert_has_a_header(job_id)
+
+
+def _assert_has_a_header(job_id: str) -> None:
+    """One line of the log names the job and its slots, where workers were asked for."""
+    assert f"valor-schedule: job {job_id}, worker slots " in query.read_output(job_id)["output"]
 
 
 FLAKY = """
@@ -197,12 +203,3 @@ def test_a_number_of_tries_is_checked(project: Path, value: str) -> None:
     assert done.returncode == 4
     assert "--confirm-failures is" in done.stdout + done.stderr
     assert "error" in schedule_tests("pytest", confirm_failures=-1)
-
-
-@pytest.mark.home_in_use
-def test_a_job_says_in_its_header_what_it_is(project: Path) -> None:
-    """One line of the log names the job and its slots, where workers were asked for."""
-    Path("test_it.py").write_text(TWO_TESTS)
-    job_id = scheduled_id(run_pytest("--schedule", "--max-workers=1", "-n", "1"))
-    results_of(job_id)
-    assert f"valor-schedule: job {job_id}, worker slots " in query.read_output(job_id)["output"]

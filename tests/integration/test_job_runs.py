@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,21 +53,20 @@ def around():
 TWO = ("--max-workers", "2")
 
 
-@pytest.mark.parametrize("arguments", [[], ["--dist", "loadgroup"]])
-def test_every_outcome_is_counted_as_pytest_counts_it(project: Path, arguments: list[str]) -> None:
+def test_every_outcome_is_counted_as_pytest_counts_it(project: Path) -> None:
     """A module with everything pytest knows ends as a plain run does, test by test."""
     shutil.copy(OUTCOMES, "test_every_outcome.py")
     Path("test_text.txt").write_text(">>> 1 + 1\n2\n\n>>> 1 + 1\n3\n")
-    arguments = ["--doctest-modules", *arguments]
-    plain = plain_outcomes(project, arguments)
+    plain = plain_outcomes(project, ["--doctest-modules"])
     assert set(plain.values()) == {"passed", "failed", "error", "skipped", "xfailed", "xpassed"}
-    assert differences(plain, scheduled_results(project, [*arguments, *TWO])) == []
+    for options in ((), ("--dist", "loadgroup")):
+        scheduled = scheduled_results(project, ["--doctest-modules", *options, *TWO])
+        assert differences(plain, scheduled) == []
+    _assert_details_of_what_did_not_pass(scheduled["results"])
 
 
-def test_details_of_what_did_not_pass(project: Path) -> None:
-    """Each kind of bad test has its phase, message, traceback, output, and its subtests."""
-    shutil.copy(OUTCOMES, "test_every_outcome.py")
-    results = results_of(scheduled_id(run_pytest("--schedule")))["results"]
+def _assert_details_of_what_did_not_pass(results: list[dict[str, Any]]) -> None:
+    """Each kind of bad test has its phase, message and traceback."""
     by_name = {each["nodeid"].partition("::")[2]: each for each in results}
     setup = by_name["test_error_in_setup"]
     assert (setup["phase"], setup["message"]) == ("setup", "RuntimeError: no setup")
@@ -79,28 +79,54 @@ def test_details_of_what_did_not_pass(project: Path) -> None:
     assert by_name["test_rerun"]["reruns"] == 1
 
 
-@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests")
-def test_subtests_are_listed(project: Path) -> None:
-    """A test with failed subtests has failed, tells of the first, and lists them all."""
-    Path("test_a.py").write_text(
-        "def test_one(subtests):\n"
-        "    for i in range(3):\n"
-        "        with subtests.test('one', i=i):\n"
-        "            assert i != 1\n"
-    )
-    [subtests] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
-    assert (subtests["outcome"], subtests["phase"]) == ("failed", "call")
-    assert "assert 1 != 1" in subtests["longrepr"]
-    assert subtests["message"].startswith("contains 1 failed subtest: [one] (i=1)")
-    assert [each["outcome"] for each in subtests["subtests"]] == ["passed", "failed", "passed"]
+OF_BAD_TESTS = """
+import ctypes, os, sys
+def test_before(): print("of another test")
+def test_crash():
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    os.write(2, b"from C\\n")
+    ctypes.CDLL(None).abort()
+def test_after(): pass
+def test_much():
+    print("head" + "x" * 300_000 + "tail")
+    assert 0
+"""
+WITH_SUBTESTS = """
+def test_parts(subtests):
+    for i in range(3):
+        with subtests.test("one", i=i):
+            assert i != 1
+"""
 
 
-def test_captured_output_is_bounded(project: Path) -> None:
+def test_what_bad_tests_leave_is_in_their_results(project: Path) -> None:
+    """The last words of one that crashed, a bounded output, and all subtests."""
+    has_subtests = hasattr(pytest, "Subtests")
+    Path("test_a.py").write_text(OF_BAD_TESTS + WITH_SUBTESTS * has_subtests)
+    results = results_of(schedule("--max-workers", "1"))
+    before, crashed, after, much, *parts = results["results"]
+    assert results["outcome"] == "failed"
+    assert [each["outcome"] for each in (before, after, much)] == ["passed", "passed", "failed"]
+    _assert_shows_its_last_words(crashed)
+    _assert_is_bounded(much)
+    assert len(parts) == has_subtests
+    for each in parts:
+        _assert_lists_its_subtests(each)
+
+
+def _assert_shows_its_last_words(crashed: dict[str, Any]) -> None:
+    """What the test had printed is not lost with its worker, and nothing else is shown."""
+    assert crashed["outcome"] == "crashed"
+    assert crashed["message"].startswith("killed its worker gw0 (SIGABRT")
+    assert crashed["sections"] == [
+        ["Captured stdout", "to stdout\n"],
+        ["Captured stderr", "to stderr\nfrom C\n"],
+    ]
+
+
+def _assert_is_bounded(result: dict[str, Any]) -> None:
     """A section of more than 64 KiB keeps head and tail and says what was cut."""
-    Path("test_a.py").write_text(
-        "def test_one():\n    print('head' + 'x' * 300_000 + 'tail')\n    assert 0"
-    )
-    [result] = results_of(scheduled_id(run_pytest("--schedule")))["results"]
     [(name, text)] = result["sections"]
     assert name == "Captured stdout call"
     assert text.startswith("head")
@@ -109,39 +135,12 @@ def test_captured_output_is_bounded(project: Path) -> None:
     assert len(text) < 70_000
 
 
-def test_crash_is_one_test_s(project: Path) -> None:
-    """A test that kills its worker is crashed, names its worker, and the others have results."""
-    Path("test_a.py").write_text(
-        "import os\ndef test_before(): pass\ndef test_bad(): os._exit(3)\ndef test_after(): pass"
-    )
-    results = results_of(scheduled_id(run_pytest("--schedule", "--max-workers", "1")))
-    assert results["outcome"] == "failed"
-    assert [each["outcome"] for each in results["results"]] == ["passed", "crashed", "passed"]
-    assert results["results"][1]["message"] == "killed its worker gw0 (exit code 3)"
-
-
-CRASHING = """
-import ctypes, os, sys
-def test_before(): print("of another test")
-def test_crash():
-    print("to stdout")
-    print("to stderr", file=sys.stderr)
-    os.write(2, b"from C\\n")
-    ctypes.CDLL(None).abort()
-"""
-
-
-def test_crashed_test_shows_its_last_words(project: Path) -> None:
-    """What the test had printed is not lost with its worker, and nothing else is shown."""
-    project.joinpath("test_it.py").write_text(CRASHING)
-    job_id = scheduled_id(run_pytest("--schedule", "--max-workers", "1"))
-    _, crashed = results_of(job_id)["results"]
-    assert crashed["outcome"] == "crashed"
-    assert crashed["sections"] == [
-        ["Captured stdout", "to stdout\n"],
-        ["Captured stderr", "to stderr\nfrom C\n"],
-    ]
-    assert "SIGABRT" in crashed["message"]
+def _assert_lists_its_subtests(result: dict[str, Any]) -> None:
+    """A test with failed subtests has failed, tells of the first, and lists them all."""
+    assert (result["outcome"], result["phase"]) == ("failed", "call")
+    assert "assert 1 != 1" in result["longrepr"]
+    assert result["message"].startswith("contains 1 failed subtest: [one] (i=1)")
+    assert [each["outcome"] for each in result["subtests"]] == ["passed", "failed", "passed"]
 
 
 def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
@@ -161,21 +160,6 @@ def test_time_limit_ends_the_run_and_keeps_results(project: Path) -> None:
     assert "NOT_RUN test_a.py::test_slow" in run_tool("results").stdout
     assert [each["outcome"] for each in results["results"]] == ["passed", "not_run", "not_run"]
     assert get_job_status(results["job_id"])["status"] == "completed"
-
-
-def test_nothing_outlives_a_job(project: Path) -> None:
-    """Daemons that a test started are gone when the job has ended, successful or not."""
-    Path("test_a.py").write_text(
-        "import subprocess, sys\n"
-        "def test_one():\n"
-        "    code = 'import os, time; os.fork() and os._exit(0); os.setsid(); time.sleep(300)'\n"
-        "    subprocess.run([sys.executable, '-c', code], stdout=subprocess.DEVNULL)\n"
-        "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'],\n"
-        "                     start_new_session=True)\n"
-    )
-    job_id = scheduled_id(run_pytest("--schedule"))
-    assert results_of(job_id)["outcome"] == "passed"
-    assert processes_marked(f"{JOB_ID_VARIABLE}={job_id}") == []
 
 
 def test_stop_after_some_failures_is_no_loss(project: Path) -> None:
@@ -243,18 +227,6 @@ def test_tests_that_changed_meanwhile_are_accounted_for(project: Path) -> None:
     assert results["outcome"] == "incomplete"
 
 
-def test_workers_that_cannot_collect_are_an_error(project: Path) -> None:
-    """Where pytest cannot run in the job, the outcome is error and a sentence says why."""
-    Path("test_a.py").write_text("def test_one(): pass")
-    Path("conftest.py").write_text(
-        "def pytest_configure(config):\n"
-        "    if hasattr(config, 'workerinput'): raise RuntimeError('not here')\n"
-    )
-    results = results_of(scheduled_id(run_pytest("--schedule")))
-    assert results["outcome"] == "error"
-    assert "No test ran: " in results["explanation"]
-
-
 @pytest.mark.usefixtures("one_slot")
 def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     """A job whose folder was deleted before its start ends with that as its explanation."""
@@ -270,23 +242,18 @@ def test_folder_that_is_gone_is_an_error(project: Path) -> None:
     assert "is not there any more" in results["explanation"]
 
 
-def test_output_of_the_run_is_kept(project: Path, home: Home) -> None:
-    """What the job's pytest printed is in its log, and its standard input is empty."""
-    Path("test_a.py").write_text("import sys\ndef test_one(): assert sys.__stdin__.read() == ''\n")
-    job_id = scheduled_id(run_pytest("--schedule", "-s"))
-    assert results_of(job_id)["outcome"] == "passed"
-    assert "1 passed" in home.output(job_id).read_text()
-
-
-def test_log_is_kept_within_its_limit(project: Path, home: Home) -> None:
-    """Of too much output head and tail are kept, and how much was cut out is said."""
-    project.joinpath("test_it.py").write_text("def test_it(): print('x' * 3_000_000)")
-    job_id = scheduled_id(run_pytest("--schedule", "-rP", "-o", "valor_schedule_log_mb=0.5"))
+def test_output_of_the_run_is_kept_within_its_limit(project: Path, home: Home) -> None:
+    """Of too much head and tail are kept, and how much was cut out is said; no input is there."""
+    Path("test_it.py").write_text("import sys\ndef test_it(): assert sys.__stdin__.read() == ''\n")
+    Path("conftest.py").write_text("def pytest_terminal_summary(): print('x' * 3_000_000)")
+    job_id = schedule("-s", "-o", "valor_schedule_log_mb=0.5")
     assert results_of(job_id)["outcome"] == "passed"
     output = home.output(job_id)
     assert output.stat().st_size < 0.5 * 2**20
-    assert "bytes of output cut out" in output.read_text()
-    assert "1 passed" in output.read_text()
+    text = output.read_text()
+    assert "test session starts" in text
+    assert "bytes of output cut out" in text
+    assert "1 passed" in text
 
 
 def test_everything_at_home_is_private(project: Path, empty_home: Home) -> None:

@@ -27,21 +27,17 @@ def _write_suite() -> None:
 
 @pytest.mark.parametrize("options", [(), ("-q",), ("-rA", "--tb=short"), ("-v", "--tb=line")])
 def test_the_end_of_a_run_is_that_of_a_direct_one(project: Path, options: tuple[str, ...]) -> None:
-    """Failures, warnings, summary, last line and exit code do not tell where the tests ran."""
+    """No section, last line, exit code or case of a report file tells where the tests ran."""
     _write_suite()
-    direct = run_pytest(*options)
-    waited = run_pytest(*options, "--schedule-wait", "--max-workers=2")
+    report = Path("report.xml")
+    direct = run_pytest(*options, f"--junit-xml={report}")
+    expected = cases(report)
+    report.unlink()
+    waited = run_pytest(*options, f"--junit-xml={report}", "--schedule-wait", "--max-workers=2")
     assert waited.returncode == direct.returncode == 1
     # Under -v pytest says something that it does not where it has workers.
     assert end_of(waited.stdout) == end_of(direct.stdout)
-
-
-def test_a_report_file_has_the_same_test_cases(project: Path) -> None:
-    """--junit-xml is written by the pytest that waits, with every case and its failure."""
-    _write_suite()
-    run_pytest("--junit-xml=direct.xml")
-    run_pytest("--junit-xml=waited.xml", "--schedule-wait", "--max-workers=2")
-    assert cases(Path("waited.xml")) == cases(Path("direct.xml"))
+    assert cases(report) == expected
 
 
 def test_what_could_not_be_collected_counts_once(project: Path) -> None:
@@ -51,14 +47,6 @@ def test_what_could_not_be_collected_counts_once(project: Path) -> None:
     done = run_pytest("--schedule-wait", "--continue-on-collection-errors")
     assert done.returncode == 1
     assert "1 passed, 1 error in" in done.stdout
-
-
-def test_tries_are_shown(project: Path) -> None:
-    """The reports of pytest-rerunfailures are replayed too."""
-    Path("test_it.py").write_text(
-        "import pytest\n@pytest.mark.flaky(reruns=2)\ndef test_it(): assert 0\n"
-    )
-    assert "1 failed, 2 rerun in" in run_pytest("--schedule-wait").stdout
 
 
 def test_a_failed_subtest_fails_its_test(project: Path) -> None:
@@ -86,15 +74,23 @@ def test_an_exit_code_without_a_failure_is_explained(project: Path) -> None:
     assert re.search(r"^log: .* logs [0-9a-f]{6}$", done.stdout, re.MULTILINE)
 
 
-def test_what_cannot_be_written_down_costs_no_result(project: Path) -> None:
-    """A property that no JSON can hold is lost; the test's result and its reports are not."""
+def test_what_is_not_plain_is_shown(project: Path) -> None:
+    """A test that killed its worker, tries of pytest-rerunfailures, and what no JSON can hold.
+
+    A property is lost then, but neither the test's result nor its reports.
+    """
     Path("test_it.py").write_text(
+        "import os, pytest\n"
+        "def test_crash(): os._exit(3)\n"
+        "@pytest.mark.flaky(reruns=2)\ndef test_tries(): assert 0\n"
         "def test_it(record_property): record_property('m', {(0, 1): 'x'})\n"
         "def test_loop(record_property):\n    loop = []\n    loop.append(loop)\n"
         "    record_property('m', loop)\n    assert 0\n"
     )
     done = run_pytest("--schedule-wait")
-    assert "1 failed, 1 passed in" in done.stdout
+    assert done.returncode == 1
+    assert "killed its worker" in done.stdout
+    assert "3 failed, 1 passed, 2 rerun in" in done.stdout
 
 
 def test_enough_is_enough(project: Path) -> None:
@@ -104,15 +100,6 @@ def test_enough_is_enough(project: Path) -> None:
     assert done.returncode == 1
     assert "1 failed" in done.stdout
     assert "stopping after 1 failures" in done.stdout
-
-
-def test_a_crash_is_shown(project: Path) -> None:
-    """A test that killed its worker is a failure whose text says so."""
-    Path("test_it.py").write_text("import os\ndef test_it(): os._exit(3)\ndef test_b(): pass\n")
-    done = run_pytest("--schedule-wait")
-    assert done.returncode == 1
-    assert "killed its worker" in done.stdout
-    assert "1 failed, 1 passed" in done.stdout
 
 
 def test_what_the_tests_do_not_tell_is_said(project: Path) -> None:
