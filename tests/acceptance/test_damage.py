@@ -29,6 +29,7 @@ from tests.support.scheduled import (
     results_of,
     run_pytest,
     run_tool,
+    schedule,
     scheduled_id,
 )
 from tests.support.waiting import processes_marked, wait_until
@@ -104,41 +105,27 @@ def test_ended_jobs_outlive_the_database(
 
 
 @pytest.mark.usefixtures("one_slot")
-@pytest.mark.parametrize("damage", [_noise_inside, _deleted])
-def test_running_and_waiting_jobs_end_whole(project: Path, home: Home, damage: Damage) -> None:
-    """A job that runs keeps its runner and its results; one that waits is accounted for."""
-    project.joinpath("test_gated.py").write_text(GATED)
-    running = scheduled_id(run_pytest("--schedule"))
-    wait_until(lambda: is_running(running) and home.job_folder(running).is_dir(), "it runs")
-    waiting = scheduled_id(run_pytest("--schedule"))
-    claim_is_noted = home.job_folder(running) / "1.0-runner.jsonl"
-    wait_until(claim_is_noted.exists, "the runner has begun")
-    damage(home.database)
-    open_gate()
-    assert results_of(running)["outcome"] == "passed"
-    assert results_of(waiting)["outcome"] in ("passed", "error")
-    assert {job["job_id"] for job in list_jobs()["jobs"]} == {running, waiting}
-    assert is_whole(home.database)
-    assert results_of(scheduled_id(run_pytest("--schedule")))["outcome"] == "passed"
-
-
-@pytest.mark.usefixtures("one_slot")
-@pytest.mark.parametrize("damage", [_noise, _deleted])
-def test_a_waiting_job_keeps_its_environment(
+@pytest.mark.parametrize("damage", [_noise, _noise_inside, _deleted])
+def test_running_and_waiting_jobs_end_whole(
     project: Path, home: Home, damage: Damage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job runs as it was told to although the database is lost."""
+    """A job that runs keeps its runner and its results, and one that waits its environment."""
     project.joinpath("test_gated.py").write_text(GATED)
-    running = scheduled_id(run_pytest("--schedule", "test_gated.py"))
-    wait_until(lambda: is_running(running) and home.job_folder(running).is_dir(), "it runs")
     project.joinpath("test_it.py").write_text(SUITE)
+    running = schedule("test_gated.py")
+    wait_until(lambda: is_running(running) and home.job_folder(running).is_dir(), "it runs")
+    claim_is_noted = home.job_folder(running) / "1.0-runner.jsonl"
+    wait_until(claim_is_noted.exists, "the runner has begun")
     monkeypatch.setenv("TOLD", "by its submitter")
-    waiting = scheduled_id(run_pytest("--schedule", "test_it.py"))
+    waiting = schedule("test_it.py")
+    monkeypatch.delenv("TOLD")
     damage(home.database)
     open_gate()
-    outcomes = {each["nodeid"]: each["outcome"] for each in results_of(waiting)["results"]}
-    assert outcomes["test_it.py::test_environment"] == "passed"
     assert results_of(running)["outcome"] == "passed"
+    assert results_of(waiting)["outcome"] == "passed"
+    assert {job["job_id"] for job in list_jobs()["jobs"]} == {running, waiting}
+    assert is_whole(home.database)
+    assert scheduled_id(run_pytest("--schedule", "test_gated.py"))
 
 
 def test_a_database_of_an_older_version_is_made_anew(ended: str, home: Home) -> None:

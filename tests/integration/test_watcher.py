@@ -44,26 +44,26 @@ def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-def _schedule_four(project: Path, home: Home) -> None:
-    """Have two jobs that run, each at its only test, and two that wait."""
+def _schedule_three(project: Path, home: Home) -> None:
+    """Have two jobs that run, each at its only test, and one that waits."""
     project.joinpath("test_gated.py").write_text(f"open('begun', 'a').write('x')\n{GATED}")
-    for _ in range(4):
+    for _ in range(3):
         schedule(*ONE_WORKER)
     wait_until(lambda: len(serving(home.root, runner.PROCESS_NAME)) == 2, "two run")
-    wait_until(lambda: _statuses(home) == ["running"] * 2 + ["scheduled"] * 2, "they say so")
+    wait_until(lambda: _statuses(home) == ["running"] * 2 + ["scheduled"], "they say so")
 
 
 def test_the_queue_goes_on_when_dispatcher_and_runners_are_killed(
     project: Path, home: Home
 ) -> None:
     """As by the kernel at night: what ran is accounted for, what waited runs, nothing is left."""
-    _schedule_four(project, home)
+    _schedule_three(project, home)
     [served_by] = serving(home.root, dispatcher.NAME)
     _kill(served_by, *serving(home.root, runner.PROCESS_NAME))
     open_gate()
-    wait_until(lambda: _statuses(home) == ["completed"] * 4, "all have ended")
+    wait_until(lambda: _statuses(home) == ["completed"] * 3, "all have ended")
     outcomes = [[each["outcome"] for each in record["results"]] for record in _records(home)]
-    assert outcomes.count(["passed"]) >= 2
+    assert outcomes.count(["passed"]) >= 1
     assert all(len(each) == 1 for each in outcomes)
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
     assert not list(home.environments.iterdir())
@@ -71,7 +71,7 @@ def test_the_queue_goes_on_when_dispatcher_and_runners_are_killed(
 
 def test_watcher_and_dispatcher_look_after_each_other(project: Path, home: Home) -> None:
     """Killed by turns, each is there again, and a job that runs meanwhile goes on."""
-    _schedule_four(project, home)
+    _schedule_three(project, home)
     [runs_for], [serves] = serving(home.root, watcher.NAME), serving(home.root, dispatcher.NAME)
     _kill(runs_for)
     wait_until(lambda: serving(home.root, watcher.NAME) == [serves], "it has become the watcher")
@@ -79,7 +79,7 @@ def test_watcher_and_dispatcher_look_after_each_other(project: Path, home: Home)
         wait_until(lambda: serving(home.root, dispatcher.NAME), "there is another one")
         _kill(*serving(home.root, dispatcher.NAME))
     open_gate()
-    wait_until(lambda: _statuses(home) == ["completed"] * 4, "all have ended")
+    wait_until(lambda: _statuses(home) == ["completed"] * 3, "all have ended")
     assert {record["outcome"] for record in _records(home)} == {"passed"}
     assert {record["attempt"] for record in _records(home)} == {1}
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
@@ -135,7 +135,7 @@ def test_on_a_full_disk_one_successor_waits_for_room(
     project: Path, home: Home, small_disk: Path
 ) -> None:
     """It is there, does not die again and again, and runs what waits when there is room."""
-    _schedule_four(project, home)
+    _schedule_three(project, home)
     fill(small_disk)
     _kill(*serving(home.root, dispatcher.NAME), *serving(home.root, runner.PROCESS_NAME))
     [successor] = wait_until(lambda: serving(home.root, dispatcher.NAME), "another one serves")
@@ -143,7 +143,7 @@ def test_on_a_full_disk_one_successor_waits_for_room(
     wait_until(lambda: service.is_running(home), "it has the lock")
     open_gate()
     make_room(small_disk)
-    wait_until(lambda: _statuses(home) == ["completed"] * 4, "all have ended")
+    wait_until(lambda: _statuses(home) == ["completed"] * 3, "all have ended")
     assert serving(home.root, dispatcher.NAME) in ([successor], [])
     assert home.dispatcher_log.stat().st_size - log < A_FEW_LINES
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
@@ -151,9 +151,9 @@ def test_on_a_full_disk_one_successor_waits_for_room(
 
 def test_a_paused_queue_keeps_nobody_busy(project: Path, home: Home) -> None:
     """One that may start nothing has one more dispatcher, which ends."""
-    _schedule_four(project, home)
+    _schedule_three(project, home)
     home.pause_marker.touch()
     _kill(*serving(home.root, dispatcher.NAME))
     open_gate()
     wait_until(lambda: not processes_marked(f"VALOR_HOME={home.root}"), "nobody is left")
-    assert _statuses(home) == ["completed"] * 2 + ["scheduled"] * 2
+    assert _statuses(home) == ["completed"] * 2 + ["scheduled"]
