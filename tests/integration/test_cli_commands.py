@@ -184,8 +184,9 @@ def test_a_record_alone_is_enough_for_a_replay(ended: str, home: Any) -> None:
 
 
 @pytest.mark.home_in_use
-def test_a_log_is_followed_to_its_end(project: Path) -> None:
+def test_a_log_is_followed_to_its_end(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Follow prints while the job runs, and ends with its exit code."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # else pytest -s keeps its first lines for long
     Path("test_it.py").write_text(GATED)
     job_id = scheduled_id(run_pytest("--schedule", "-s"))
     command = [sys.executable, "-m", "pytest_valor_schedule", "follow", job_id]
