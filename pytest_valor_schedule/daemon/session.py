@@ -185,7 +185,7 @@ def open_session(
             inherited=[death_pipe, theirs.fileno()],
             umask=request.umask,
         )
-        process = preforked.become(start, with_server[2:])
+        process = preforked.become(start, with_server[2:], forks_workers=False)
     os.close(death_pipe)
     pump.copy_to(home.output(job_id), home.is_full)
     if process is None:

@@ -131,14 +131,14 @@ def _plugin_for(config: pytest.Config) -> object | None:
 
             return roles.worker(config, run_config)
         case Collector(order):
-            from pytest_valor_schedule.plugin import submit_role
+            from pytest_valor_schedule.plugin import collect_role
 
-            return submit_role.collector(config, order, config.stash[START].environment)
+            return collect_role.collector(config, order, config.stash[START].environment)
         case JobSession(collect_config, control):
-            from pytest_valor_schedule.plugin import submit_role
+            from pytest_valor_schedule.plugin import collect_role
 
             start = config.stash[START]
-            return submit_role.session(config, collect_config, control, start.environment)
+            return collect_role.session(config, collect_config, control, start.environment)
         case Submitter(waits, problem):
             from pytest_valor_schedule.plugin import submit_role
 

@@ -195,7 +195,7 @@ def _submitter(
     """Return the role of a run that goes to the queue, unless it must or should stay here."""
     if _has_plugin_objects(config):
         return NoJob.DIRECT_RUN if by_machine else NoJob.PLAIN_RUN
-    from pytest_valor_schedule.plugin import submit_role
+    from pytest_valor_schedule.plugin import collect_role
     from pytest_valor_schedule.plugin.run_settings import RunSettings
 
     explicit = _is_explicit(config)
@@ -203,7 +203,7 @@ def _submitter(
         settings = RunSettings(config, environment)
         if not (explicit or by_machine or settings.value("schedule")):
             return NoJob.PLAIN_RUN
-        problem = submit_role.refusal(config)
+        problem = collect_role.refusal(config)
         if problem and not explicit:
             return NoJob.PLAIN_RUN  # switched on for all runs, but this one is for the terminal
         return Submitter(by_machine or settings.value("schedule_wait"), problem)

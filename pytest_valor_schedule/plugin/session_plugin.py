@@ -17,7 +17,7 @@ from pytest_valor_schedule.in_job import inline
 from pytest_valor_schedule.in_job.controller_recorder import ControllerRecorder
 from pytest_valor_schedule.in_job.files_read import FilesRead
 from pytest_valor_schedule.model.run_config import RunConfig
-from pytest_valor_schedule.plugin.submit_plugin import CollectPlugin, collection_failed
+from pytest_valor_schedule.plugin.collect_plugin import CollectPlugin, collection_failed
 from pytest_valor_schedule.process import messages
 
 

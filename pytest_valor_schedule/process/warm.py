@@ -55,8 +55,16 @@ class PreforkedPytest:
         name = environment.pop(fork_server.FORKS_VARIABLE, None)
         return None if name is None else cls(name)
 
-    def become(self, spec: Start, words: Sequence[str]) -> ForkedChild | None:
-        """Return it as a pytest; None if it could not be like a start, or is gone."""
+    def become(
+        self, spec: Start, words: Sequence[str], *, forks_workers: bool = True
+    ) -> ForkedChild | None:
+        """Return it as a pytest; None if it could not be like a start, or is gone.
+
+        Args:
+            spec: What to start.
+            words: Those of its command behind the name of the interpreter.
+            forks_workers: Whether there shall be a server beside it that forks xdist's workers.
+        """
         request: fork_server.ForkRequest = {
             "words": words,
             "environment": spec.environment or {},
@@ -64,8 +72,9 @@ class PreforkedPytest:
             "inherited": [*spec.inherited],
             "umask": spec.umask,
             "nice": os.getpriority(os.PRIO_PROCESS, 0),
-            "forks": "workers",
         }
+        if forks_workers:
+            request["forks"] = "workers"
         child = ForkedChild(self._pid)
         with contextlib.suppress(OSError), self._requests, Path(os.devnull).open("r+b") as null:
             with spec.open_output() as output:

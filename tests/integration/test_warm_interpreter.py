@@ -135,7 +135,7 @@ def test_what_is_left_of_it_is_found_by_its_mark(project: Path, home: Home) -> N
     open_gate()
     outcomes_of(schedule())
     Path("gate").unlink()
-    job_id = schedule()
+    job_id = schedule("-o", "valor_schedule_inline=never")
     wait_until(lambda: get_job_status(job_id).get("progress", {}).get("running"), "the test runs")
     mark = f"{JOB_ID_VARIABLE}={job_id}"
     with JobStore(home) as store:
