@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
 
 _EPILOG = """\

@@ -9,7 +9,8 @@ from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, o
 from pytest_valor_schedule.client.query import require_ended
 from pytest_valor_schedule.client.responses import ComparisonResponse
 from pytest_valor_schedule.errors import UnknownJobError
-from pytest_valor_schedule.model.job import Job, short_id
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import short_id
 from pytest_valor_schedule.queue import job_records, previous_runs
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import compare

@@ -19,7 +19,8 @@ from pytest_valor_schedule.daemon import job_end, service
 from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import JobStatusError, StoreError
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.run_options import check_priority
 from pytest_valor_schedule.process.kill import pids_with_variable
 from pytest_valor_schedule.queue import wakeup

@@ -18,7 +18,8 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import database_file, job_records, recovery

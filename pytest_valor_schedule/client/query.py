@@ -14,7 +14,8 @@ from pytest_valor_schedule.client.responses import (
     JobStatusResponse,
 )
 from pytest_valor_schedule.errors import JobStatusError, retry_if_rebuilt
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.model.run_options import check_limit, check_status_filter
 from pytest_valor_schedule.queue import demand, forecast
 from pytest_valor_schedule.queue.forecast import QueuePosition

@@ -9,7 +9,8 @@ from pytest_valor_schedule.client.endpoint import errors_as_answers, open_queue
 from pytest_valor_schedule.client.query import get_job_status
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.model.run_options import check_amount
 from pytest_valor_schedule.process import processes
 from pytest_valor_schedule.process.identity import Identity

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.job import Job, Outcome, job_record
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import event_log, record_file

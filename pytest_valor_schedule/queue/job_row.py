@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_valor_schedule._util.document import field_names
-from pytest_valor_schedule.model.job import Job, short_id
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import short_id
 
 _MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments

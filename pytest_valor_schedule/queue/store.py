@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import RecordError, UnknownJobError
-from pytest_valor_schedule.model.job import Job, JobStatus, job_record
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue import environments, recovery
 from pytest_valor_schedule.queue.database import Database
 from pytest_valor_schedule.queue.job_row import (

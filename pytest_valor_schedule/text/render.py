@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.job import Outcome, short_id
+from pytest_valor_schedule.model.job_terms import Outcome, short_id
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.queue.forecast import QueuePosition

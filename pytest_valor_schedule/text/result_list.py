@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_valor_schedule.model.job import short_id
+from pytest_valor_schedule.model.job_terms import short_id
 from pytest_valor_schedule.record.compare import BAD
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response

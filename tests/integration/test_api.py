@@ -24,7 +24,7 @@ from pytest_valor_schedule import (
 from pytest_valor_schedule.client import query
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue import forecast
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.job import JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.job import job_record
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import recovery
 from pytest_valor_schedule.queue.job_row import job_in

@@ -1,0 +1,60 @@
+"""Name where a job stands, how it ended, how urgent it is, and the job itself for short. Pure.
+
+Apart from the job, because who only shows one needs no more.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. There will be no others: pollers wait for the last two."""
+
+    SCHEDULED = "scheduled"  # in the queue
+    RUNNING = "running"  # a runner owns it
+    COMPLETED = "completed"  # ended; the outcome says how, time-outs and crashes included
+    CANCELLED = "cancelled"  # taken out of the queue, or ended on request
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self in (JobStatus.COMPLETED, JobStatus.CANCELLED)
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    PASSED = "passed"  # every test has a result and none is bad
+    FAILED = "failed"  # a test failed, or pytest said so with its exit code
+    NO_TESTS = "no_tests"  # nothing was left to run
+    TIMED_OUT = "timed_out"  # the job's time limit ended it
+    INCOMPLETE = "incomplete"  # some tests have no result
+    ERROR = "error"  # pytest could not run
+    CANCELLED = "cancelled"  # ended on request
+
+
+class RanIn(StrEnum):
+    """Which processes ran the tests of a job at first."""
+
+    SESSION = "session"  # the pytest that had collected them, without xdist
+    FORKED_WORKERS = "forked_workers"  # xdist's, forked from the pytest that had collected them
+    WORKERS = "workers"  # xdist's, each of which collected them anew
+
+
+class Priority(StrEnum):
+    """How urgent a job is."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+    @property
+    def rank(self) -> int:
+        """Sort key: the smallest starts first."""
+        return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
+
+
+def short_id(job_id: str) -> str:
+    """Return the last part of a job id, which is enough to name the job."""
+    return job_id.rpartition("-")[2]
