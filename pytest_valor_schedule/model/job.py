@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule._util.document import check_types, own_fields, without_empty
-from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority, says_how_it_ended
 from pytest_valor_schedule.model.result import Summary
 
 SCHEMA_VERSION = 1
@@ -139,7 +139,7 @@ class Job:
             raise ValueError("A job without created_at.")
         check_types(cls, fields)
         job = cls(**fields)
-        if job.status.is_final and None in (job.outcome, job.summary, job.completed_at):
+        if job.status.is_final and not says_how_it_ended(document):
             raise ValueError("A job that has ended without saying how.")
         return job
 

@@ -1,11 +1,14 @@
-"""Name where a job stands, how it ended, how urgent it is, and the job itself for short. Pure.
+"""Name where a job stands, how it ended, and how urgent it is; read its JSON as it is. Pure.
 
-Apart from the job, because who only shows one needs no more.
+Apart from the job, because who only shows one that has ended needs no more.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class JobStatus(StrEnum):
@@ -58,3 +61,28 @@ class Priority(StrEnum):
 def short_id(job_id: str) -> str:
     """Return the last part of a job id, which is enough to name the job."""
     return job_id.rpartition("-")[2]
+
+
+def document_in(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text is; an empty one if it is none."""
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        return {}
+
+
+def says_how_it_ended(document: Mapping[str, Any]) -> bool:
+    """Return whether the JSON of a job is that of one that has ended, with what that takes."""
+    has_ended = document.get("status") in (JobStatus.COMPLETED, JobStatus.CANCELLED)
+    return has_ended and all(map(document.get, ("outcome", "summary", "completed_at")))
+
+
+def public_fields(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what others are told of the JSON of a job; its command says the rest."""
+    return {n: value for n, value in document.items() if n not in ("launcher", "arguments")}
+
+
+def ended_job(text: str) -> dict[str, Any] | None:
+    """Return the public fields of the job that a row describes; None for one that has not ended."""
+    document = document_in(text)
+    return public_fields(document) if says_how_it_ended(document) else None

@@ -12,7 +12,8 @@ from typing import Any
 
 from pytest_valor_schedule._util.document import field_names
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.model.job_terms import short_id
+from pytest_valor_schedule.model.job_terms import document_in, short_id
+from pytest_valor_schedule.queue.database import storable
 
 _MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
 
@@ -46,33 +47,21 @@ def insert(connection: sqlite3.Connection, row: JobRow) -> None:
     connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", values)
 
 
-def storable(text: str) -> str:
-    """Return a path or node id as SQLite can keep it: without lone surrogates."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def document_of(job: Job, before: str | None = None) -> str:
     """Return a job as the text of its row, in place of the one before.
 
     What a newer version of this package keeps in that, and we do not know, stays.
     """
     names = field_names(Job) | {"command"}
-    fields = _object(before) if before is not None else {}
+    fields = document_in(before) if before is not None else {}
     others = {name: value for name, value in fields.items() if name not in names}
     return json.dumps({**others, **job.to_json()})
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return {}
 
 
 @functools.lru_cache(_MOST_REMEMBERED)
 def job_of(document: str) -> Job | None:
     """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
-    return job_in(_object(document))
+    return job_in(document_in(document))
 
 
 def job_in(document: dict[str, Any]) -> Job | None:
