@@ -9,7 +9,8 @@ from typing import Any
 
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.output import Options, in_colour, print_lines, show, write
-from pytest_valor_schedule.client import query, wait
+from pytest_valor_schedule.client import job_answers
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
 
@@ -19,7 +20,7 @@ _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 def _job(options: Options) -> str:
     """Return the id that was given, or that of the newest job scheduled from this folder."""
     job: str | None = options.job
-    return job if job is not None else query.newest_job_here()
+    return job if job is not None else job_answers.newest_job_here()
 
 
 def _run(options: Options) -> int:
@@ -38,6 +39,8 @@ def _rerun(options: Options) -> int:
 
 def _show_receipt(options: Options, answer: Response) -> int:
     """Show a new job; with --wait what became of it."""
+    from pytest_valor_schedule.client import wait
+
     if "error" in answer or not options.wait:
         code = show(options, answer, render.receipt_lines)
         return int(answer.get("exit_code") or code)
@@ -65,12 +68,13 @@ def _result_lines(answer: Response, options: Mapping[str, Any]) -> Sequence[str]
 
 
 def _list(options: Options) -> int:
-    answer = query.list_jobs(options.status, options.limit)
+    status = options.status and JobStatus(options.status)
+    answer = job_answers.job_list(status, options.limit)
     return show(options, answer, lambda a: render.list_lines(a["jobs"], a["total"]))
 
 
 def _status(options: Options) -> int:
-    answer = query.get_job_status(_job(options), results=options.json)
+    answer = job_answers.job_status(_job(options), results=options.json)
     return show(options, answer, render.status_lines)
 
 
@@ -79,12 +83,16 @@ def _watch(options: Options) -> int:
     from pytest_valor_schedule.client import administer
 
     if options.json:
-        return show(options, {**query.list_jobs(limit=50), **administer.list_slots()}, lambda _: [])
+        return show(
+            options, {**job_answers.job_list(None, 50), **administer.list_slots()}, lambda _: []
+        )
     refresh.watch(once=options.once)
     return 0
 
 
 def _wait(options: Options) -> int:
+    from pytest_valor_schedule.client import wait
+
     answer = wait.wait_for_job(_job(options), options.timeout, results=options.json)
     code = show(options, answer, render.status_lines)
     if code or answer.get("outcome"):
@@ -105,6 +113,8 @@ def _follow(options: Options) -> int:
 
 
 def _logs(options: Options) -> int:
+    from pytest_valor_schedule.client import query
+
     as_printed = not options.json and in_colour(sys.stdout)
     answer = query.read_output(_job(options), as_printed=as_printed)
     if not options.json and answer.get("output") == "":
@@ -119,6 +129,7 @@ def _slots(options: Options) -> int:
 
 
 def _results(options: Options) -> int:
+    from pytest_valor_schedule.client import query
     from pytest_valor_schedule.record import junit
     from pytest_valor_schedule.text import result_list
 
@@ -150,6 +161,7 @@ def _diff(options: Options) -> int:
 
 def _replay(options: Options) -> int:
     from pytest_valor_schedule.cli import replay_command
+    from pytest_valor_schedule.client import query
 
     if options.handed_on or not query.read_output(options.job).get("output"):
         return replay_command.replay(options.job, options.handed_on)
@@ -163,6 +175,7 @@ def _replay(options: Options) -> int:
 
 
 def _timeline(options: Options) -> int:
+    from pytest_valor_schedule.client import query
     from pytest_valor_schedule.text import timeline
 
     record = query.get_record(_job(options))

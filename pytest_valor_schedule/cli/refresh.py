@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.cli.output import in_colour, is_terminal, paint
-from pytest_valor_schedule.client import administer, query
+from pytest_valor_schedule.client import administer, live_jobs, query
 from pytest_valor_schedule.client.endpoint import open_queue
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
@@ -48,7 +48,7 @@ def _frame() -> list[str]:
 
 def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return all that runs or waits, and the last that have ended, the newest first."""
-    answer = _checked(query.list_queue(count))
+    answer = _checked(live_jobs.list_queue(count))
     past = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
     return answer["active"], past[:count]
 

@@ -2,6 +2,8 @@
 
 schedule        schedule a command, a job once more, or `valor-schedule run`
 query           how jobs stand, what became of their tests, what they printed
+job_answers     how jobs stand, for the command line too, which imports no more than it needs
+live_jobs       the same of jobs that have yet to end
 wait            wait until a job has ended
 control         cancel, hold, release and reorder jobs; pause the queue
 compare         what changed between two jobs, and since when a test fails

@@ -6,12 +6,15 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import ScheduleError, retry_if_rebuilt, system_error_text
-from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.queue.job_index import JobIndex
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.queue.store import JobStore
 
 Response = dict[str, Any]
 _P = ParamSpec("_P")
@@ -19,11 +22,25 @@ _Answer = TypeVar("_Answer", bound=Mapping[str, Any])
 
 
 @contextlib.contextmanager
-def open_queue() -> Iterator[JobStore]:
+def open_index() -> Iterator[JobIndex]:
     """Open the queue, and make sure that somebody looks after whatever in it has not ended."""
-    with JobStore(Home.find(os.environ)) as store:
-        service.look_after(store)
-        yield store
+    with JobIndex(Home.find(os.environ)) as index:
+        service.look_after(index)
+        yield index
+
+
+@contextlib.contextmanager
+def open_queue() -> Iterator[JobStore]:
+    """Open the queue as `open_index` does, for its jobs."""
+    with open_index() as index:
+        yield store_over(index)
+
+
+def store_over(index: JobIndex) -> JobStore:
+    """Return the store of a queue that is open."""
+    from pytest_valor_schedule.queue.store import JobStore  # here, because most answers need none
+
+    return JobStore(index.home, index.database)
 
 
 def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:

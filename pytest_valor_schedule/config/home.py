@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +23,8 @@ class _Place:
         return home.root / self._below
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Home:
     """The folder that holds everything of one user's queue."""
-
-    root: Path
 
     results = _Place("test_results")
     """The folder of the records."""
@@ -57,6 +52,9 @@ class Home:
     """The file that is there while no job is to be started."""
     config = _Place("test_schedule/config.toml")
     """The machine-wide settings."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @classmethod
     def find(cls, environment: Mapping[str, str]) -> Home:
@@ -103,7 +101,8 @@ class Home:
 
     def free_bytes(self) -> int:
         """Return how much this user may still write to the disk of the home."""
-        return shutil.disk_usage(self.root).free
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize
 
     def is_full(self) -> bool:
         """Return whether the disk has no room for the event logs of a job."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,8 @@ _FIXED_EXIT_CODES = {
 
 def command_name() -> str:
     """Return how this terminal starts our command line."""
+    import shutil  # here, because most answers name no command
+
     if shutil.which("valor-schedule"):
         return "valor-schedule"
     script = Path(sys.executable).with_name("valor-schedule")
