@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.output import Options, in_colour, print_lines, show, write
@@ -13,6 +12,10 @@ from pytest_valor_schedule.client import job_answers
 from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
 

@@ -8,12 +8,15 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.cli.output import complain
 from pytest_valor_schedule.errors import ScheduleError, system_error_text
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _INTERRUPTED = 130
 

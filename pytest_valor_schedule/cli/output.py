@@ -9,10 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TextIO
 
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import TextIO
 
 Options = argparse.Namespace
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Argument = tuple[tuple[str, ...], Mapping[str, Any]]
+    _Command = tuple[str, tuple[_Argument, ...], Mapping[str, Any]]
 
 _EPILOG = """\
 A JOB is a job id such as 20261122-203015-4f9a2c, its last part (4f9a2c), or the beginning of
@@ -42,8 +48,6 @@ OWN_OPTIONS = {
 """The options with a value that come before pytest's own."""
 
 Completer = Callable[..., Sequence[str]]
-_Argument = tuple[tuple[str, ...], Mapping[str, Any]]
-_Command = tuple[str, tuple[_Argument, ...], Mapping[str, Any]]
 _WIDTH = 78
 
 

@@ -6,19 +6,22 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.errors import ScheduleError, retry_if_rebuilt, system_error_text
 from pytest_valor_schedule.queue.job_index import JobIndex
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeVar
+
     from pytest_valor_schedule.queue.store import JobStore
 
-Response = dict[str, Any]
-_P = ParamSpec("_P")
-_Answer = TypeVar("_Answer", bound=Mapping[str, Any])
+    _P = ParamSpec("_P")
+    _Answer = TypeVar("_Answer", bound=Mapping[str, Any])
+
+Response = dict[str, "Any"]
 
 
 @contextlib.contextmanager
@@ -50,16 +53,17 @@ def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:
     def answering(*args: _P.args, **kwargs: _P.kwargs) -> _Answer:
         try:
             return retry_if_rebuilt(function)(*args, **kwargs)
-        except ScheduleError as error:
-            return cast(_Answer, error_answer(error))
-        except OSError as error:
-            return cast(_Answer, {"error": system_error_text(error)})
+        except (ScheduleError, OSError) as error:
+            answer: _Answer = error_answer(error)
+            return answer
 
     return answering
 
 
-def error_answer(error: ScheduleError) -> Response:
+def error_answer(error: ScheduleError | OSError) -> Any:
     """Return an error as an answer: `error`, and `status`, `exit_code`, `output` if known."""
+    if isinstance(error, OSError):
+        return {"error": system_error_text(error)}
     answer: Response = {"error": str(error)}
     for name in ("status", "exit_code", "output"):
         if value := getattr(error, name, None):

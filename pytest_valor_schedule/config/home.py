@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_valor_schedule._util import log
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _LEAST_FREE_BYTES = 256 * 1024
 

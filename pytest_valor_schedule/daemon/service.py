@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
@@ -15,6 +14,7 @@ from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError, system_error_text
 from pytest_valor_schedule.queue import database_file, wakeup
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
     from pytest_valor_schedule.model.job import Job
     from pytest_valor_schedule.queue.job_index import JobIndex

@@ -9,12 +9,15 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import UnknownJobError
 from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue.database import Database, storable
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 _MOST_ROWS = 2**63 - 1
 _ID_TEXT = r"[0-9a-f][0-9a-f-]{0,31}"

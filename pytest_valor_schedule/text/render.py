@@ -10,15 +10,17 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule.model.job_terms import Outcome, short_id
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_valor_schedule.queue.forecast import QueuePosition
 
-Response = Mapping[str, Any]
+Response = Mapping[str, "Any"]
 """An answer of the client, or a part of one."""
 
 _COUNTED = ("failed", "errors", "crashed", "not_run", "passed", "skipped", "xfailed", "xpassed")
