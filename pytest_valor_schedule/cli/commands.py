@@ -60,13 +60,16 @@ def _show_receipt(options: Options, answer: Response) -> int:
 
 def _result_lines(answer: Response, options: Mapping[str, Any]) -> Sequence[str]:
     """Return the results of a job as lines."""
-    from pytest_valor_schedule.client import compare
     from pytest_valor_schedule.text import result_list
 
     if "error" in answer:
         return [f"error: {answer['error']}"]
     brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
-    streaks = compare.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    streaks: Response = {}
+    if brief and any(map(result_list.needs_a_look, answer["results"])):
+        from pytest_valor_schedule.client import compare
+
+        streaks = compare.count_failures_in_a_row(answer["job_id"])
     return result_list.lines(answer, streaks, options)
 
 
@@ -133,7 +136,6 @@ def _slots(options: Options) -> int:
 
 def _results(options: Options) -> int:
     from pytest_valor_schedule.client import query
-    from pytest_valor_schedule.record import junit
     from pytest_valor_schedule.text import result_list
 
     if options.failed or not (options.all or options.slowest or options.junit or options.json):
@@ -143,6 +145,8 @@ def _results(options: Options) -> int:
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:
+        from pytest_valor_schedule.record import junit
+
         write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:

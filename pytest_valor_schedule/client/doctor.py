@@ -23,7 +23,7 @@ from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import database_file, job_records, recovery
-from pytest_valor_schedule.queue.job_row import job_in
+from pytest_valor_schedule.queue.job_row import job_in, read_record
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
 
@@ -146,7 +146,7 @@ def _records_without_job(store: JobStore, job_ids: set[str]) -> Iterator[Finding
     for path in sorted(store.home.results.glob("*.json")):
         if path.stem in job_ids:
             continue
-        job_and_tests = recovery.read_record(path)
+        job_and_tests = read_record(path)
         if job_and_tests is None:
             text = f"The record {path} cannot be read, and the queue knows no such job."
             yield Finding(text, partial(record_file.set_aside, path))

@@ -1,4 +1,4 @@
-"""Turn a job into a row of the queue, and back."""
+"""Turn a job into a row of the queue, and back; or a record into a job."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule._util.document import field_names
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.job_terms import document_in, short_id
 from pytest_valor_schedule.queue.database import storable
+from pytest_valor_schedule.record import record_file
 
 _MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
 
@@ -80,3 +82,12 @@ def pack_tests(tests: Sequence[str]) -> bytes:
 def unpack_tests(tests: Any) -> list[str]:
     """Return the node ids that `pack_tests` packed."""
     return [str(nodeid) for nodeid in json.loads(zlib.decompress(tests))]
+
+
+def read_record(path: Path) -> tuple[Job, list[str]] | None:
+    """Return the job and the node ids that a record tells of; None if it cannot be read."""
+    document = record_file.read(path) or {}
+    job, tests = job_in(document), document.get("tests_to_run")
+    if job is None or job.job_id != path.stem or not isinstance(tests, list):
+        return None
+    return job, [str(nodeid) for nodeid in tests]

@@ -13,13 +13,14 @@ from typing import Any
 from pytest_valor_schedule.errors import RecordError
 from pytest_valor_schedule.model.job import Job, job_record
 from pytest_valor_schedule.model.job_terms import JobStatus
-from pytest_valor_schedule.queue import environments, recovery
+from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.job_index import JobIndex
 from pytest_valor_schedule.queue.job_row import (
     JobRow,
     document_of,
     insert,
     job_of,
+    read_record,
     unpack_tests,
 )
 from pytest_valor_schedule.record import record_file
@@ -97,7 +98,7 @@ class JobStore(JobIndex):
     def _readable(self, job_id: str, document: str) -> Job | None:
         """Return the job of a row, or else that of its record: one bad row must not stop all."""
         job = job_of(document)
-        if job is None and (record := recovery.read_record(self.home.record(job_id))):
+        if job is None and (record := read_record(self.home.record(job_id))):
             job = record[0]
         return job
 
@@ -107,7 +108,7 @@ class JobStore(JobIndex):
         try:
             return unpack_tests(blob)
         except (ValueError, TypeError, zlib.error):
-            if record := recovery.read_record(self.home.record(job_id)):
+            if record := read_record(self.home.record(job_id)):
                 return record[1]
         raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ def prepare(
     Raises:
         StoreError: as `write`, and so does what is given.
     """
+    import tempfile  # here, because who reads needs none
+
     with _errors_of(path):
         handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     temporary = Path(name)

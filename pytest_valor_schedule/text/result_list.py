@@ -9,7 +9,6 @@ from pytest_valor_schedule.model.job_terms import short_id
 from pytest_valor_schedule.record.compare import BAD
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
-from pytest_valor_schedule.text.timeline import slowest
 
 _MOST_LINES = 60
 _MOST_WIDTH = 300
@@ -21,6 +20,12 @@ def select(results: Sequence[Response], failed: bool, slowest_count: int | None)
     if failed:
         results = [result for result in results if needs_a_look(result)]
     return list(results) if slowest_count is None else slowest(results, slowest_count)
+
+
+def slowest(results: Iterable[Response], count: int) -> list[Response]:
+    """Return the results that took the longest, the longest first."""
+    ran = [result for result in results if result.get("duration_seconds")]
+    return sorted(ran, key=lambda each: float(each["duration_seconds"]), reverse=True)[:count]
 
 
 def needs_a_look(result: Response) -> bool:
