@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
+_PAUSED = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
 
 
 def _job(options: Options) -> str:
@@ -128,20 +129,13 @@ def _logs(options: Options) -> int:
     return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
 
 
-def _slots(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
-
-    return show(options, administer.list_slots(), render.slot_lines)
-
-
 def _results(options: Options) -> int:
     from pytest_valor_schedule.client import query
     from pytest_valor_schedule.text import result_list
 
-    if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer: Response = query.get_some_results(_job(options), result_list.needs_a_look)
-    else:
-        answer = query.get_job_results(_job(options))
+    whole = options.all or options.slowest or options.junit or options.json
+    keep = None if whole and not options.failed else result_list.needs_a_look
+    answer = query.get_some_results(_job(options), keep)
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:
@@ -198,62 +192,48 @@ def _timeline(options: Options) -> int:
     return 0
 
 
-def _cancel(options: Options) -> int:
+def _change(options: Options) -> int:
+    """Run the commands that change what is in the queue, or whether it goes on."""
     from pytest_valor_schedule.client import control
 
-    answer = control.cancel_job(options.job)
-    return show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+    line = "{job_id} {status}"
+    match options.command:
+        case "cancel":
+            answer: Response = control.cancel_job(options.job)
+        case "hold":
+            answer, line = control.hold_job(options.job), "{job_id} held"
+        case "release":
+            answer, line = control.release_job(options.job), "{job_id} released"
+        case "priority":
+            answer, line = (
+                control.set_priority(options.job, options.priority),
+                "{job_id} {priority}",
+            )
+        case "pause":
+            answer, line = control.pause_queue(), _PAUSED
+        case _:
+            answer, line = control.resume_queue(), "jobs start again"
+    return show(options, answer, lambda a: [line.format(**a)])
 
 
-def _hold(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
-
-
-def _release(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.release_job(options.job), lambda a: [f"{a['job_id']} released"])
-
-
-def _priority(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    answer = control.set_priority(options.job, options.priority)
-    return show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
-
-
-def _pause(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
-    return show(options, control.pause_queue(), lambda _: [line])
-
-
-def _resume(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.resume_queue(), lambda _: ["jobs start again"])
-
-
-def _config(options: Options) -> int:
+def _administer(options: Options) -> int:
+    """Run the commands about the machine and the disk."""
     from pytest_valor_schedule.client import administer
 
-    return show(options, administer.list_settings(), render.config_lines)
-
-
-def _prune(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
-
-    answer = administer.prune_jobs(options.keep_days, dry_run=options.dry_run)
-    return show(options, answer, lambda a: [render.prune_line(a)])
+    match options.command:
+        case "slots":
+            return show(options, administer.list_slots(), render.slot_lines)
+        case "config":
+            return show(options, administer.list_settings(), render.config_lines)
+        case _:
+            answer = administer.prune_jobs(options.keep_days, dry_run=options.dry_run)
+            return show(options, answer, lambda a: [render.prune_line(a)])
 
 
 def _doctor(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
+    from pytest_valor_schedule.client import doctor
 
-    answer = administer.examine_home(repair=options.repair)
+    answer = doctor.examine_home(repair=options.repair)
     code = show(options, answer, render.doctor_lines)
     return code or int(not all(each["repaired"] for each in answer["findings"]))
 
@@ -275,11 +255,14 @@ def _help(options: Options) -> int:
 
 
 COMMANDS: Mapping[str, Callable[[Options], int]] = {
-    function.__name__.removeprefix("_"): function
-    for function in (
-        *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _slots, _results, _diff),
-        *(_replay, _timeline, _cancel, _hold, _release, _priority, _pause, _resume, _config),
-        *(_prune, _doctor, _help),
-    )
+    **{
+        function.__name__.removeprefix("_"): function
+        for function in (
+            *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _results, _diff),
+            *(_replay, _timeline, _doctor, _help),
+        )
+    },
+    **dict.fromkeys(("cancel", "hold", "release", "priority", "pause", "resume"), _change),
+    **dict.fromkeys(("slots", "config", "prune"), _administer),
 }
 """By name; each returns an exit code."""

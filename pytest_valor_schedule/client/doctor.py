@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pytest_valor_schedule.client import settings_check
+from pytest_valor_schedule.client.endpoint import Response, errors_as_answers
 from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
@@ -43,6 +44,33 @@ class Finding:
 
     text: str
     repair: Callable[[], object] | None = None
+
+
+@errors_as_answers
+def examine_home(*, repair: bool = False) -> Response:
+    """Look for what is wrong with the home.
+
+    Args:
+        repair: Mend what can be mended.
+
+    Returns:
+        `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
+        where its repair failed `error`; or `error`.
+    """
+    home = Home.find(os.environ)
+    findings = [_answer(finding, repair) for finding in examine(home)]
+    return {"home": str(home.root), "versions": versions(), "findings": findings}
+
+
+def _answer(finding: Finding, repair: bool) -> Response:
+    answer = {"text": finding.text, "repairable": finding.repair is not None, "repaired": False}
+    if not repair or finding.repair is None:
+        return answer
+    try:
+        finding.repair()
+    except (ScheduleError, OSError) as error:
+        return {**answer, "error": str(error)}
+    return {**answer, "repaired": True}
 
 
 def examine(home: Home) -> Iterator[Finding]:

@@ -11,7 +11,6 @@ from pytest_valor_schedule.client.endpoint import (
 )
 from pytest_valor_schedule.errors import retry_if_rebuilt
 from pytest_valor_schedule.model.job_terms import JobStatus, ended_job
-from pytest_valor_schedule.queue.job_index import JobIndex
 
 
 @errors_as_answers
@@ -20,9 +19,16 @@ def job_status(job_id: str, *, results: bool = False) -> Response:
     with open_index() as index:
         with index.database.snapshot():
             job_id = index.find_id(job_id)
-            answer = ended_job(index.value(job_id, "document")) or _live_job(index, job_id)
+            answer = ended_job(index.value(job_id, "document"))
+            if answer is None:
+                from pytest_valor_schedule.client import live_jobs  # here, because it is the rest
+
+                answer = live_jobs.job_status(index, job_id)
         if results and answer.get("outcome"):
-            answer["results"] = _results(index, job_id)
+            from pytest_valor_schedule.queue import job_records
+
+            store = store_over(index)
+            answer["results"] = job_records.record_of(store, store.get(job_id))["results"]
     return answer
 
 
@@ -32,12 +38,11 @@ def job_list(status: JobStatus | None, limit: int) -> Response:
     with open_index() as index, index.database.snapshot():
         rows = index.documents(status, limit)
         jobs = [ended_job(document) for _, document in rows]
-        answers = jobs if all(jobs) else _live_jobs(index, rows)
-        return {
-            "jobs": answers,
-            "total": index.count(status),
-            "filtered_by": status and str(status),
-        }
+        if not all(jobs):
+            from pytest_valor_schedule.client import live_jobs
+
+            jobs = list(live_jobs.job_list(index, rows))
+        return {"jobs": jobs, "total": index.count(status), "filtered_by": status and str(status)}
 
 
 @retry_if_rebuilt
@@ -49,25 +54,3 @@ def newest_job_here() -> str:
     """
     with open_index() as index:
         return index.newest_from(str(files.existing_folder(None)))
-
-
-def _live_job(index: JobIndex, job_id: str) -> Response:
-    from pytest_valor_schedule.client import live_jobs  # here, because most jobs have ended
-
-    store = store_over(index)
-    return live_jobs.answers(store, [store.get(job_id)])[0]
-
-
-def _live_jobs(index: JobIndex, rows: list[tuple[str, str]]) -> list[Response]:
-    from pytest_valor_schedule.client import live_jobs
-
-    store = store_over(index)
-    return live_jobs.answers(store, store.jobs_of(rows))
-
-
-def _results(index: JobIndex, job_id: str) -> list[Response]:
-    from pytest_valor_schedule.queue import job_records
-
-    store = store_over(index)
-    results: list[Response] = job_records.record_of(store, store.get(job_id))["results"]
-    return results

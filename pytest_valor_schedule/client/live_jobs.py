@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    store_over,
+)
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.job_terms import JobStatus, public_fields
 from pytest_valor_schedule.queue import demand, forecast
 from pytest_valor_schedule.queue.forecast import QueuePosition
+from pytest_valor_schedule.queue.job_index import JobIndex
 from pytest_valor_schedule.queue.store import JobStore
 
 
@@ -28,11 +34,23 @@ def list_queue(limit: int) -> Response:
     with open_queue() as store, store.database.snapshot():
         active = [*store.jobs(JobStatus.SCHEDULED), *store.jobs(JobStatus.RUNNING)]
         past = [*store.jobs(JobStatus.COMPLETED, limit), *store.jobs(JobStatus.CANCELLED, limit)]
-        return {"active": answers(store, active), "ended": answers(store, past)}
+        return {"active": _answers(store, active), "ended": _answers(store, past)}
 
 
-def answers(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
-    """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
+def job_status(index: JobIndex, job_id: str) -> Response:
+    """Return how one job stands; inside a snapshot."""
+    store = store_over(index)
+    return _answers(store, [store.get(job_id)])[0]
+
+
+def job_list(index: JobIndex, rows: Iterable[tuple[str, str]]) -> list[Response]:
+    """Return the jobs of rows, but for those that cannot be read; inside a snapshot."""
+    store = store_over(index)
+    return _answers(store, store.jobs_of(rows))
+
+
+def _answers(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
+    """Return jobs as answers; what they are made of is read one by one."""
     now = time.time()
     scheduled = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
     places = forecast.queue_positions(store, now, scheduled) if scheduled else {}

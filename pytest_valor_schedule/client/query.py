@@ -16,7 +16,8 @@ from pytest_valor_schedule.client.responses import (
 from pytest_valor_schedule.errors import JobStatusError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import check_limit, check_status_filter
-from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.queue import job_records
+from pytest_valor_schedule.record.output import without_controls
 
 
 def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
@@ -53,7 +54,6 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> JobListRespo
     return cast(JobListResponse, job_answers.job_list(status, most))
 
 
-@errors_as_answers
 def get_job_results(job_id: str) -> JobResultsResponse:
     """Return what became of the tests of a job that has ended.
 
@@ -67,18 +67,14 @@ def get_job_results(job_id: str) -> JobResultsResponse:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    return cast(JobResultsResponse, _results(job_id, None))
+    return cast(JobResultsResponse, get_some_results(job_id))
 
 
 @errors_as_answers
-def get_some_results(job_id: str, keep: Callable[[Response], bool]) -> Response:
-    """Return what `get_job_results` returns, with only those results that `keep` is true of."""
-    return _results(job_id, keep)
-
-
-def _results(job_id: str, keep: Callable[[Response], bool] | None) -> Response:
+def get_some_results(job_id: str, keep: Callable[[Response], bool] | None = None) -> Response:
+    """Return what `get_job_results` does, with only those results that `keep` is true of."""
     with open_queue() as store:
-        document = _published(store, require_ended(store.find(job_id)), keep)
+        document = job_records.record_of(store, require_ended(store.find(job_id)), keep)
     always = ("job_id", "outcome", "started_at", "completed_at", "summary", "results")
     more = ("exit_code", "explanation", "collection_errors")
     return {
@@ -98,7 +94,7 @@ def get_record(job_id: str) -> Response:
         The record, see `get_job_status`; or `error`, with `status` where the job has not ended.
     """
     with open_queue() as store:
-        return dict(_published(store, require_ended(store.find(job_id))))
+        return dict(job_records.record_of(store, require_ended(store.find(job_id))))
 
 
 @errors_as_answers
@@ -112,8 +108,6 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
     Returns:
         `job_id`, `status` and `output`; or `error`.
     """
-    from pytest_valor_schedule.record.output import without_controls
-
     with open_queue() as store:
         job = store.find(job_id)
     try:
@@ -132,12 +126,3 @@ def require_ended(job: Job) -> Job:
             status=job.status,
         )
     return job
-
-
-def _published(
-    store: JobStore, job: Job, keep: Callable[[Response], bool] | None = None
-) -> Response:
-    """Return the record of a job that has ended."""
-    from pytest_valor_schedule.queue import job_records  # here, because a list needs no record
-
-    return job_records.record_of(store, job, keep)

@@ -12,7 +12,7 @@ from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError, system_error_text
-from pytest_valor_schedule.queue import database_file, wakeup
+from pytest_valor_schedule.queue import database_file
 
 TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
     """Have a dispatcher look at the queue now, because it has changed; see `ensure_running`."""
+    from pytest_valor_schedule.queue import wakeup
+
     wakeup.wake(home.wakeup_pipe)
     ensure_running(home, environment)
 
