@@ -130,12 +130,11 @@ def _logs(options: Options) -> int:
 
 
 def _results(options: Options) -> int:
-    from pytest_valor_schedule.client import query
     from pytest_valor_schedule.text import result_list
 
     whole = options.all or options.slowest or options.junit or options.json
     keep = None if whole and not options.failed else result_list.needs_a_look
-    answer = query.get_some_results(_job(options), keep)
+    answer = job_answers.job_results(_job(options), keep)
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:

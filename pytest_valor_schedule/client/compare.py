@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, cast
 
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
-from pytest_valor_schedule.client.query import require_ended
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    require_ended,
+)
 from pytest_valor_schedule.client.responses import ComparisonResponse
 from pytest_valor_schedule.errors import UnknownJobError
 from pytest_valor_schedule.model.job import Job

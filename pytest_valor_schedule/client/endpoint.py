@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.errors import ScheduleError, retry_if_rebuilt, system_error_text
+from pytest_valor_schedule.errors import (
+    JobStatusError,
+    ScheduleError,
+    retry_if_rebuilt,
+    system_error_text,
+)
 from pytest_valor_schedule.queue.job_index import JobIndex
 
 TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
     from typing import Any, ParamSpec, TypeVar
 
+    from pytest_valor_schedule.model.job import Job
     from pytest_valor_schedule.queue.store import JobStore
 
     _P = ParamSpec("_P")
@@ -44,6 +50,16 @@ def store_over(index: JobIndex) -> JobStore:
     from pytest_valor_schedule.queue.store import JobStore  # here, because most answers need none
 
     return JobStore(index.home, index.database)
+
+
+def require_ended(job: Job) -> Job:
+    """Return a job that has ended, and raise JobStatusError for another."""
+    if not job.status.is_final:
+        raise JobStatusError(
+            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
+            status=job.status,
+        )
+    return job
 
 
 def errors_as_answers(function: Callable[_P, _Answer]) -> Callable[_P, _Answer]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from pytest_valor_schedule._util import files
 from pytest_valor_schedule.client import job_answers
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    require_ended,
+)
 from pytest_valor_schedule.client.responses import (
     JobListResponse,
     JobResultsResponse,
     JobStatusResponse,
 )
-from pytest_valor_schedule.errors import JobStatusError
-from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.run_options import check_limit, check_status_filter
 from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.record.output import without_controls
@@ -67,20 +69,7 @@ def get_job_results(job_id: str) -> JobResultsResponse:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    return cast(JobResultsResponse, get_some_results(job_id))
-
-
-@errors_as_answers
-def get_some_results(job_id: str, keep: Callable[[Response], bool] | None = None) -> Response:
-    """Return what `get_job_results` does, with only those results that `keep` is true of."""
-    with open_queue() as store:
-        document = job_records.record_of(store, require_ended(store.find(job_id)), keep)
-    always = ("job_id", "outcome", "started_at", "completed_at", "summary", "results")
-    more = ("exit_code", "explanation", "collection_errors")
-    return {
-        **{name: document.get(name) for name in always},
-        **{name: document[name] for name in more if document.get(name) is not None},
-    }
+    return cast(JobResultsResponse, job_answers.job_results(job_id))
 
 
 @errors_as_answers
@@ -116,13 +105,3 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
         text = ""
     shown = text if as_printed else without_controls(text)
     return {"job_id": job.job_id, "status": str(job.status), "output": shown}
-
-
-def require_ended(job: Job) -> Job:
-    """Return a job that has ended, and raise JobStatusError for another."""
-    if not job.status.is_final:
-        raise JobStatusError(
-            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
-            status=job.status,
-        )
-    return job

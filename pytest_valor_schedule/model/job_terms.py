@@ -13,6 +13,9 @@ TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
     from typing import Any
 
+BAD = ("failed", "error", "crashed")
+"""The outcomes of a test that make a run fail."""
+
 
 class JobStatus(StrEnum):
     """Where a job stands. There will be no others: pollers wait for the last two."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from pytest_valor_schedule.model.job_terms import short_id
-from pytest_valor_schedule.record.compare import BAD
+from pytest_valor_schedule.model.job_terms import BAD, short_id
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_LINES = 60
 _MOST_WIDTH = 300
@@ -67,9 +69,11 @@ def _brief(answer: Response, streaks: Response) -> list[str]:
 
 
 def _hints(answer: Response, bad: int, hidden: int) -> list[str]:
+    if not bad:
+        return []
     command = f"{render.command_name()} results {short_id(answer['job_id'])}"
-    hints = [f"and {hidden} more: {command} --all"] if hidden else []
-    return [*hints, f"in full: {command} --failed"] if bad else hints
+    more = [f"and {hidden} more: {command} --all"] if hidden else []
+    return [*more, f"in full: {command} --failed"]
 
 
 def _since(result: Response, streaks: Response) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.record.compare import BAD
+from pytest_valor_schedule.model.job_terms import BAD
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
 from pytest_valor_schedule.text.result_list import slowest

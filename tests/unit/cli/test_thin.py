@@ -9,17 +9,20 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.model.job import job_record
 from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
-from pytest_valor_schedule.model.result import Summary
+from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.record import record_file
 from tests.support.jobs import a_job
 
 PACKAGE = "pytest_valor_schedule"
+RESULT = TestResult(nodeid="test_it.py::test_it", outcome=TestOutcome.PASSED)
 ENDED = a_job(
     status=JobStatus.COMPLETED,
     outcome=Outcome.PASSED,
     completed_at=1_700_000_009.0,
-    summary=Summary.of([], 9.0),
+    summary=Summary.of([RESULT], 9.0),
 )
 HEAVY = {
     *("dataclasses", "inspect", "typing", "logging", "filelock", "importlib.metadata"),
@@ -46,11 +49,15 @@ def _run(words: Sequence[str]) -> tuple[str, set[str]]:
 @pytest.fixture
 def ended(home: Home) -> str:
     with JobStore(home) as store:
-        assert store.add(ENDED, ["test_it.py::test_it"], {})
+        assert store.add(ENDED, [RESULT.nodeid], {})
+    record = job_record(ENDED, [RESULT.nodeid])
+    record_file.write(home.record(ENDED.job_id), record, [RESULT.to_json()])
     return ENDED.job_id
 
 
-@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["status", "4f9a2c"]])
+@pytest.mark.parametrize(
+    "words", [["list"], ["list", "--json"], ["status", "4f9a2c"], ["results", "4f9a2c"]]
+)
 def test_who_asks_how_jobs_ended_waits_for_no_import_that_it_can_do_without(
     ended: str, words: list[str]
 ) -> None:
