@@ -25,7 +25,7 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import JobStatusError, StoreError
-from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, ended_job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.queue import wakeup
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def cancel_job(job_id: str) -> JobChangeResponse:
         `status` where the job has ended already.
     """
     with open_index() as index:
-        job_id = index.find_id(job_id)
-        if ended := ended_job(index.value(job_id, "document")):
+        job_id, ended = index.find_ended(job_id)
+        if ended is not None:
             raise _already_ended(job_id, ended["status"], ended["outcome"])
         store = store_over(index)
         job = _cancel(store, store.get(job_id))

@@ -23,8 +23,7 @@ def job_status(job_id: str, *, results: bool = False) -> Response:
     """Return what `query.get_job_status` does."""
     with open_index() as index:
         with index.database.snapshot():
-            job_id = index.find_id(job_id)
-            answer = ended_job(index.value(job_id, "document"))
+            job_id, answer = index.find_ended(job_id)
             if answer is None:
                 from pytest_valor_schedule.client import live_jobs  # here, because it is the rest
 
@@ -51,8 +50,7 @@ def job_list(status: JobStatus | None, limit: int) -> Response:
 def job_results(job_id: str, keep: Callable[[Response], bool] | None = None) -> Response:
     """Return what `query.get_job_results` does, with those results alone that `keep` is true of."""
     with open_index() as index:
-        job_id = index.find_id(job_id)
-        job = ended_job(index.value(job_id, "document"))
+        job_id, job = index.find_ended(job_id)
         record = job and keep and record_file.read_some(index.home.record(job_id), keep)
         if not record:
             record = _record(index, job_id, keep)

@@ -10,7 +10,7 @@ from pytest_valor_schedule.client import job_answers
 from pytest_valor_schedule.client.endpoint import errors_as_answers, open_index, store_over
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job_terms import JobStatus, ended_job
+from pytest_valor_schedule.model.job_terms import JobStatus
 
 if TYPE_CHECKING:
     from pytest_valor_schedule.model.job import Job
@@ -43,8 +43,8 @@ def wait_for_job(
             timeout_seconds, "timeout_seconds", "a number of seconds of 0 or more, or None"
         )
     with open_index() as index:
-        full_id = index.find_id(job_id)
-        if ended_job(index.value(full_id, "document")) is None:
+        full_id, ended = index.find_ended(job_id)
+        if ended is None:
             wait_until_ended(store_over(index), full_id, seconds)
     return cast(JobStatusResponse, job_answers.job_status(full_id, results=results))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.errors import UnknownJobError
-from pytest_valor_schedule.model.job_terms import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus, ended_job
 from pytest_valor_schedule.queue.database import Database, storable
 
 TYPE_CHECKING: bool = False  # without typing: see cli/__init__
@@ -80,6 +80,11 @@ class JobIndex:
                 if ids := [row["id"] for row in connection.execute(query, values)]:
                     return ids
         return []
+
+    def find_ended(self, text: object) -> tuple[str, dict[str, Any] | None]:
+        """Return the id of a job as `find_id` does, and its public fields if it has ended."""
+        job_id = self.find_id(text)
+        return job_id, ended_job(self.value(job_id, "document"))
 
     def newest_from(self, folder: str) -> str:
         """Return the id of the newest job whose working directory is folder.
