@@ -101,14 +101,11 @@ def _watch_in_lines() -> None:
 
 def _brief(job: Mapping[str, Any]) -> str:
     """Return a line that does not change with every second."""
-    progress = job.get("progress") or {}
-    tenths = 10 * progress.get("finished", 0) // max(1, job["test_count"])
-    parts = {**job, "progress": None, "reason": None}
-    if job["status"] == "scheduled":
-        return render.job_line({k: v for k, v in parts.items() if v is not None})
     if job["status"] == "running":
+        finished = (job.get("progress") or {}).get("finished", 0)
+        tenths = 10 * finished // max(1, job["test_count"])
         return f"{job['job_id']} running: {10 * tenths} % of {job['test_count']} tests finished"
-    return render.job_line(job)
+    return render.job_line({name: value for name, value in job.items() if name != "reason"})
 
 
 def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse:
