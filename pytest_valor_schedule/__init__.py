@@ -5,12 +5,12 @@ Everything is imported when it is first used, because pytest imports this packag
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from pytest_valor_schedule.version import __version__
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_valor_schedule.client.compare import compare_jobs
     from pytest_valor_schedule.client.control import (
         cancel_job,
@@ -80,6 +80,8 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     room = next((room for room, names in _ROOMS.items() if name in names), "responses")
     return getattr(import_module(f"{__name__}.client.{room}"), name)
 

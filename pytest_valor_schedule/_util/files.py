@@ -61,3 +61,18 @@ def write_public(path: str, text: str) -> None:
         raise InvalidRequestError(
             f"{path} cannot be written ({error.strerror}); name another file."
         ) from None
+
+
+def existing_folder(cwd: str | os.PathLike[str] | None) -> Path:
+    """Return an existing folder, the current one for None, or raise InvalidRequestError."""
+    try:
+        folder = Path.cwd() if cwd is None else Path(cwd).resolve()
+        if folder.is_dir():
+            return folder
+    except FileNotFoundError:
+        raise InvalidRequestError(
+            "The current working directory is gone; change to one that exists, or give cwd."
+        ) from None
+    except (OSError, TypeError, ValueError):
+        raise InvalidRequestError(f"cwd is {cwd!r}, but must be the path of a folder.") from None
+    raise InvalidRequestError(f"The folder {folder} is not there; give cwd one that is.")

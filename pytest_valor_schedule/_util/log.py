@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import traceback
 from pathlib import Path
 
 from pytest_valor_schedule._util import files
@@ -27,6 +26,8 @@ def fault_text(error: Exception) -> str:
     """Return an error as a log has it: one made for users as it is, a fault of ours in full."""
     if isinstance(error, ScheduleError):
         return str(error)
+    import traceback  # here, because faults are few
+
     return "".join(traceback.format_exception(error)).rstrip()
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.output import Options, in_colour, print_lines, show, write
-from pytest_valor_schedule.client import query, wait
+from pytest_valor_schedule.client import job_answers
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
+
 _TRY_AGAIN = 75  # EX_TEMPFAIL: the time is over, the job is not
+_PAUSED = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
 
 
 def _job(options: Options) -> str:
     """Return the id that was given, or that of the newest job scheduled from this folder."""
     job: str | None = options.job
-    return job if job is not None else query.newest_job_here()
+    return job if job is not None else job_answers.newest_job_here()
 
 
 def _run(options: Options) -> int:
@@ -38,6 +43,8 @@ def _rerun(options: Options) -> int:
 
 def _show_receipt(options: Options, answer: Response) -> int:
     """Show a new job; with --wait what became of it."""
+    from pytest_valor_schedule.client import wait
+
     if "error" in answer or not options.wait:
         code = show(options, answer, render.receipt_lines)
         return int(answer.get("exit_code") or code)
@@ -54,23 +61,27 @@ def _show_receipt(options: Options, answer: Response) -> int:
 
 def _result_lines(answer: Response, options: Mapping[str, Any]) -> Sequence[str]:
     """Return the results of a job as lines."""
-    from pytest_valor_schedule.client import compare
     from pytest_valor_schedule.text import result_list
 
     if "error" in answer:
         return [f"error: {answer['error']}"]
     brief = not (options.get("failed") or options.get("all") or options.get("slowest") is not None)
-    streaks = compare.count_failures_in_a_row(answer["job_id"]) if brief else {}
+    streaks: Response = {}
+    if brief and any(map(result_list.needs_a_look, answer["results"])):
+        from pytest_valor_schedule.client import compare
+
+        streaks = compare.count_failures_in_a_row(answer["job_id"])
     return result_list.lines(answer, streaks, options)
 
 
 def _list(options: Options) -> int:
-    answer = query.list_jobs(options.status, options.limit)
+    status = options.status and JobStatus(options.status)
+    answer = job_answers.job_list(status, options.limit)
     return show(options, answer, lambda a: render.list_lines(a["jobs"], a["total"]))
 
 
 def _status(options: Options) -> int:
-    answer = query.get_job_status(_job(options), results=options.json)
+    answer = job_answers.job_status(_job(options), results=options.json)
     return show(options, answer, render.status_lines)
 
 
@@ -79,12 +90,16 @@ def _watch(options: Options) -> int:
     from pytest_valor_schedule.client import administer
 
     if options.json:
-        return show(options, {**query.list_jobs(limit=50), **administer.list_slots()}, lambda _: [])
+        return show(
+            options, {**job_answers.job_list(None, 50), **administer.list_slots()}, lambda _: []
+        )
     refresh.watch(once=options.once)
     return 0
 
 
 def _wait(options: Options) -> int:
+    from pytest_valor_schedule.client import wait
+
     answer = wait.wait_for_job(_job(options), options.timeout, results=options.json)
     code = show(options, answer, render.status_lines)
     if code or answer.get("outcome"):
@@ -105,6 +120,8 @@ def _follow(options: Options) -> int:
 
 
 def _logs(options: Options) -> int:
+    from pytest_valor_schedule.client import query
+
     as_printed = not options.json and in_colour(sys.stdout)
     answer = query.read_output(_job(options), as_printed=as_printed)
     if not options.json and answer.get("output") == "":
@@ -112,23 +129,17 @@ def _logs(options: Options) -> int:
     return show(options, answer, lambda a: a["output"].removesuffix("\n").split("\n"))
 
 
-def _slots(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
-
-    return show(options, administer.list_slots(), render.slot_lines)
-
-
 def _results(options: Options) -> int:
-    from pytest_valor_schedule.record import junit
     from pytest_valor_schedule.text import result_list
 
-    if options.failed or not (options.all or options.slowest or options.junit or options.json):
-        answer: Response = query.get_some_results(_job(options), result_list.needs_a_look)
-    else:
-        answer = query.get_job_results(_job(options))
+    whole = options.all or options.slowest or options.junit or options.json
+    keep = None if whole and not options.failed else result_list.needs_a_look
+    answer = job_answers.job_results(_job(options), keep)
     if "error" in answer:
         return show(options, answer, lambda _: [])
     if options.junit is not None:
+        from pytest_valor_schedule.record import junit
+
         write(options.junit, junit.junit_xml(answer))
         return 0
     if options.json:
@@ -150,6 +161,7 @@ def _diff(options: Options) -> int:
 
 def _replay(options: Options) -> int:
     from pytest_valor_schedule.cli import replay_command
+    from pytest_valor_schedule.client import query
 
     if options.handed_on or not query.read_output(options.job).get("output"):
         return replay_command.replay(options.job, options.handed_on)
@@ -163,6 +175,7 @@ def _replay(options: Options) -> int:
 
 
 def _timeline(options: Options) -> int:
+    from pytest_valor_schedule.client import query
     from pytest_valor_schedule.text import timeline
 
     record = query.get_record(_job(options))
@@ -178,62 +191,48 @@ def _timeline(options: Options) -> int:
     return 0
 
 
-def _cancel(options: Options) -> int:
+def _change(options: Options) -> int:
+    """Run the commands that change what is in the queue, or whether it goes on."""
     from pytest_valor_schedule.client import control
 
-    answer = control.cancel_job(options.job)
-    return show(options, answer, lambda a: [f"{a['job_id']} {a['status']}"])
+    line = "{job_id} {status}"
+    match options.command:
+        case "cancel":
+            answer: Response = control.cancel_job(options.job)
+        case "hold":
+            answer, line = control.hold_job(options.job), "{job_id} held"
+        case "release":
+            answer, line = control.release_job(options.job), "{job_id} released"
+        case "priority":
+            answer, line = (
+                control.set_priority(options.job, options.priority),
+                "{job_id} {priority}",
+            )
+        case "pause":
+            answer, line = control.pause_queue(), _PAUSED
+        case _:
+            answer, line = control.resume_queue(), "jobs start again"
+    return show(options, answer, lambda a: [line.format(**a)])
 
 
-def _hold(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.hold_job(options.job), lambda a: [f"{a['job_id']} held"])
-
-
-def _release(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.release_job(options.job), lambda a: [f"{a['job_id']} released"])
-
-
-def _priority(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    answer = control.set_priority(options.job, options.priority)
-    return show(options, answer, lambda a: [f"{a['job_id']} {a['priority']}"])
-
-
-def _pause(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    line = "paused: no further job starts until `valor-schedule resume`; what runs goes on"
-    return show(options, control.pause_queue(), lambda _: [line])
-
-
-def _resume(options: Options) -> int:
-    from pytest_valor_schedule.client import control
-
-    return show(options, control.resume_queue(), lambda _: ["jobs start again"])
-
-
-def _config(options: Options) -> int:
+def _administer(options: Options) -> int:
+    """Run the commands about the machine and the disk."""
     from pytest_valor_schedule.client import administer
 
-    return show(options, administer.list_settings(), render.config_lines)
-
-
-def _prune(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
-
-    answer = administer.prune_jobs(options.keep_days, dry_run=options.dry_run)
-    return show(options, answer, lambda a: [render.prune_line(a)])
+    match options.command:
+        case "slots":
+            return show(options, administer.list_slots(), render.slot_lines)
+        case "config":
+            return show(options, administer.list_settings(), render.config_lines)
+        case _:
+            answer = administer.prune_jobs(options.keep_days, dry_run=options.dry_run)
+            return show(options, answer, lambda a: [render.prune_line(a)])
 
 
 def _doctor(options: Options) -> int:
-    from pytest_valor_schedule.client import administer
+    from pytest_valor_schedule.client import doctor
 
-    answer = administer.examine_home(repair=options.repair)
+    answer = doctor.examine_home(repair=options.repair)
     code = show(options, answer, render.doctor_lines)
     return code or int(not all(each["repaired"] for each in answer["findings"]))
 
@@ -255,11 +254,14 @@ def _help(options: Options) -> int:
 
 
 COMMANDS: Mapping[str, Callable[[Options], int]] = {
-    function.__name__.removeprefix("_"): function
-    for function in (
-        *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _slots, _results, _diff),
-        *(_replay, _timeline, _cancel, _hold, _release, _priority, _pause, _resume, _config),
-        *(_prune, _doctor, _help),
-    )
+    **{
+        function.__name__.removeprefix("_"): function
+        for function in (
+            *(_run, _rerun, _list, _status, _watch, _wait, _follow, _logs, _results, _diff),
+            *(_replay, _timeline, _doctor, _help),
+        )
+    },
+    **dict.fromkeys(("cancel", "hold", "release", "priority", "pause", "resume"), _change),
+    **dict.fromkeys(("slots", "config", "prune"), _administer),
 }
 """By name; each returns an exit code."""

@@ -8,13 +8,15 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from pytest_valor_schedule.cli import parser
 from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.cli.output import complain
-from pytest_valor_schedule.client import query
 from pytest_valor_schedule.errors import ScheduleError, system_error_text
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _INTERRUPTED = 130
 
@@ -25,8 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # as pytest shows what the terminal cannot
             stream.reconfigure(errors="backslashreplace")
     words, handed_on = parser.split_own(sys.argv[1:] if arguments is None else arguments)
-    built = parser.build(_job_ids)
-    _complete(built)
+    is_completing = "_ARGCOMPLETE" in os.environ
+    built = parser.build(_job_ids, only="" if is_completing else "".join(words[:1]))
+    if is_completing:
+        _complete(built)
     options = built.parse_args(words)
     options.handed_on = handed_on
     try:
@@ -60,15 +64,16 @@ def _explain(error: OSError) -> None:
 
 def _complete(built: argparse.ArgumentParser) -> None:
     """Answer a shell that asks for completions, if argcomplete is installed."""
-    if "_ARGCOMPLETE" in os.environ:
-        try:
-            import argcomplete
-        except ImportError:
-            return
-        argcomplete.autocomplete(built)
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(built)
 
 
 def _job_ids(prefix: str, **_: Any) -> list[str]:
     """Return what may complete a JOB: ids, or their last parts."""
-    ids = [job["job_id"] for job in query.list_jobs(limit=50).get("jobs", ())]
+    from pytest_valor_schedule.client import job_answers
+
+    ids = [job["job_id"] for job in job_answers.job_list(None, 50).get("jobs", ())]
     return [name for job_id in ids for name in (job_id, job_id[-6:]) if name.startswith(prefix)]

@@ -9,10 +9,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import TextIO
 
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import TextIO
 
 Options = argparse.Namespace
 
@@ -34,9 +37,7 @@ _WORDS = {
     "fixed": _GREEN,
 }
 # The first word, or the one after a job's id: what follows may be anybody's text.
-_FIRST = re.compile(
-    rf"^((?:\d{{8}}-\d{{6}}-[0-9a-f]{{6}}\s+(?:completed\s+)?)?)({'|'.join(_WORDS)})\b", re.I
-)
+_FIRST = rf"^((?:\d{{8}}-\d{{6}}-[0-9a-f]{{6}}\s+(?:completed\s+)?)?)({'|'.join(_WORDS)})\b"
 
 
 def complain(text: str) -> None:
@@ -85,6 +86,8 @@ def in_colour(stream: TextIO | None, environment: Mapping[str, str] = os.environ
 
 def paint(line: str) -> str:
     """Return a line with the word that tells an outcome or a status in its colour."""
-    return _FIRST.sub(
-        lambda match: f"{match[1]}{_WORDS[match[2].lower()]}{match[2]}{_PLAIN}", line, count=1
-    )
+    return re.sub(_FIRST, _painted, line, count=1, flags=re.IGNORECASE)
+
+
+def _painted(match: re.Match[str]) -> str:
+    return f"{match[1]}{_WORDS[match[2].lower()]}{match[2]}{_PLAIN}"

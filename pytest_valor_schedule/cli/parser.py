@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.version import __version__
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
+
+    _Argument = tuple[tuple[str, ...], Mapping[str, Any]]
+    _Command = tuple[str, tuple[_Argument, ...], Mapping[str, Any]]
 
 _EPILOG = """\
 A JOB is a job id such as 20261122-203015-4f9a2c, its last part (4f9a2c), or the beginning of
@@ -42,6 +48,7 @@ OWN_OPTIONS = {
 """The options with a value that come before pytest's own."""
 
 Completer = Callable[..., Sequence[str]]
+_WIDTH = 78
 
 
 def split_own(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -80,133 +87,65 @@ def refuse_late(words: Sequence[str]) -> None:
             )
 
 
-def build(job_ids: Completer | None = None) -> argparse.ArgumentParser:
+def build(job_ids: Completer | None = None, only: str = "") -> argparse.ArgumentParser:
     """Return the parser; the name of the command that was given is `command`.
 
     Args:
         job_ids: What completes a JOB, as argcomplete calls it.
+        only: The command that was given, for which the others need not be there.
     """
     parser = argparse.ArgumentParser(
         prog="valor-schedule",
         description="Look at and steer the test runs in this machine's background queue.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
-        title="commands", required=True, metavar="COMMAND", dest="command"
+        prog=parser.prog, title="commands", required=True, metavar="COMMAND", dest="command"
     )
-    add = _Adder(commands, job_ids)
-    _scheduling(add)
-    _looking(add)
-    _looking_back(add)
-    _controlling(add)
-    _administering(add)
-    _helping(add)
+    for name in [only] if only in _COMMANDS else _COMMANDS:
+        _add(commands, name, _COMMANDS[name], job_ids)
     return parser
 
 
 def print_help(command: str) -> None:
     """Print what `valor-schedule COMMAND --help` prints."""
     with contextlib.suppress(SystemExit):
-        build().parse_args([command, "--help"])
+        build(only=command).parse_args([command, "--help"])
 
 
-class _Adder:
-    """Add commands."""
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return what formats help; argparse asks for one at each argument that is added.
 
-    def __init__(self, commands: Any, job_ids: Completer | None) -> None:
-        self._commands = commands
-        self._job_ids = job_ids
-
-    def plain(
-        self, name: str, text: str, *, json: bool = True, **more: Any
-    ) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = self._commands.add_parser(
-            name,
-            help=text,
-            description=f"{text[0].upper()}{text[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            **more,
-        )
-        if json:
-            parser.add_argument("--json", action="store_true", help="print one JSON document")
-        return parser
-
-    def of_job(
-        self, name: str, text: str, *, optional: bool = False, **more: Any
-    ) -> argparse.ArgumentParser:
-        """Add a command about one job, which may be left out where nothing can be spoilt."""
-        parser = self.plain(name, text, **more)
-        self.job(parser, "job", "JOB", optional=optional)
-        return parser
-
-    def job(
-        self, parser: argparse.ArgumentParser, name: str, metavar: str, *, optional: bool
-    ) -> None:
-        text = "a job id, its last part, or a prefix"
-        action: Any = parser.add_argument(
-            name, metavar=metavar, nargs="?" if optional else None, help=text
-        )
-        if self._job_ids is not None:
-            action.completer = self._job_ids  # the name that argcomplete looks for
+    Each would import shutil to ask how wide the terminal is, which is more than the rest takes.
+    """
+    return argparse.RawDescriptionHelpFormatter(prog, width=_WIDTH)
 
 
-def _scheduling(add: _Adder) -> None:
-    run = add.plain(
-        "run",
-        "schedule a pytest in this folder",
-        usage="valor-schedule run [OPTIONS] [--] [PYTEST ARGUMENTS]",
-        epilog=_RUN_EPILOG,
-    )
-    run.add_argument("--priority", choices=list(map(str, Priority)), help="how urgent it is")
-    run.add_argument("--max-workers", metavar="N", help="the most pytest-xdist workers")
-    run.add_argument("--timeout-minutes", metavar="N", help="minutes after which it is ended")
-    run.add_argument("--notify", metavar="CHAT", help="whom to tell about the end")
-    run.add_argument("--confirm-failures", metavar="N", help="run what failed again, N times")
-    run.add_argument("--wait", action="store_true", help="wait for the end, and show the results")
-    rerun = add.of_job("rerun", "schedule a job once more", optional=True)
-    rerun.add_argument(
-        "--failed", action="store_true", help="only the tests that failed or were not run"
-    )
-    rerun.description = "Schedule a job once more, in the environment of this shell."
+def _add(commands: Any, name: str, command: _Command, job_ids: Completer | None) -> None:
+    """Add a command to the parser."""
+    text, arguments, more = command
+    options = {"description": f"{text[0].upper()}{text[1:]}.", **more}
+    parser = commands.add_parser(name, help=text, formatter_class=_formatter, **options)
+    for names, how in arguments:
+        action = parser.add_argument(*names, **how)
+        if how.get("help") == _JOB_HELP:
+            action.completer = job_ids  # the name that argcomplete looks for
 
 
-def _looking(add: _Adder) -> None:
-    listing = add.plain("list", "show the newest jobs")
-    listing.add_argument("--status", choices=list(map(str, JobStatus)), help="only these")
-    listing.add_argument(
-        "--limit", type=_number, default=10, metavar="N", help="at most N jobs (10)"
-    )
-    add.of_job("status", "show how a job stands", optional=True)
-    watch = add.plain("watch", "show the queue, the slots and what runs, as it changes")
-    watch.add_argument("--once", action="store_true", help="show it once and end")
-    waiting = add.of_job("wait", "wait until a job has ended", optional=True)
-    waiting.add_argument("--timeout", type=float, metavar="S", help="wait S seconds at most")
-    add.of_job("follow", "show what a job's pytest prints, until its end", optional=True)
-    add.of_job("logs", "show what a job's pytest printed", optional=True)
-    add.plain("slots", "show who has which worker slot")
+def _argument(*names: str, **options: Any) -> _Argument:
+    """Return what `add_argument` gets."""
+    return names, options
 
 
-def _looking_back(add: _Adder) -> None:
-    results = add.of_job("results", "show what became of a job's tests", optional=True)
-    results.add_argument("--failed", action="store_true", help="the failures, in full")
-    results.add_argument("--all", action="store_true", help="a line for each test")
-    results.add_argument("--slowest", type=_number, metavar="N", help="the N slowest tests")
-    results.add_argument("--junit", metavar="FILE", help="write them to FILE as JUnit XML")
-    diff = add.of_job("diff", "show what changed between two runs", optional=True)
-    add.job(diff, "earlier", "EARLIER", optional=True)
-    add.of_job(
-        "replay",
-        "show a job as pytest would have shown it",
-        json=False,
-        usage="valor-schedule replay JOB [PYTEST OPTIONS]",
-        epilog="Tracebacks are in the style of the run.\n\n"
-        "example: valor-schedule replay 4f9a2c -v -rA --junit-xml=report.xml",
-    )
-    timeline = add.of_job("timeline", "draw a job's workers over time", optional=True)
-    timeline.add_argument("-o", "--output", metavar="FILE", help="write a page for a browser")
-    timeline.add_argument("--perfetto", metavar="FILE", help="write a trace for ui.perfetto.dev")
+def _switch(name: str, text: str) -> _Argument:
+    return _argument(name, action="store_true", help=text)
+
+
+def _command(text: str, *arguments: _Argument, json: bool = True, **options: Any) -> _Command:
+    """Return what a command does, its arguments, and what `add_parser` gets besides."""
+    return text, (*([_JSON] if json else []), *arguments), options
 
 
 def _number(text: str) -> int:
@@ -215,31 +154,106 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _controlling(add: _Adder) -> None:
-    add.of_job("cancel", "take a job out of the queue, or end it")
-    add.of_job("hold", "keep a waiting job from starting")
-    add.of_job("release", "let a held job start")
-    changing = add.of_job("priority", "change the priority of a waiting job")
-    changing.add_argument("priority", choices=list(map(str, Priority)))
-    add.plain("pause", "let no further job start")
-    add.plain("resume", "let jobs start again")
+_PRIORITIES, _STATUSES = list(map(str, Priority)), list(map(str, JobStatus))
+_JSON = _switch("--json", "print one JSON document")
+_JOB_HELP = "a job id, its last part, or a prefix"
+_JOB = _argument("job", metavar="JOB", help=_JOB_HELP)
+# It may be left out where nothing can be spoilt.
+_ANY_JOB = _argument("job", metavar="JOB", nargs="?", help=_JOB_HELP)
 
-
-def _administering(add: _Adder) -> None:
-    add.plain("config", "show every setting, its value, and where it is set on this machine")
-    pruning = add.plain("prune", "throw away what old jobs left on the disk")
-    pruning.add_argument(
-        "--keep-days", type=float, metavar="N", help="keep N days of logs and records"
-    )
-    pruning.add_argument("--dry-run", action="store_true", help="only say what would go")
-    doctor = add.plain("doctor", "look for what is wrong with the queue's home")
-    doctor.add_argument("--repair", action="store_true", help="mend what can be mended")
-
-
-def _helping(add: _Adder) -> None:
-    manual = add.plain(
-        "help", "show the manual", json=False, usage="valor-schedule help [TOPIC|COMMAND]"
-    )
-    manual.add_argument(
-        "topic", metavar="TOPIC", nargs="?", help="a topic or a command; without it, all topics"
-    )
+_COMMANDS: Mapping[str, _Command] = {
+    "run": _command(
+        "schedule a pytest in this folder",
+        _argument("--priority", choices=_PRIORITIES, help="how urgent it is"),
+        _argument("--max-workers", metavar="N", help="the most pytest-xdist workers"),
+        _argument("--timeout-minutes", metavar="N", help="minutes after which it is ended"),
+        _argument("--notify", metavar="CHAT", help="whom to tell about the end"),
+        _argument("--confirm-failures", metavar="N", help="run what failed again, N times"),
+        _switch("--wait", "wait for the end, and show the results"),
+        usage="valor-schedule run [OPTIONS] [--] [PYTEST ARGUMENTS]",
+        epilog=_RUN_EPILOG,
+    ),
+    "rerun": _command(
+        "schedule a job once more",
+        _ANY_JOB,
+        _switch("--failed", "only the tests that failed or were not run"),
+        description="Schedule a job once more, in the environment of this shell.",
+    ),
+    "list": _command(
+        "show the newest jobs",
+        _argument("--status", choices=_STATUSES, help="only these"),
+        _argument("--limit", type=_number, default=10, metavar="N", help="at most N jobs (10)"),
+    ),
+    "status": _command("show how a job stands", _ANY_JOB),
+    "watch": _command(
+        "show the queue, the slots and what runs, as it changes",
+        _switch("--once", "show it once and end"),
+    ),
+    "wait": _command(
+        "wait until a job has ended",
+        _ANY_JOB,
+        _argument("--timeout", type=float, metavar="S", help="wait S seconds at most"),
+    ),
+    "follow": _command("show what a job's pytest prints, until its end", _ANY_JOB),
+    "logs": _command("show what a job's pytest printed", _ANY_JOB),
+    "slots": _command("show who has which worker slot"),
+    "results": _command(
+        "show what became of a job's tests",
+        _ANY_JOB,
+        _switch("--failed", "the failures, in full"),
+        _switch("--all", "a line for each test"),
+        _argument("--slowest", type=_number, metavar="N", help="the N slowest tests"),
+        _argument("--junit", metavar="FILE", help="write them to FILE as JUnit XML"),
+    ),
+    "diff": _command(
+        "show what changed between two runs",
+        _ANY_JOB,
+        _argument("earlier", metavar="EARLIER", nargs="?", help=_JOB_HELP),
+    ),
+    "replay": _command(
+        "show a job as pytest would have shown it",
+        _JOB,
+        json=False,
+        usage="valor-schedule replay JOB [PYTEST OPTIONS]",
+        epilog="Tracebacks are in the style of the run.\n\n"
+        "example: valor-schedule replay 4f9a2c -v -rA --junit-xml=report.xml",
+    ),
+    "timeline": _command(
+        "draw a job's workers over time",
+        _ANY_JOB,
+        _argument("-o", "--output", metavar="FILE", help="write a page for a browser"),
+        _argument("--perfetto", metavar="FILE", help="write a trace for ui.perfetto.dev"),
+    ),
+    "cancel": _command("take a job out of the queue, or end it", _JOB),
+    "hold": _command("keep a waiting job from starting", _JOB),
+    "release": _command("let a held job start", _JOB),
+    "priority": _command(
+        "change the priority of a waiting job",
+        _JOB,
+        _argument("priority", choices=_PRIORITIES),
+    ),
+    "pause": _command("let no further job start"),
+    "resume": _command("let jobs start again"),
+    "config": _command("show every setting, its value, and where it is set on this machine"),
+    "prune": _command(
+        "throw away what old jobs left on the disk",
+        _argument("--keep-days", type=float, metavar="N", help="keep N days of logs and records"),
+        _switch("--dry-run", "only say what would go"),
+    ),
+    "doctor": _command(
+        "look for what is wrong with the queue's home",
+        _switch("--repair", "mend what can be mended"),
+    ),
+    "help": _command(
+        "show the manual",
+        _argument(
+            "topic",
+            metavar="TOPIC",
+            nargs="?",
+            help="a topic or a command; without it, all topics",
+        ),
+        json=False,
+        usage="valor-schedule help [TOPIC|COMMAND]",
+    ),
+}
+"""By name, in the order in which the help lists them."""

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.cli.output import in_colour, is_terminal, paint
-from pytest_valor_schedule.client import administer, query
+from pytest_valor_schedule.client import administer, live_jobs, query
 from pytest_valor_schedule.client.endpoint import open_queue
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
@@ -48,7 +48,7 @@ def _frame() -> list[str]:
 
 def _look(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return all that runs or waits, and the last that have ended, the newest first."""
-    answer = _checked(query.list_queue(count))
+    answer = _checked(live_jobs.list_queue(count))
     past = sorted(answer["ended"], key=lambda job: str(job["completed_at"]), reverse=True)
     return answer["active"], past[:count]
 
@@ -101,14 +101,11 @@ def _watch_in_lines() -> None:
 
 def _brief(job: Mapping[str, Any]) -> str:
     """Return a line that does not change with every second."""
-    progress = job.get("progress") or {}
-    tenths = 10 * progress.get("finished", 0) // max(1, job["test_count"])
-    parts = {**job, "progress": None, "reason": None}
-    if job["status"] == "scheduled":
-        return render.job_line({k: v for k, v in parts.items() if v is not None})
     if job["status"] == "running":
+        finished = (job.get("progress") or {}).get("finished", 0)
+        tenths = 10 * finished // max(1, job["test_count"])
         return f"{job['job_id']} running: {10 * tenths} % of {job['test_count']} tests finished"
-    return render.job_line(job)
+    return render.job_line({name: value for name, value in job.items() if name != "reason"})
 
 
 def follow(job_id: str, *, show: Callable[[bytes], object]) -> JobStatusResponse:

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule.client.endpoint import open_queue
-from pytest_valor_schedule.client.query import require_ended
+from pytest_valor_schedule.client.endpoint import open_queue, require_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.record.replay import Replay

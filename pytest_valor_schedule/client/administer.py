@@ -1,56 +1,23 @@
-"""List slots and settings, throw away what is old, and repair a home."""
+"""List slots and settings, and throw away what is old."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import time
-from typing import TYPE_CHECKING
 
 from pytest_valor_schedule._util import clock
+from pytest_valor_schedule.client import settings_check
 from pytest_valor_schedule.client.endpoint import Response, errors_as_answers
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.config.settings import Setting
 from pytest_valor_schedule.daemon import notification
-from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.retention import Retention
 from pytest_valor_schedule.model.run_options import check_amount
-from pytest_valor_schedule.queue import slots
+from pytest_valor_schedule.queue import pruning, slots
 from pytest_valor_schedule.queue.slots import Holder
 from pytest_valor_schedule.queue.store import JobStore
-
-if TYPE_CHECKING:
-    from pytest_valor_schedule.client.doctor import Finding
-
-
-@errors_as_answers
-def examine_home(*, repair: bool = False) -> Response:
-    """Look for what is wrong with the home.
-
-    Args:
-        repair: Mend what can be mended.
-
-    Returns:
-        `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
-        where its repair failed `error`; or `error`.
-    """
-    from pytest_valor_schedule.client import doctor  # here, because no other function needs it
-
-    home = Home.find(os.environ)
-    findings = [_finding(finding, repair) for finding in doctor.examine(home)]
-    return {"home": str(home.root), "versions": doctor.versions(), "findings": findings}
-
-
-def _finding(finding: Finding, repair: bool) -> Response:
-    answer = {"text": finding.text, "repairable": finding.repair is not None, "repaired": False}
-    if not repair or finding.repair is None:
-        return answer
-    try:
-        finding.repair()
-    except (ScheduleError, OSError) as error:
-        return {**answer, "error": str(error)}
-    return {**answer, "repaired": True}
 
 
 @errors_as_answers
@@ -87,8 +54,6 @@ def list_settings() -> Response:
         `source`, `unknown`: what the file has that is no setting, and `problems`: a sentence for
         each that cannot be used; or `error`.
     """
-    from pytest_valor_schedule.client import settings_check
-
     home = Home.find(os.environ)
     machine = home.settings()
     values = {
@@ -122,8 +87,6 @@ def prune_jobs(keep_days: float | None = None, *, dry_run: bool = False) -> Resp
         `logs` and `records` (job ids), `others` (file names), `durations` (of how many tests),
         `bytes`, `dry_run`; or `error`.
     """
-    from pytest_valor_schedule.queue import pruning
-
     home = Home.find(os.environ)
     retention = Retention.of(home.settings())
     if keep_days is not None:

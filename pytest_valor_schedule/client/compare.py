@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, cast
 
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
-from pytest_valor_schedule.client.query import require_ended
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    require_ended,
+)
 from pytest_valor_schedule.client.responses import ComparisonResponse
 from pytest_valor_schedule.errors import UnknownJobError
-from pytest_valor_schedule.model.job import Job, short_id
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import short_id
 from pytest_valor_schedule.queue import job_records, previous_runs
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import compare

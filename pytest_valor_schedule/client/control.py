@@ -1,29 +1,36 @@
-"""Cancel, hold, release and reorder jobs, and pause the queue."""
+"""Cancel, hold, release and reorder jobs, and pause the queue.
+
+What only a job needs that has yet to end is imported there.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_valor_schedule.client.endpoint import errors_as_answers, open_queue
+from pytest_valor_schedule.client.endpoint import (
+    errors_as_answers,
+    open_index,
+    open_queue,
+    store_over,
+)
 from pytest_valor_schedule.client.responses import (
     JobChangeResponse,
     PriorityName,
     QueueStateResponse,
 )
-from pytest_valor_schedule.client.wait import LOOK_AFTER_SECONDS, wait_until_ended
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import job_end, service
-from pytest_valor_schedule.daemon.job_end import JobEnd
+from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import JobStatusError, StoreError
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
-from pytest_valor_schedule.model.run_options import check_priority
-from pytest_valor_schedule.process.kill import pids_with_variable
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.queue import wakeup
-from pytest_valor_schedule.queue.store import JobStore
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.model.job import Job
+    from pytest_valor_schedule.queue.store import JobStore
 
 _CANCEL_PATIENCE_SECONDS = 30.0
 
@@ -39,8 +46,12 @@ def cancel_job(job_id: str) -> JobChangeResponse:
         `job_id` and `status` ("cancelled") once no process of the job is left; or `error`, with
         `status` where the job has ended already.
     """
-    with open_queue() as store:
-        job = _cancel(store, store.find(job_id))
+    with open_index() as index:
+        job_id, ended = index.find_ended(job_id)
+        if ended is not None:
+            raise _already_ended(job_id, ended["status"], ended["outcome"])
+        store = store_over(index)
+        job = _cancel(store, store.get(job_id))
     return cast(JobChangeResponse, {"job_id": job.job_id, "status": str(job.status)})
 
 
@@ -75,6 +86,8 @@ def set_priority(job_id: str, priority: PriorityName) -> JobChangeResponse:
     Returns:
         `job_id`, `status`, `held` and `priority`; or `error`.
     """
+    from pytest_valor_schedule.model.run_options import check_priority
+
     return _change_waiting(job_id, priority=check_priority(priority))
 
 
@@ -106,25 +119,24 @@ def _cancel(store: JobStore, job: Job) -> Job:
     Raises:
         JobStatusError: if it has ended already, or does not end in time.
     """
-    _refuse_if_ended(job)
     if job.status is JobStatus.SCHEDULED:
+        from pytest_valor_schedule.daemon import job_end
+        from pytest_valor_schedule.daemon.job_end import JobEnd
+
         text = "Cancelled on request before it started."
         end = JobEnd(completed_at=time.time(), outcome=Outcome.CANCELLED, explanation=text)
         job = job_end.complete(store, job, end) or store.get(job.job_id)
         wakeup.wake(store.home.wakeup_pipe)
     if job.status is JobStatus.RUNNING:
         job = _cancel_running(store, job)
-    if job.status is not JobStatus.CANCELLED:
-        _refuse_if_ended(job)
+    if job.status is JobStatus.COMPLETED:
+        raise _already_ended(job.job_id, job.status, job.outcome)
     return job
 
 
-def _refuse_if_ended(job: Job) -> None:
-    if job.status.is_final:
-        raise JobStatusError(
-            f"Job {job.job_id} has ended already ({job.outcome}); nothing is left to cancel.",
-            status=job.status,
-        )
+def _already_ended(job_id: str, status: str, outcome: str | None) -> JobStatusError:
+    text = f"Job {job_id} has ended already ({outcome}); nothing is left to cancel."
+    return JobStatusError(text, status=status)
 
 
 def _cancel_running(store: JobStore, job: Job) -> Job:
@@ -135,6 +147,8 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
             raise
         # It may be what fills the disk, where an empty file finds its place all the same.
         store.home.cancel_marker(job.job_id).touch(mode=0o600)
+    from pytest_valor_schedule.client.wait import LOOK_AFTER_SECONDS, wait_until_ended
+
     deadline = time.monotonic() + _CANCEL_PATIENCE_SECONDS
     while not (after := wait_until_ended(store, job.job_id, LOOK_AFTER_SECONDS)).status.is_final:
         _refuse_if_unrecorded(store.home, after)
@@ -148,6 +162,8 @@ def _cancel_running(store: JobStore, job: Job) -> Job:
 
 def _refuse_if_unrecorded(home: Home, job: Job) -> None:
     """Raise JobStatusError if a job has no process any more, and waits for room for its record."""
+    from pytest_valor_schedule.process.kill import pids_with_variable
+
     if home.is_full() and all(
         value != job.job_id for _, value in pids_with_variable(JOB_ID_VARIABLE)
     ):

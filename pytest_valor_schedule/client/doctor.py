@@ -13,16 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from pytest_valor_schedule.client import settings_check
+from pytest_valor_schedule.client.endpoint import Response, errors_as_answers
 from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process import kill
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import database_file, job_records, recovery
-from pytest_valor_schedule.queue.job_row import job_in
+from pytest_valor_schedule.queue.job_row import job_in, read_record
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file
 
@@ -42,6 +44,33 @@ class Finding:
 
     text: str
     repair: Callable[[], object] | None = None
+
+
+@errors_as_answers
+def examine_home(*, repair: bool = False) -> Response:
+    """Look for what is wrong with the home.
+
+    Args:
+        repair: Mend what can be mended.
+
+    Returns:
+        `home`, `versions`, and `findings`: for each `text`, `repairable`, and `repaired`, and
+        where its repair failed `error`; or `error`.
+    """
+    home = Home.find(os.environ)
+    findings = [_answer(finding, repair) for finding in examine(home)]
+    return {"home": str(home.root), "versions": versions(), "findings": findings}
+
+
+def _answer(finding: Finding, repair: bool) -> Response:
+    answer = {"text": finding.text, "repairable": finding.repair is not None, "repaired": False}
+    if not repair or finding.repair is None:
+        return answer
+    try:
+        finding.repair()
+    except (ScheduleError, OSError) as error:
+        return {**answer, "error": str(error)}
+    return {**answer, "repaired": True}
 
 
 def examine(home: Home) -> Iterator[Finding]:
@@ -145,7 +174,7 @@ def _records_without_job(store: JobStore, job_ids: set[str]) -> Iterator[Finding
     for path in sorted(store.home.results.glob("*.json")):
         if path.stem in job_ids:
             continue
-        job_and_tests = recovery.read_record(path)
+        job_and_tests = read_record(path)
         if job_and_tests is None:
             text = f"The record {path} cannot be read, and the queue knows no such job."
             yield Finding(text, partial(record_file.set_aside, path))

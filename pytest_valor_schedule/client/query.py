@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
 from typing import cast
 
-from pytest_valor_schedule._util import clock, files
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
+from pytest_valor_schedule._util import files
+from pytest_valor_schedule.client import job_answers
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    require_ended,
+)
 from pytest_valor_schedule.client.responses import (
     JobListResponse,
     JobResultsResponse,
     JobStatusResponse,
 )
-from pytest_valor_schedule.errors import JobStatusError, retry_if_rebuilt
-from pytest_valor_schedule.model.job import Job, JobStatus
 from pytest_valor_schedule.model.run_options import check_limit, check_status_filter
-from pytest_valor_schedule.queue import demand, forecast
-from pytest_valor_schedule.queue.forecast import QueuePosition
-from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.queue import job_records
+from pytest_valor_schedule.record.output import without_controls
 
 
-@errors_as_answers
 def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
     """Return how a job stands.
 
@@ -37,13 +37,7 @@ def get_job_status(job_id: str, *, results: bool = True) -> JobStatusResponse:
         `estimated_end`, `queue_position` (from 1), `reason` (why it waits), `estimated_start`
         (both if they are known), and when it has ended `results` and `summary`; or `error`.
     """
-    with open_queue() as store:
-        with store.database.snapshot():
-            job = store.find(job_id)
-            (answer,) = _rows(store, [job])
-        if job.status.is_final and results:
-            answer["results"] = _published(store, job)["results"]
-    return cast(JobStatusResponse, answer)
+    return cast(JobStatusResponse, job_answers.job_status(job_id, results=results))
 
 
 @errors_as_answers
@@ -59,30 +53,9 @@ def list_jobs(status_filter: str | None = None, limit: int = 10) -> JobListRespo
         jobs match) and `filtered_by`; or `error`.
     """
     status, most = check_status_filter(status_filter), check_limit(limit)
-    with open_queue() as store, store.database.snapshot():
-        rows, total = _rows(store, store.jobs(status, most)), store.count(status)
-    answer = {"jobs": rows, "total": total, "filtered_by": status_filter}
-    return cast(JobListResponse, answer)
+    return cast(JobListResponse, job_answers.job_list(status, most))
 
 
-@errors_as_answers
-def list_queue(limit: int) -> Response:
-    """Return all that runs or waits, however many there are, and the newest that have ended.
-
-    Args:
-        limit: How many of each ended status.
-
-    Returns:
-        `active` and `ended`, each job as `list_jobs` returns it: all of one moment, so that no
-        job is there twice, and none is left out; or `error`.
-    """
-    with open_queue() as store, store.database.snapshot():
-        active = [*store.jobs(JobStatus.SCHEDULED), *store.jobs(JobStatus.RUNNING)]
-        past = [*store.jobs(JobStatus.COMPLETED, limit), *store.jobs(JobStatus.CANCELLED, limit)]
-        return {"active": _rows(store, active), "ended": list(map(_public, past))}
-
-
-@errors_as_answers
 def get_job_results(job_id: str) -> JobResultsResponse:
     """Return what became of the tests of a job that has ended.
 
@@ -96,24 +69,7 @@ def get_job_results(job_id: str) -> JobResultsResponse:
         `explanation` and `collection_errors` if there are any; or `error`, with `status` where
         the job has not ended.
     """
-    return cast(JobResultsResponse, _results(job_id, None))
-
-
-@errors_as_answers
-def get_some_results(job_id: str, keep: Callable[[Response], bool]) -> Response:
-    """Return what `get_job_results` returns, with only those results that `keep` is true of."""
-    return _results(job_id, keep)
-
-
-def _results(job_id: str, keep: Callable[[Response], bool] | None) -> Response:
-    with open_queue() as store:
-        document = _published(store, require_ended(store.find(job_id)), keep)
-    always = ("job_id", "outcome", "started_at", "completed_at", "summary", "results")
-    more = ("exit_code", "explanation", "collection_errors")
-    return {
-        **{name: document.get(name) for name in always},
-        **{name: document[name] for name in more if document.get(name) is not None},
-    }
+    return cast(JobResultsResponse, job_answers.job_results(job_id))
 
 
 @errors_as_answers
@@ -127,7 +83,7 @@ def get_record(job_id: str) -> Response:
         The record, see `get_job_status`; or `error`, with `status` where the job has not ended.
     """
     with open_queue() as store:
-        return dict(_published(store, require_ended(store.find(job_id))))
+        return dict(job_records.record_of(store, require_ended(store.find(job_id))))
 
 
 @errors_as_answers
@@ -141,8 +97,6 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
     Returns:
         `job_id`, `status` and `output`; or `error`.
     """
-    from pytest_valor_schedule.record.output import without_controls
-
     with open_queue() as store:
         job = store.find(job_id)
     try:
@@ -151,72 +105,3 @@ def read_output(job_id: str, *, as_printed: bool = False) -> Response:
         text = ""
     shown = text if as_printed else without_controls(text)
     return {"job_id": job.job_id, "status": str(job.status), "output": shown}
-
-
-@retry_if_rebuilt
-def newest_job_here() -> str:
-    """Return the id of the newest job that was scheduled from the current working directory.
-
-    Raises:
-        UnknownJobError: if there is none.
-    """
-    from pytest_valor_schedule.model.run_request import existing_folder
-
-    with open_queue() as store:
-        return store.newest_from(str(existing_folder(None)))
-
-
-def require_ended(job: Job) -> Job:
-    """Return a job that has ended, and raise JobStatusError for another."""
-    if not job.status.is_final:
-        raise JobStatusError(
-            f"Job {job.job_id} has not ended: it is {job.status}; wait for it, or cancel it.",
-            status=job.status,
-        )
-    return job
-
-
-def _published(
-    store: JobStore, job: Job, keep: Callable[[Response], bool] | None = None
-) -> Response:
-    """Return the record of a job that has ended."""
-    from pytest_valor_schedule.queue import job_records  # here, because a list needs no record
-
-    return job_records.record_of(store, job, keep)
-
-
-def _rows(store: JobStore, jobs: Sequence[Job]) -> list[Response]:
-    """Return jobs as answers; inside a snapshot, for what they are made of is read one by one."""
-    now = time.time()
-    scheduled = [job.job_id for job in jobs if job.status is JobStatus.SCHEDULED]
-    places = forecast.queue_positions(store, now, scheduled) if scheduled else {}
-    return [
-        _public(job) | _place_fields(places.get(job.job_id)) | _progress_fields(store, job, now)
-        for job in jobs
-    ]
-
-
-def _progress_fields(store: JobStore, job: Job, now: float) -> Response:
-    if job.status is not JobStatus.RUNNING:
-        return {}
-    progress = store.progress(job.job_id)
-    answer: Response = {"progress": progress} if progress else {}
-    if demand.knows_end(job, progress):
-        answer["estimated_end"] = clock.to_text(demand.expected_end(job, now, progress))
-    return answer
-
-
-def _place_fields(place: QueuePosition | None) -> Response:
-    if place is None:
-        return {}
-    fields = {
-        "queue_position": place.position,
-        "reason": place.reason,
-        "estimated_start": clock.to_text(place.starts_at),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _public(job: Job) -> Response:
-    hidden = ("launcher", "arguments")
-    return {name: value for name, value in job.to_json().items() if name not in hidden}

@@ -10,8 +10,12 @@ from typing import Any, cast
 
 from pytest_valor_schedule.client import session
 from pytest_valor_schedule.client.collect import collect
-from pytest_valor_schedule.client.endpoint import Response, errors_as_answers, open_queue
-from pytest_valor_schedule.client.query import require_ended
+from pytest_valor_schedule.client.endpoint import (
+    Response,
+    errors_as_answers,
+    open_queue,
+    require_ended,
+)
 from pytest_valor_schedule.client.responses import PriorityName, ScheduleResponse
 from pytest_valor_schedule.client.session import SessionRequest
 from pytest_valor_schedule.client.submit import SessionClaim, submit

@@ -29,7 +29,7 @@ from pytest_valor_schedule.daemon import runner
 from pytest_valor_schedule.daemon.session import Session, open_session
 from pytest_valor_schedule.errors import CollectionError, ScheduleError
 from pytest_valor_schedule.model.collection import Collection
-from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process import messages
 from pytest_valor_schedule.process.death_pipe import has_ended
 from pytest_valor_schedule.process.warm import PreforkedPytest

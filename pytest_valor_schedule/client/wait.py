@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from typing import TYPE_CHECKING, cast
 
-from pytest_valor_schedule.client.endpoint import errors_as_answers, open_queue
-from pytest_valor_schedule.client.query import get_job_status
+from pytest_valor_schedule.client import job_answers
+from pytest_valor_schedule.client.endpoint import errors_as_answers, open_index, store_over
 from pytest_valor_schedule.client.responses import JobStatusResponse
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job import Job, JobStatus
-from pytest_valor_schedule.model.run_options import check_amount
-from pytest_valor_schedule.process import processes
-from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.model.job_terms import JobStatus
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.model.job import Job
+    from pytest_valor_schedule.queue.store import JobStore
 
 LOOK_AFTER_SECONDS = 1.0
 """Between two looks whether the queue is served."""
@@ -36,13 +37,16 @@ def wait_for_job(
     """
     seconds = math.inf
     if timeout_seconds is not None:
+        from pytest_valor_schedule.model.run_options import check_amount
+
         seconds = check_amount(
             timeout_seconds, "timeout_seconds", "a number of seconds of 0 or more, or None"
         )
-    with open_queue() as store:
-        full_id = store.find(job_id).job_id
-        wait_until_ended(store, full_id, seconds)
-    return get_job_status(full_id, results=results)
+    with open_index() as index:
+        full_id, ended = index.find_ended(job_id)
+        if ended is None:
+            wait_until_ended(store_over(index), full_id, seconds)
+    return cast(JobStatusResponse, job_answers.job_status(full_id, results=results))
 
 
 def wait_until_ended(store: JobStore, job_id: str, seconds: float) -> Job:
@@ -90,6 +94,9 @@ class _JobChanges:
 
     def _await_runner(self, job_id: str, until: float) -> None:
         """Wait for the end of a job's runner; a little, where it has died or cannot be watched."""
+        from pytest_valor_schedule.process import processes
+        from pytest_valor_schedule.process.identity import Identity
+
         runner = Identity.alive_in(self._store.claim(job_id))
         seconds = max(0.0, until - time.monotonic())
         if runner is None or not processes.await_end_of(runner, seconds):

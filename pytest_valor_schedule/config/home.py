@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pytest_valor_schedule._util import log
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _LEAST_FREE_BYTES = 256 * 1024
 
@@ -25,11 +26,8 @@ class _Place:
         return home.root / self._below
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Home:
     """The folder that holds everything of one user's queue."""
-
-    root: Path
 
     results = _Place("test_results")
     """The folder of the records."""
@@ -57,6 +55,9 @@ class Home:
     """The file that is there while no job is to be started."""
     config = _Place("test_schedule/config.toml")
     """The machine-wide settings."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     @classmethod
     def find(cls, environment: Mapping[str, str]) -> Home:
@@ -103,7 +104,8 @@ class Home:
 
     def free_bytes(self) -> int:
         """Return how much this user may still write to the disk of the home."""
-        return shutil.disk_usage(self.root).free
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize
 
     def is_full(self) -> bool:
         """Return whether the disk has no room for the event logs of a job."""

@@ -24,7 +24,8 @@ from pytest_valor_schedule.daemon.executor import (
 from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.daemon.session_listener import SessionListener
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.process import startup
 from pytest_valor_schedule.process.death_pipe import has_ended
 from pytest_valor_schedule.queue import policy, pruning

@@ -11,7 +11,8 @@ from pytest_valor_schedule._util import clock, files
 from pytest_valor_schedule._util.log import fault_text, warning
 from pytest_valor_schedule.daemon import notification, outcomes
 from pytest_valor_schedule.errors import RecordError, ScheduleError
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, RanIn
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, RanIn
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore

@@ -19,7 +19,8 @@ from pytest_valor_schedule._util.log import warning
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon.notification import ADDRESS_VARIABLE, TOKEN_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.process import startup
 from pytest_valor_schedule.queue import job_records, previous_runs
 from pytest_valor_schedule.queue.store import JobStore

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pytest_valor_schedule.model.job import Job, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.model.result import TestOutcome
 from pytest_valor_schedule.record.aggregator import signal_name
 from pytest_valor_schedule.record.output import error_line

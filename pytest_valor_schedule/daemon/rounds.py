@@ -18,7 +18,8 @@ from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.daemon.session import Session, SessionCrash
 from pytest_valor_schedule.daemon.supervisor import Limits, ProcessExit, Supervisor
 from pytest_valor_schedule.errors import ScheduleError
-from pytest_valor_schedule.model.job import Job, Outcome, RanIn
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Outcome, RanIn
 from pytest_valor_schedule.model.round import Round, RoundKind
 from pytest_valor_schedule.process import warm
 from pytest_valor_schedule.process.death_pipe import open_death_pipe

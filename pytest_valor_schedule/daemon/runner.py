@@ -14,7 +14,8 @@ from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.daemon.rounds import Rounds
 from pytest_valor_schedule.daemon.session import Session
 from pytest_valor_schedule.errors import ScheduleError, UnknownJobError
-from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Priority
 from pytest_valor_schedule.process import startup
 from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue import wakeup

@@ -1,4 +1,7 @@
-"""Tell whether a dispatcher serves a home, and start one where it is needed."""
+"""Tell whether a dispatcher serves a home, and start one where it is needed.
+
+Everybody who looks at the queue asks this, so what only a start needs is imported there.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,19 @@ from pytest_valor_schedule._util import locks
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import StoreError, system_error_text
-from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.process import processes
-from pytest_valor_schedule.process.identity import Identity
-from pytest_valor_schedule.queue import database_file, wakeup
-from pytest_valor_schedule.queue.store import JobStore
+from pytest_valor_schedule.queue import database_file
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from pytest_valor_schedule.model.job import Job
+    from pytest_valor_schedule.queue.job_index import JobIndex
+    from pytest_valor_schedule.queue.store import JobStore
 
 
 def call(home: Home, environment: Mapping[str, str] = os.environ) -> None:
     """Have a dispatcher look at the queue now, because it has changed; see `ensure_running`."""
+    from pytest_valor_schedule.queue import wakeup
+
     wakeup.wake(home.wakeup_pipe)
     ensure_running(home, environment)
 
@@ -49,6 +56,8 @@ def ensure_running(home: Home, environment: Mapping[str, str] = os.environ) -> N
 
 
 def _start_watcher(home: Home, environment: Mapping[str, str], starting: int) -> None:
+    from pytest_valor_schedule.process import processes
+
     processes.start_detached(
         "daemon.watcher",
         [str(home.root), "0", str(starting)],
@@ -59,18 +68,22 @@ def _start_watcher(home: Home, environment: Mapping[str, str], starting: int) ->
     )
 
 
-def look_after(store: JobStore) -> None:
+def look_after(index: JobIndex) -> None:
     """Start a dispatcher if there is anything for one to do, and none runs."""
-    if store.database.read_only or is_running(store.home):  # as almost always
+    if index.database.read_only or is_running(index.home) or not index.anything_left():
         return
-    if store.anything_to_do():
-        ensure_running(store.home)
+    from pytest_valor_schedule.queue.store import JobStore
+
+    if JobStore(index.home, index.database).anything_to_do():
+        ensure_running(index.home)
 
 
 def refuse_if_unserved(store: JobStore, job: Job) -> None:
     """Raise StoreError where nobody is there to end a job, and we cannot start anybody."""
     if database_file.can_write(store.home.database) or is_running(store.home):
         return
+    from pytest_valor_schedule.process.identity import Identity
+
     if Identity.alive_in(store.claim(job.job_id)) is None:
         raise StoreError(
             f"Job {job.job_id} is {job.status}, and nobody serves the queue in {store.home.root}, "

@@ -18,7 +18,8 @@ from typing import Any
 from pytest_valor_schedule._util import files
 from pytest_valor_schedule._util.log import OUTPUT, bound_log, warning
 from pytest_valor_schedule.daemon.progress import Progress, RunningTest, overdue, stalled
-from pytest_valor_schedule.model.job import Job, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.process import kill, memory, processes, pseudo_terminal, stacks
 from pytest_valor_schedule.process.pump import OutputPump
 from pytest_valor_schedule.queue.demand import Work

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_valor_schedule._util import clock
 from pytest_valor_schedule._util.document import check_types, own_fields, without_empty
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority, says_how_it_ended
 from pytest_valor_schedule.model.result import Summary
 
 SCHEMA_VERSION = 1
@@ -20,53 +21,6 @@ NEEDED_PLUGINS = ("-p", "xdist", "-p", "valor_schedule")
 _TIMES = ("created_at", "started_at", "completed_at")
 _TUPLES = ("slots", "collection_lines", "terminal_size")
 """The fields of a job that are lists in JSON, and may be missing."""
-
-
-class JobStatus(StrEnum):
-    """Where a job stands. There will be no others: pollers wait for the last two."""
-
-    SCHEDULED = "scheduled"  # in the queue
-    RUNNING = "running"  # a runner owns it
-    COMPLETED = "completed"  # ended; the outcome says how, time-outs and crashes included
-    CANCELLED = "cancelled"  # taken out of the queue, or ended on request
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing will change any more."""
-        return self in (JobStatus.COMPLETED, JobStatus.CANCELLED)
-
-
-class Outcome(StrEnum):
-    """How a job ended."""
-
-    PASSED = "passed"  # every test has a result and none is bad
-    FAILED = "failed"  # a test failed, or pytest said so with its exit code
-    NO_TESTS = "no_tests"  # nothing was left to run
-    TIMED_OUT = "timed_out"  # the job's time limit ended it
-    INCOMPLETE = "incomplete"  # some tests have no result
-    ERROR = "error"  # pytest could not run
-    CANCELLED = "cancelled"  # ended on request
-
-
-class RanIn(StrEnum):
-    """Which processes ran the tests of a job at first."""
-
-    SESSION = "session"  # the pytest that had collected them, without xdist
-    FORKED_WORKERS = "forked_workers"  # xdist's, forked from the pytest that had collected them
-    WORKERS = "workers"  # xdist's, each of which collected them anew
-
-
-class Priority(StrEnum):
-    """How urgent a job is."""
-
-    LOW = "low"
-    NORMAL = "normal"
-    HIGH = "high"
-
-    @property
-    def rank(self) -> int:
-        """Sort key: the smallest starts first."""
-        return (Priority.HIGH, Priority.NORMAL, Priority.LOW).index(self)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,14 +139,9 @@ class Job:
             raise ValueError("A job without created_at.")
         check_types(cls, fields)
         job = cls(**fields)
-        if job.status.is_final and None in (job.outcome, job.summary, job.completed_at):
+        if job.status.is_final and not says_how_it_ended(document):
             raise ValueError("A job that has ended without saying how.")
         return job
-
-
-def short_id(job_id: str) -> str:
-    """Return the last part of a job id, which is enough to name the job."""
-    return job_id.rpartition("-")[2]
 
 
 def job_record(job: Job, tests: Iterable[str], **more: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule.errors import InvalidRequestError
-from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 
 _LONGEST_MINUTES = 366 * 24 * 60
 _MOST_TRIES = 10

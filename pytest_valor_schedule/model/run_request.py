@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytest_valor_schedule import env
-from pytest_valor_schedule.errors import InvalidRequestError
+from pytest_valor_schedule._util import files
 from pytest_valor_schedule.model import command_line, shell
 
 _OF_ANOTHER_RUN = (
@@ -50,7 +50,7 @@ def parse_request(text: str, cwd: str | os.PathLike[str] | None) -> RunRequest:
     Raises:
         InvalidRequestError: if one of them cannot be used.
     """
-    folder = existing_folder(cwd)
+    folder = files.existing_folder(cwd)
     command = command_line.parse(text, lambda word: _is_path(folder / word))
     return RunRequest(
         specification=shell.without_secrets(text),
@@ -89,21 +89,6 @@ def _is_path(path: Path) -> bool:
         return path.exists()
     except OSError:  # too long, say
         return False
-
-
-def existing_folder(cwd: str | os.PathLike[str] | None) -> Path:
-    """Return an existing folder, the current one for None, or raise InvalidRequestError."""
-    try:
-        folder = Path.cwd() if cwd is None else Path(cwd).resolve()
-        if folder.is_dir():
-            return folder
-    except FileNotFoundError:
-        raise InvalidRequestError(
-            "The current working directory is gone; change to one that exists, or give cwd."
-        ) from None
-    except (OSError, TypeError, ValueError):
-        raise InvalidRequestError(f"cwd is {cwd!r}, but must be the path of a folder.") from None
-    raise InvalidRequestError(f"The folder {folder} is not there; give cwd one that is.")
 
 
 def _own_interpreter(launcher: tuple[str, ...]) -> tuple[str, ...]:

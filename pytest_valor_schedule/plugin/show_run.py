@@ -11,7 +11,8 @@ from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.client import control
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.process import pseudo_terminal
 from pytest_valor_schedule.queue import forecast, job_records
 from pytest_valor_schedule.queue.store import JobStore

@@ -1,6 +1,7 @@
 """Keep the queue: jobs, slots, who starts next, and how long everything takes.
 
-- `store`: all jobs of one home; `job_row`: a job as a row; `environments`: what a job runs in.
+- `job_index`: looking jobs up; `store`: all jobs of one home; `job_row`: a job as a row;
+  `environments`: what a job runs in.
 - `database`: transactions in the SQLite file; `database_file`: making, opening and replacing it;
   `recovery`: filling a new one from records and event logs.
 - `policy`: which jobs start now; `demand`: what a job takes of the machine, and for how long;

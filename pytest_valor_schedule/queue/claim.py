@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.slots import Holder, SlotLease

@@ -206,3 +206,8 @@ def _begin(connection: sqlite3.Connection, patience: float, at_most: float) -> N
 def _version(connection: sqlite3.Connection) -> int:
     """Return a number that changes when somebody else has written."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def storable(text: str) -> str:
+    """Return a path or node id as SQLite can keep it: without lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()

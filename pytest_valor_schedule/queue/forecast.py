@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 
 from pytest_valor_schedule.config.settings import aging_seconds
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue import demand, policy, slots
 from pytest_valor_schedule.queue.demand import Running
 from pytest_valor_schedule.queue.resources import Capacity, capacity

@@ -10,9 +10,8 @@ from itertools import islice
 
 from pytest_valor_schedule.model.work_units import PastRun
 from pytest_valor_schedule.queue import estimate
-from pytest_valor_schedule.queue.database import Database
+from pytest_valor_schedule.queue.database import Database, storable
 from pytest_valor_schedule.queue.estimate import Estimate, RunNorms, Spread
-from pytest_valor_schedule.queue.job_row import storable
 
 _WEIGHT = 0.5  # of the newest run, in the exponentially weighted mean
 _ROWS_AT_ONCE = 2000

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from pytest_valor_schedule.config.project import project_of
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.queue import slots
 from pytest_valor_schedule.queue.estimate import Estimate, Spread, makespan

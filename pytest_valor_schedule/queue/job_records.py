@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.job import Job, Outcome, job_record
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import event_log, record_file
-from pytest_valor_schedule.record.run_summary import RunSummary, aggregate
+from pytest_valor_schedule.record import record_file
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.record.run_summary import RunSummary
 
 
 def record_of(
@@ -39,6 +42,8 @@ def _whole(store: JobStore, job: Job) -> dict[str, Any]:
     document = record_file.read(path)
     if document is not None and record_file.is_whole(document) and job_in(document) is not None:
         return document
+    from pytest_valor_schedule.record import event_log  # here, because most records are whole
+
     if job.started_at is not None and not event_log.readers(store.home.job_folder(job.job_id)):
         raise StoreError(
             f"The record {path} is damaged or gone, and so are the event logs that it was made "
@@ -67,6 +72,9 @@ def _head(store: JobStore, job: Job, run: RunSummary) -> dict[str, Any]:
 
 def summarize(store: JobStore, job: Job, stopped_at: float | None = None) -> RunSummary:
     """Aggregate a job's event logs as they are by now; see `run_summary.aggregate`."""
+    from pytest_valor_schedule.record import event_log
+    from pytest_valor_schedule.record.run_summary import aggregate
+
     readers = event_log.readers(store.home.job_folder(job.job_id))
     events = ((reader.writer, reader.read()) for reader in readers)
     return aggregate(store.tests(job.job_id), events, stopped_at)

@@ -1,4 +1,4 @@
-"""Turn a job into a row of the queue, and back."""
+"""Turn a job into a row of the queue, and back; or a record into a job."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule._util.document import field_names
-from pytest_valor_schedule.model.job import Job, short_id
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import document_in, short_id
+from pytest_valor_schedule.queue.database import storable
+from pytest_valor_schedule.record import record_file
 
 _MOST_REMEMBERED = 10_000  # jobs: whoever looks again, as the dispatcher, reads the same rows
 
@@ -45,33 +49,21 @@ def insert(connection: sqlite3.Connection, row: JobRow) -> None:
     connection.execute(f"INSERT INTO jobs ({columns}) VALUES (?,?,?,?,?,?,?)", values)
 
 
-def storable(text: str) -> str:
-    """Return a path or node id as SQLite can keep it: without lone surrogates."""
-    return text.encode(errors="backslashreplace").decode()
-
-
 def document_of(job: Job, before: str | None = None) -> str:
     """Return a job as the text of its row, in place of the one before.
 
     What a newer version of this package keeps in that, and we do not know, stays.
     """
     names = field_names(Job) | {"command"}
-    fields = _object(before) if before is not None else {}
+    fields = document_in(before) if before is not None else {}
     others = {name: value for name, value in fields.items() if name not in names}
     return json.dumps({**others, **job.to_json()})
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError):
-        return {}
 
 
 @functools.lru_cache(_MOST_REMEMBERED)
 def job_of(document: str) -> Job | None:
     """Return the job of a row, or None if it cannot be read: one bad row must not stop the rest."""
-    return job_in(_object(document))
+    return job_in(document_in(document))
 
 
 def job_in(document: dict[str, Any]) -> Job | None:
@@ -90,3 +82,12 @@ def pack_tests(tests: Sequence[str]) -> bytes:
 def unpack_tests(tests: Any) -> list[str]:
     """Return the node ids that `pack_tests` packed."""
     return [str(nodeid) for nodeid in json.loads(zlib.decompress(tests))]
+
+
+def read_record(path: Path) -> tuple[Job, list[str]] | None:
+    """Return the job and the node ids that a record tells of; None if it cannot be read."""
+    document = record_file.read(path) or {}
+    job, tests = job_in(document), document.get("tests_to_run")
+    if job is None or job.job_id != path.stem or not isinstance(tests, list):
+        return None
+    return job, [str(nodeid) for nodeid in tests]

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_valor_schedule.errors import ScheduleError, StoreError
-from pytest_valor_schedule.model.job import Job, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.queue import job_records
-from pytest_valor_schedule.queue.job_row import job_of, storable
+from pytest_valor_schedule.queue.database import storable
+from pytest_valor_schedule.queue.job_row import job_of
 from pytest_valor_schedule.queue.store import JobStore
 
 _LOOKED_AT = 200  # jobs of the folder; beyond them an earlier run tells little

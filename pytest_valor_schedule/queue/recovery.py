@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import environments
-from pytest_valor_schedule.queue.job_row import JobRow, insert, job_in
+from pytest_valor_schedule.queue.job_row import JobRow, insert, read_record
 from pytest_valor_schedule.record import event_log, record_file
 
 _ENVIRONMENT_LOST = (
@@ -57,15 +58,6 @@ def row_of(home: Home, job: Job, tests: Sequence[str]) -> JobRow:
         job = _give_up(home, job, tests)
     claim = _claim(home, job) if job.status is JobStatus.RUNNING else None
     return JobRow(job=job, tests=tests, claim=claim)
-
-
-def read_record(path: Path) -> tuple[Job, list[str]] | None:
-    """Return the job and the node ids that a record tells of; None if it cannot be read."""
-    document = record_file.read(path) or {}
-    job, tests = job_in(document), document.get("tests_to_run")
-    if job is None or job.job_id != path.stem or not isinstance(tests, list):
-        return None
-    return job, [str(nodeid) for nodeid in tests]
 
 
 def _give_up(home: Home, job: Job, tests: Sequence[str]) -> Job:

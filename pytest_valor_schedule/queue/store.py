@@ -4,51 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
-import re
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.errors import RecordError, UnknownJobError
-from pytest_valor_schedule.model.job import Job, JobStatus, job_record
-from pytest_valor_schedule.queue import environments, recovery
-from pytest_valor_schedule.queue.database import Database
+from pytest_valor_schedule.errors import RecordError
+from pytest_valor_schedule.model.job import Job, job_record
+from pytest_valor_schedule.model.job_terms import JobStatus
+from pytest_valor_schedule.queue import environments
+from pytest_valor_schedule.queue.job_index import JobIndex
 from pytest_valor_schedule.queue.job_row import (
     JobRow,
     document_of,
     insert,
     job_of,
-    storable,
+    read_record,
     unpack_tests,
 )
 from pytest_valor_schedule.record import record_file
 
-_MOST_ROWS = 2**63 - 1
 _SHORT_PATIENCE_SECONDS = 0.1
-_ID_TEXT = re.compile(r"[0-9a-f][0-9a-f-]{0,31}")
 
 
-class JobStore:
+class JobStore(JobIndex):
     """All jobs of one home. Open it for a short while, or one per process."""
-
-    def __init__(self, home: Home) -> None:
-        home.make()
-        self.home = home
-        self.database = Database(home.database, functools.partial(recovery.refill, home))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database."""
-        self.database.close()
 
     def add(
         self,
@@ -99,58 +80,11 @@ class JobStore:
         Raises:
             UnknownJobError: if there is none, or more than one.
         """
-        part = text.strip().lower() if isinstance(text, str) else ""
-        ids = self._matching(part) if _ID_TEXT.fullmatch(part) else []
-        if not ids:
-            raise UnknownJobError(
-                f"There is no job {text!r}; `valor-schedule list` shows the jobs there are."
-            )
-        if len(ids) > 1:
-            raise UnknownJobError(
-                f"{text!r} fits more than one job ({', '.join(ids[:3])}); give more of the id."
-            )
-        return self.get(ids[0])
-
-    def newest_from(self, folder: str) -> str:
-        """Return the id of the newest job whose working directory is folder.
-
-        Raises:
-            UnknownJobError: if there is none.
-        """
-        query = "SELECT id FROM jobs WHERE folder = ? ORDER BY seq DESC LIMIT 1"
-        with self.database.reading() as connection:
-            row = connection.execute(query, (storable(folder),)).fetchone()
-        if row is None:
-            raise UnknownJobError(
-                f"No job was scheduled from {folder}; name one that `valor-schedule list` shows."
-            )
-        return str(row["id"])
-
-    def _matching(self, part: str) -> list[str]:
-        above = part[:-1] + chr(ord(part[-1]) + 1)  # the first text past all with this prefix
-        queries = (
-            ("id = ?", (part,)),
-            ("tail = ?", (part,)),
-            ("(id >= ? AND id < ?) OR (tail >= ? AND tail < ?)", (part, above) * 2),
-        )
-        with self.database.reading() as connection:
-            for condition, values in queries:
-                query = f"SELECT id FROM jobs WHERE {condition} ORDER BY seq DESC LIMIT 4"
-                if ids := [row["id"] for row in connection.execute(query, values)]:
-                    return ids
-        return []
+        return self.get(self.find_id(text))
 
     def get(self, job_id: str) -> Job:
         """Return the job of a full id."""
-        return self._job(job_id, self._value(job_id, "document"))
-
-    def _value(self, job_id: str, column: str) -> Any:
-        with self.database.reading() as connection:
-            query = f"SELECT {column} FROM jobs WHERE id = ?"
-            row = connection.execute(query, (job_id,)).fetchone()
-        if row is None:
-            raise UnknownJobError(f"There is no job {job_id!r}.")
-        return row[0]
+        return self._job(job_id, self.value(job_id, "document"))
 
     def _job(self, job_id: str, document: str) -> Job:
         job = self._readable(job_id, document)
@@ -164,17 +98,17 @@ class JobStore:
     def _readable(self, job_id: str, document: str) -> Job | None:
         """Return the job of a row, or else that of its record: one bad row must not stop all."""
         job = job_of(document)
-        if job is None and (record := recovery.read_record(self.home.record(job_id))):
+        if job is None and (record := read_record(self.home.record(job_id))):
             job = record[0]
         return job
 
     def tests(self, job_id: str) -> list[str]:
         """Return the node ids of a job's tests."""
-        blob = self._value(job_id, "tests")
+        blob = self.value(job_id, "tests")
         try:
             return unpack_tests(blob)
         except (ValueError, TypeError, zlib.error):
-            if record := recovery.read_record(self.home.record(job_id)):
+            if record := read_record(self.home.record(job_id)):
                 return record[1]
         raise RecordError(f"The list of the tests of job {job_id} cannot be read.")
 
@@ -191,32 +125,25 @@ class JobStore:
 
     def claim(self, job_id: str) -> str | None:
         """Return the text that names the process which runs a job."""
-        claim: str | None = self._value(job_id, "claim")
+        claim: str | None = self.value(job_id, "claim")
         return claim
 
     def progress(self, job_id: str) -> dict[str, Any] | None:
         """Return how far a running job is, as its runner last wrote it."""
-        text = self._value(job_id, "progress")
+        text = self.value(job_id, "progress")
         return None if text is None else dict(json.loads(text))
 
     def cancel_requested(self, job_id: str) -> bool:
         """Return whether somebody wants the job to end."""
-        return bool(self._value(job_id, "cancel_requested"))
+        return bool(self.value(job_id, "cancel_requested"))
 
     def jobs(self, status: JobStatus | None = None, limit: int = -1) -> list[Job]:
         """Return the newest jobs first, all or those of a status; limit -1 means no limit."""
-        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        query = f"SELECT id, document FROM jobs {where} ORDER BY seq DESC LIMIT ?"
-        with self.database.reading() as connection:
-            rows = connection.execute(query, (*values, min(limit, _MOST_ROWS))).fetchall()
-        return [job for row in rows if (job := self._readable(*row)) is not None]
+        return self.jobs_of(self.documents(status, limit))
 
-    def count(self, status: JobStatus | None = None) -> int:
-        """Return how many jobs there are, or are of a status."""
-        where, values = ("WHERE status = ?", (status,)) if status else ("", ())
-        with self.database.reading() as connection:
-            query = f"SELECT coalesce(sum(jobs), 0) FROM totals {where}"
-            return int(connection.execute(query, values).fetchone()[0])
+    def jobs_of(self, rows: Iterable[tuple[str, str]]) -> list[Job]:
+        """Return the jobs of rows as `documents` has them, but for those that cannot be read."""
+        return [job for row in rows if (job := self._readable(*row)) is not None]
 
     def anything_to_do(self) -> bool:
         """Return whether any job runs, or is queued and may start."""

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Result = Mapping[str, Any]
+from pytest_valor_schedule.model.job_terms import BAD as BAD
 
-BAD = ("failed", "error", "crashed")
-"""The outcomes of a test that make a run fail."""
+Result = Mapping[str, Any]
 _SLOWER = 2.0
 _LEAST_SECONDS = 0.1  # a test that is quicker than that is not called slow
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_valor_schedule._util import files
 from pytest_valor_schedule.errors import RecordError, StoreError, lacks_room, unwritable_text
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def write(
@@ -42,6 +44,8 @@ def prepare(
     Raises:
         StoreError: as `write`, and so does what is given.
     """
+    import tempfile  # here, because who reads needs none
+
     with _errors_of(path):
         handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     temporary = Path(name)
@@ -142,7 +146,8 @@ def read_some(path: Path, keep: Callable[[dict[str, Any]], bool]) -> dict[str, A
     """
     try:
         with open(path, "rb", opener=files.opener) as file:
-            head, count, results = _head(file), 0, list[dict[str, Any]]()
+            head, count = _head(file), 0
+            results: list[dict[str, Any]] = []
             for result in _entries(file):
                 if not _is_result(result):
                     return None

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.job import short_id
+from pytest_valor_schedule.model.job_terms import short_id
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.model.job import Outcome, short_id
+from pytest_valor_schedule.model.job_terms import Outcome, short_id
 
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
 if TYPE_CHECKING:
+    from typing import Any
+
     from pytest_valor_schedule.queue.forecast import QueuePosition
 
-Response = Mapping[str, Any]
+Response = Mapping[str, "Any"]
 """An answer of the client, or a part of one."""
 
 _COUNTED = ("failed", "errors", "crashed", "not_run", "passed", "skipped", "xfailed", "xpassed")
@@ -33,6 +34,8 @@ _FIXED_EXIT_CODES = {
 
 def command_name() -> str:
     """Return how this terminal starts our command line."""
+    import shutil  # here, because most answers name no command
+
     if shutil.which("valor-schedule"):
         return "valor-schedule"
     script = Path(sys.executable).with_name("valor-schedule")

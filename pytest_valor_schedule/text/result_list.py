@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from pytest_valor_schedule.model.job import short_id
-from pytest_valor_schedule.record.compare import BAD
+from pytest_valor_schedule.model.job_terms import BAD, short_id
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
-from pytest_valor_schedule.text.timeline import slowest
+
+TYPE_CHECKING: bool = False  # without typing: see cli/__init__
+if TYPE_CHECKING:
+    from typing import Any
 
 _MOST_LINES = 60
 _MOST_WIDTH = 300
@@ -21,6 +22,12 @@ def select(results: Sequence[Response], failed: bool, slowest_count: int | None)
     if failed:
         results = [result for result in results if needs_a_look(result)]
     return list(results) if slowest_count is None else slowest(results, slowest_count)
+
+
+def slowest(results: Iterable[Response], count: int) -> list[Response]:
+    """Return the results that took the longest, the longest first."""
+    ran = [result for result in results if result.get("duration_seconds")]
+    return sorted(ran, key=lambda each: float(each["duration_seconds"]), reverse=True)[:count]
 
 
 def needs_a_look(result: Response) -> bool:
@@ -62,9 +69,11 @@ def _brief(answer: Response, streaks: Response) -> list[str]:
 
 
 def _hints(answer: Response, bad: int, hidden: int) -> list[str]:
+    if not bad:
+        return []
     command = f"{render.command_name()} results {short_id(answer['job_id'])}"
-    hints = [f"and {hidden} more: {command} --all"] if hidden else []
-    return [*hints, f"in full: {command} --failed"] if bad else hints
+    more = [f"and {hidden} more: {command} --all"] if hidden else []
+    return [*more, f"in full: {command} --failed"]
 
 
 def _since(result: Response, streaks: Response) -> str:

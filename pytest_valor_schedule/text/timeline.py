@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_valor_schedule._util import clock
-from pytest_valor_schedule.record.compare import BAD
+from pytest_valor_schedule.model.job_terms import BAD
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.render import Response
+from pytest_valor_schedule.text.result_list import slowest
 
 _SLOWEST = 10
 _STYLE = """
@@ -63,12 +64,6 @@ def page(record: Response) -> str:
 {_failures(record)}
 </body></html>
 """
-
-
-def slowest(results: Iterable[Response], count: int) -> list[Response]:
-    """Return the results that took the longest, the longest first."""
-    ran = [result for result in results if result.get("duration_seconds")]
-    return sorted(ran, key=_seconds, reverse=True)[:count]
 
 
 def _seconds(result: Response) -> float:

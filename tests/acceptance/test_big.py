@@ -22,7 +22,7 @@ from tests.support.jobs import a_job
 from pytest_valor_schedule.daemon import job_end
 from pytest_valor_schedule.record import event_log
 from pytest_valor_schedule.daemon.job_end import JobEnd
-from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.record.event_log import EventLog
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.queue.store import JobStore

@@ -17,7 +17,8 @@ from pytest_valor_schedule.client.wait import wait_until_ended
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import job_end
 from pytest_valor_schedule.daemon.job_end import JobEnd
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import forecast, policy
 from pytest_valor_schedule.queue.job_row import JobRow, insert

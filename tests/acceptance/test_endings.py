@@ -14,7 +14,8 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import job_end, runner
 from pytest_valor_schedule.daemon.dispatcher import Dispatcher
 from pytest_valor_schedule.daemon.executor import RunnerState
-from pytest_valor_schedule.model.job import Job, JobStatus
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue import job_estimates, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.record import record_file

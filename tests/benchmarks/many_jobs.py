@@ -20,7 +20,8 @@ from measuring import HEAD, Row, home, numbers
 
 from pytest_valor_schedule import cancel_job, get_job_status, list_jobs
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority
 from pytest_valor_schedule.model.result import Summary
 from pytest_valor_schedule.queue.job_row import JobRow, insert
 from pytest_valor_schedule.queue.store import JobStore

@@ -21,10 +21,10 @@ from pytest_valor_schedule import (
     schedule_tests,
     wait_for_job,
 )
-from pytest_valor_schedule.client import query
+from pytest_valor_schedule.client import live_jobs
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
-from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.queue import forecast
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job
@@ -322,7 +322,7 @@ def test_an_answer_is_of_one_moment(home: Home, monkeypatch: pytest.MonkeyPatch)
             store.add(a_job(job_id=job_id), ["a"], {})
     with monkeypatch.context() as patch:
         patch.setattr(forecast, "queue_positions", start_one_and_add_one)
-        one, listed, queue = get_job_status(ids[0]), list_jobs(), query.list_queue(3)
+        one, listed, queue = get_job_status(ids[0]), list_jobs(), live_jobs.list_queue(3)
     assert (one["status"], one["queue_position"]) == ("scheduled", 1)
     assert listed["total"] == len(listed["jobs"]) == 3
     assert len(queue["active"]) == len({job["job_id"] for job in queue["active"]}) == 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import get_job_results, get_job_status, list_jobs
-from pytest_valor_schedule.client import administer
+from pytest_valor_schedule.client import administer, doctor
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
@@ -154,7 +154,7 @@ def test_a_sound_home_has_no_finding(ended: str) -> None:
 
 
 def _findings(*, repair: bool = False) -> list[str]:
-    answer = administer.examine_home(repair=repair)
+    answer = doctor.examine_home(repair=repair)
     return [each["text"] for each in answer["findings"] if each["repaired"] == repair]
 
 

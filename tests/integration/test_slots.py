@@ -14,7 +14,7 @@ import pytest
 from pytest_valor_schedule import get_job_status, schedule_tests
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon.executor import LOCAL, LocalExecutor, RunnerState
-from pytest_valor_schedule.model.job import JobStatus
+from pytest_valor_schedule.model.job_terms import JobStatus
 from pytest_valor_schedule.process import warm
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import slots

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Priority
 
 _JOB = Job(
     job_id="20261122-203015-4f9a2c",

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Priority
 from pytest_valor_schedule.queue import demand, policy
 from pytest_valor_schedule.queue.demand import Running, Work
 from pytest_valor_schedule.queue.policy import Start

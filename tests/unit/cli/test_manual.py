@@ -20,7 +20,7 @@ from pytest_valor_schedule.cli.commands import COMMANDS
 from pytest_valor_schedule.client import administer
 from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.job import JobStatus, Outcome
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import TestOutcome
 from pytest_valor_schedule.model.retention import Retention
 from tests.support import pages

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_valor_schedule.client import responses
 from pytest_valor_schedule.client.responses import JobStatusResponse, ResultFields
-from pytest_valor_schedule.model.job import JobStatus, Outcome, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from tests.support import jobs
 

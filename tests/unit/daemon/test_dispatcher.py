@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon.dispatcher import Dispatcher
 from pytest_valor_schedule.daemon.executor import RunnerState
-from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.executors import ProcesslessExecutor
 from tests.support.jobs import a_job

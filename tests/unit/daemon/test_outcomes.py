@@ -15,7 +15,7 @@ from pytest_valor_schedule.daemon.outcomes import (
     without_room,
 )
 from pytest_valor_schedule.daemon.supervisor import ProcessExit
-from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.record.run_summary import RunSummary
 from tests.support.jobs import a_job

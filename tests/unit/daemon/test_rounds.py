@@ -8,7 +8,7 @@ import pytest
 
 from pytest_valor_schedule.daemon.outcomes import can_bring_more
 from pytest_valor_schedule.daemon.supervisor import ProcessExit
-from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.model.result import TestOutcome, TestResult
 from pytest_valor_schedule.record.output import error_line
 from pytest_valor_schedule.record.run_summary import RunSummary

@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_valor_schedule.model.job import (
-    SCHEMA_VERSION,
-    Job,
-    JobStatus,
-    Outcome,
-    Priority,
-    job_record,
-)
+from pytest_valor_schedule.model.job import SCHEMA_VERSION, Job, job_record
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome, Priority
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from tests.support.jobs import a_job
 from tests.support.properties import moments, steady

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.errors import InvalidRequestError
 from pytest_valor_schedule.model import run_options
-from pytest_valor_schedule.model.job import JobStatus, Priority
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.model.run_options import RunOptions
 from tests.support.properties import steady
 

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_valor_schedule.config.settings import AGING_SECONDS
-from pytest_valor_schedule.model.job import Job, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import Priority
 from pytest_valor_schedule.queue import demand, policy
 from pytest_valor_schedule.queue.demand import Running
 from tests.support.jobs import a_job

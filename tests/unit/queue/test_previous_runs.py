@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.model.job import Job, JobStatus, Outcome
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary
 from pytest_valor_schedule.queue import previous_runs
 from pytest_valor_schedule.queue.store import JobStore

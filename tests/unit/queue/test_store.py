@@ -15,7 +15,8 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import job_end
 from pytest_valor_schedule.daemon.job_end import JobEnd
 from pytest_valor_schedule.errors import StoreError, UnknownJobError
-from pytest_valor_schedule.model.job import Job, JobStatus, Priority
+from pytest_valor_schedule.model.job import Job
+from pytest_valor_schedule.model.job_terms import JobStatus, Priority
 from pytest_valor_schedule.queue import environments
 from pytest_valor_schedule.queue.store import JobStore
 from tests.support.jobs import a_job

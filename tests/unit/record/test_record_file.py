@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_valor_schedule.errors import StoreError
-from pytest_valor_schedule.model.job import JobStatus, Outcome, job_record
+from pytest_valor_schedule.model.job import job_record
+from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
-from pytest_valor_schedule.queue import recovery
+from pytest_valor_schedule.queue import job_row
 from pytest_valor_schedule.queue.job_row import job_in
 from pytest_valor_schedule.record import record_file
 from pytest_valor_schedule.text import render, result_list
@@ -58,7 +59,7 @@ def test_a_record_comes_back_whole(path: Path) -> None:
     assert record_file.is_whole(whole)
     assert whole["results"] == [result.to_json() for result in RESULTS]
     assert sum('"nodeid": "' in line for line in path.read_text().splitlines()) == 3
-    assert recovery.read_record(path) == (ENDED, ["a", "b[\x1b]"])
+    assert job_row.read_record(path) == (ENDED, ["a", "b[\x1b]"])
     record_file.write(path, job_record(ENDED, ["a"]))
     assert "results" not in (record_file.read(path) or {})
     record_file.write(path, job_record(ENDED, []), [])
@@ -165,7 +166,7 @@ def test_noise_does_no_harm(
 
 
 def _look_at(path: Path) -> None:
-    found = recovery.read_record(path)
+    found = job_row.read_record(path)
     if found is not None:
         render.job_line(found[0].to_json())
         assert found[0].worker_demand >= 1

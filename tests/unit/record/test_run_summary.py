@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pytest_valor_schedule.daemon.outcomes import decide_outcome
-from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.model.result import Summary, TestOutcome, TestResult
 from pytest_valor_schedule.model.run_config import collection_digest
 from pytest_valor_schedule.record.run_summary import RunSummary, aggregate

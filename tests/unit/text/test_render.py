@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.responses import ScheduleResponse
-from pytest_valor_schedule.model.job import Outcome
+from pytest_valor_schedule.model.job_terms import Outcome
 from pytest_valor_schedule.queue.estimate import Estimate, Spread
 from pytest_valor_schedule.queue.forecast import QueuePosition
 from pytest_valor_schedule.text import render, result_list
