@@ -5,6 +5,7 @@
 - dispatcher: decides which job may start
 - executor: starts and watches runners, which only it knows as processes
 - runner: runs one job, from its claim to its record
+- spare_runner: a runner that is ready before its job
 - session: the pytest of a job that collects once, waits, and runs the tests
 - session_listener: where sessions are asked for
 - rounds: the pytest runs of a job: all tests, what is missing, what failed

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -18,17 +18,18 @@ from pytest_valor_schedule.config.settings import amount
 from pytest_valor_schedule.daemon import runner
 from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
 from pytest_valor_schedule.daemon.session_listener import SessionCall
+from pytest_valor_schedule.daemon.spare_runner import RUNNER, SpareRunner, run_by
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.process import fork_check, kill, memory, processes, warm
 from pytest_valor_schedule.process.identity import Identity
+from pytest_valor_schedule.process.warm_interpreter import WarmInterpreter
 from pytest_valor_schedule.process.warm_pool import WarmInterpreters
 from pytest_valor_schedule.queue import environments, slots, wakeup
 from pytest_valor_schedule.queue.store import JobStore
 
 LOCAL = "local"
-_RUNNER = "runner"  # what never changes, for an interpreter with another version of us
 _MOST_SESSIONS = 8
 """How many that have collected wait for their turn at a time; each has some 50 MB or more."""
 
@@ -90,6 +91,7 @@ class LocalExecutor:
         self._installed = warm.changed_at()
         self._warm = WarmInterpreters()
         self._sessions: list[processes.Process] = []
+        self._spares: dict[WarmInterpreter, SpareRunner] = {}
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -135,9 +137,27 @@ class LocalExecutor:
             return
         self._end_surplus_sessions()
         self._store.close()
-        handles = [call.connection, call.content]
-        arguments = [str(self._home.root), "session", *map(str, handles)]
-        self._sessions.append(forks.run(f"{processes.PACKAGE}.{_RUNNER}", arguments, handles))
+        self._sessions.append(self._run(forks, ["session"], [call.connection, call.content]))
+
+    def _run(
+        self, forks: WarmInterpreter, words: Sequence[str], handles: Sequence[int] = ()
+    ) -> processes.Process:
+        """Return a runner that is forked: the spare one, if there is one, and then have another."""
+        try:
+            with contextlib.suppress(OSError):
+                if (spare := self._spares.pop(forks, None)) is not None:
+                    return spare.run(words, handles)
+            return run_by(forks, self._home, [*words, *map(str, handles)], handles)
+        finally:
+            self._have_spare(forks)
+
+    def _have_spare(self, forks: WarmInterpreter) -> None:
+        """Have a runner ready for the next job; those of interpreters that ended are not needed."""
+        for each in self._spares.keys() - {*self._warm.kept()}:
+            self._spares.pop(each).close()
+        with contextlib.suppress(OSError):
+            if forks not in self._spares:
+                self._spares[forks] = SpareRunner(forks, self._home)
 
     def _end_surplus_sessions(self) -> None:
         """End the oldest that wait, so that there are few of them; their jobs collect anew."""
@@ -156,17 +176,17 @@ class LocalExecutor:
         # The job's own interpreter has the very version of us that records in the job; where it
         # cannot import us by itself, ours may do.
         interpreter = job.interpreter if attempt == 1 else sys.executable
-        arguments = [str(self._home.root), job.job_id, str(attempt)]
         environment = self._environment_of_runner(job.job_id)
         with contextlib.suppress(OSError):
             if (forks := self._warm.get(interpreter, environment)) is not None:
-                return forks.run(f"{processes.PACKAGE}.{_RUNNER}", arguments)
+                return self._run(forks, [job.job_id, str(attempt)])
         if interpreter == sys.executable and self._is_up_to_date():
             self._store.close()  # the connection comes back with its next use
             serve = functools.partial(runner.serve, self._home, job.job_id, attempt)
             return processes.fork_supervised(serve)
+        arguments = [str(self._home.root), job.job_id, str(attempt)]
         folder, log = self._home.schedule, self._home.dispatcher_log
-        return processes.start_supervised(_RUNNER, arguments, folder, log, interpreter, environment)
+        return processes.start_supervised(RUNNER, arguments, folder, log, interpreter, environment)
 
     def _environment_of_runner(self, job_id: str) -> dict[str, str]:
         """Return what its interpreter needs, which may be another than that of this process."""
@@ -224,4 +244,7 @@ class LocalExecutor:
         """Forget the runners; they own their jobs and need nobody."""
         self._runners.clear()
         self._sessions.clear()
+        for spare in self._spares.values():
+            spare.close()
+        self._spares.clear()
         self._warm.close()

@@ -98,6 +98,10 @@ class WarmInterpreters:
             self._retired.remove(warm)
             warm.close()
 
+    def kept(self) -> Collection[WarmInterpreter]:
+        """Return those that may be asked once more."""
+        return [each for each in self._kept.values() if each is not None]
+
     def pids(self) -> Collection[int]:
         """Return the pids of all."""
         return {each.pid for each in self._all()}
