@@ -1,6 +1,7 @@
 """Answer programs: schedule, query, wait, control, compare, administer.
 
 schedule        schedule a command, a job once more, or `valor-schedule run`
+rerun           schedule a job once more
 query           how jobs stand, what became of their tests, what they printed
 job_answers     how jobs stand, for the command line too, which imports no more than it needs
 live_jobs       the same of jobs that have yet to end

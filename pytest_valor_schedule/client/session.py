@@ -18,6 +18,7 @@ from pytest_valor_schedule.process import messages
 
 _BEGIN_SECONDS = 5.0
 _VERSION = 1
+_COLLECTING_MINUTES = 10.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,11 @@ class SessionRequest:
         size = fields.get("terminal_size")
         fields["terminal_size"] = (int(size[0]), int(size[1])) if size else None
         return cls(**{**fields, "request": RunRequest(**{**request, **words})})
+
+
+def collecting_seconds(options: Mapping[str, Any]) -> float:
+    """Return how long a collection may take."""
+    return float(options.get("timeout_minutes", _COLLECTING_MINUTES)) * 60
 
 
 class SessionConnection:

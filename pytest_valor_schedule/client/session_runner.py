@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule.client import schedule, submit
+from pytest_valor_schedule.client import submit
 from pytest_valor_schedule.client.collect import OUTPUT_KEPT, check_collection, too_slow
 from pytest_valor_schedule.client.endpoint import Response, error_answer
-from pytest_valor_schedule.client.session import SessionRequest
+from pytest_valor_schedule.client.session import SessionRequest, collecting_seconds
 from pytest_valor_schedule.client.submit import SessionClaim
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import runner
@@ -73,7 +73,7 @@ def _schedule(
         return None
     messages.send(client, {"begun": job_id})
     wakeup = Wakeup(home.turn_pipe(job_id))  # before anybody can want to wake
-    until = time.monotonic() + schedule.collecting_seconds(wish.options)
+    until = time.monotonic() + collecting_seconds(wish.options)
     collection = session.await_collection(until, lambda: not has_ended(client.fileno()))
     session.pump.settle()
     if collection is None and session.process.poll() is None and has_ended(client.fileno()):
@@ -124,7 +124,7 @@ def _put_into_queue(
     if collection is None or not session.waits:
         code = session.exit_code()
         if code is None:
-            raise too_slow(schedule.collecting_seconds(wish.options), session.end())
+            raise too_slow(collecting_seconds(wish.options), session.end())
         check_collection(collection, code, session.end().strip()[-OUTPUT_KEPT:])
         raise CollectionError("pytest ended before its tests were collected.", code)
     waits = collection.fork_workers and not collection.shows_workers
@@ -132,9 +132,9 @@ def _put_into_queue(
         if not waits:
             session.replace_by_another()
         collection = dataclasses.replace(collection, terminal_size=wish.terminal_size)
-        adjusted = schedule.confirming(collection, wish.confirm_failures)
+        adjusted = submit.confirming(collection, wish.confirm_failures)
         claim = SessionClaim(job_id, own_claim() if waits else None)
-        answer = schedule.put_into_queue(wish.request, wish.options, adjusted, claim)
+        answer = submit.put_into_queue(wish.request, wish.options, adjusted, claim)
     except BaseException:
         if waits:
             session.end()

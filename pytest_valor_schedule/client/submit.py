@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from sys import getfilesystemencoding
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_valor_schedule.client import settings_check
 from pytest_valor_schedule.client.responses import ScheduleResponse
@@ -17,7 +18,7 @@ from pytest_valor_schedule.daemon import notification, service
 from pytest_valor_schedule.errors import InvalidRequestError, StoreError, retry_if_rebuilt
 from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job import Job
-from pytest_valor_schedule.model.run_options import RunOptions
+from pytest_valor_schedule.model.run_options import RunOptions, apply_changes
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.queue import forecast, job_estimates, slots
 from pytest_valor_schedule.queue.estimate import Estimate
@@ -80,6 +81,32 @@ def submit(
     answer = receipt(job, collection.nodeids, estimate, place, workers)
     warnings = _warnings(home, request, options)
     return {**answer, "warnings": warnings} if warnings else answer
+
+
+def put_into_queue(
+    request: RunRequest,
+    options: Mapping[str, Any],
+    collection: Collection,
+    claim: SessionClaim | None = None,
+) -> ScheduleResponse:
+    """Put a run that was collected into the queue.
+
+    Args:
+        request: What shall run, and where.
+        options: The fields of `RunOptions` that are set; the settings of the project say the rest.
+        collection: Its tests.
+        claim: Who has collected them and waits for the turn of the job, if anybody does.
+    """
+    checked = RunOptions.parse(**{**collection.request, **options})
+    wishes = apply_changes(checked, collection.changes)
+    return submit(Home.find(os.environ), request, wishes, collection, claim)
+
+
+def confirming(collection: Collection, tries: int | None) -> Collection:
+    """Return a collection whose failures are confirmed as often, where that is said."""
+    if tries is None:
+        return collection
+    return dataclasses.replace(collection, confirm_failures=tries)
 
 
 def receipt(

@@ -84,23 +84,31 @@ class _JobChanges:
             job: As it stood after the last change.
             until: The time.
         """
-        if job.status is JobStatus.RUNNING:
-            self._await_runner(job.job_id, until)
+        if self._await_runner(job, until):
             return
         stamp = self._stamp
         while stamp == self._stamp and (seconds := until - time.monotonic()) > 0:
             time.sleep(min(_POLL_SECONDS, seconds))
             self._stamp = self._look()
 
-    def _await_runner(self, job_id: str, until: float) -> None:
-        """Wait for the end of a job's runner; a little, where it has died or cannot be watched."""
+    def _await_runner(self, job: Job, until: float) -> bool:
+        """Wait for the end of a job's runner, which a session has before its turn.
+
+        Where it has died or cannot be watched, wait a little.
+
+        Returns:
+            False, and at once, if the job waits and there is none yet.
+        """
         from pytest_valor_schedule.process import processes
         from pytest_valor_schedule.process.identity import Identity
 
-        runner = Identity.alive_in(self._store.claim(job_id))
+        runner = Identity.alive_in(self._store.claim(job.job_id))
+        if runner is None and job.status is not JobStatus.RUNNING:
+            return False
         seconds = max(0.0, until - time.monotonic())
         if runner is None or not processes.await_end_of(runner, seconds):
             time.sleep(min(_POLL_SECONDS, seconds))
+        return True
 
     def _look(self) -> tuple[int, int] | None:
         try:

@@ -13,7 +13,8 @@ from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model.job import Job
 from pytest_valor_schedule.model.job_terms import JobStatus, Outcome
-from pytest_valor_schedule.process import pseudo_terminal
+from pytest_valor_schedule.process import processes, pseudo_terminal
+from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue import forecast, job_records
 from pytest_valor_schedule.queue.store import JobStore
 from pytest_valor_schedule.text import render
@@ -53,6 +54,7 @@ class RunView:
         self._was_announced = tail is not None
         self._tail = tail or Tail(home.output(self._job_id))
         self._look_at = self._say_at = 0.0
+        self._runner: Identity | None = None
 
     def run(self) -> int:
         """Return the exit code of the job when it has ended; an interrupt only ends the waiting."""
@@ -75,9 +77,16 @@ class RunView:
         with JobStore(self._home) as store:
             while not (job := store.get(self._job_id)).status.is_final:
                 self._look(store, job)
-                time.sleep(_POLL_SECONDS)
+                self._pause(store, job)
             self._screen.show(self._tail.read())
             return job_records.record_of(store, job)
+
+    def _pause(self, store: JobStore, job: Job) -> None:
+        """Wait a little, or until the job's runner ends."""
+        if self._runner is None and job.status is JobStatus.RUNNING:
+            self._runner = Identity.alive_in(store.claim(job.job_id))
+        if self._runner is None or not processes.await_end_of(self._runner, _POLL_SECONDS):
+            time.sleep(_POLL_SECONDS)
 
     def _look(self, store: JobStore, job: Job) -> None:
         if job.status is JobStatus.RUNNING:
