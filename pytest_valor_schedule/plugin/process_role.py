@@ -144,7 +144,7 @@ def _decide(config: pytest.Config) -> ProcessRole:
         return NoJob.UNINVOLVED
     if env.DIRECT_VARIABLE in os.environ:
         return NoJob.PLAIN_RUN
-    if _may_be_scheduled(config, start.environment):
+    if may_be_scheduled(config, start.environment, is_explicit=_is_explicit(config)):
         return _submitter(config, start.environment, by_machine=False)
     return _by_machine(config, start.environment)
 
@@ -157,10 +157,12 @@ def _worker(workerinput: Mapping[str, Any]) -> ProcessRole:
     return JobWorker(RunConfig.from_json(workerinput["valor_schedule"]))
 
 
-def _may_be_scheduled(config: pytest.Config, environment: Mapping[str, str]) -> bool:
+def may_be_scheduled(
+    config: pytest.Config, environment: Mapping[str, str], *, is_explicit: bool
+) -> bool:
     """Return whether option, environment or ini file may ask for the queue, by a first look."""
     by_project: object = config.getini("valor_schedule_schedule")
-    values = (_is_explicit(config), environment.get("VALOR_SCHEDULE_SCHEDULE"), by_project)
+    values = (is_explicit, environment.get("VALOR_SCHEDULE_SCHEDULE"), by_project)
     return any(str(value).strip().lower() not in ("", "none", *_OFF) for value in values)
 
 

@@ -16,12 +16,23 @@ from pytest_valor_schedule.plugin.options import OPTIONS
 class RunSettings:
     """Look up settings in all the places that they can come from.
 
+    Args:
+        config: pytest's.
+        environment: The one that it was started with.
+        options: Those of the command line, where `config.option` has none yet.
+
     Raises:
         ScheduleError: if there is no home, or config.toml cannot be read.
     """
 
-    def __init__(self, config: pytest.Config, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        config: pytest.Config,
+        environment: Mapping[str, str],
+        options: object = None,
+    ) -> None:
         self._config = config
+        self._options = config.option if options is None else options
         self._environment = environment
         self._machine = Home.find(environment).settings()
 
@@ -31,7 +42,7 @@ class RunSettings:
         Raises:
             InvalidRequestError: if it cannot be used.
         """
-        option = getattr(self._config.option, name, None) if name in OPTIONS else None
+        option = getattr(self._options, name, None) if name in OPTIONS else None
         ini = self._config.getini(f"valor_schedule_{name}")
         setting = settings.look_up(name, option, self._environment, ini, self._machine)
         return settings.check(name, setting)

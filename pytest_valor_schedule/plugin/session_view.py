@@ -14,11 +14,12 @@ import pytest
 from pytest_valor_schedule._util.log import Tail
 from pytest_valor_schedule.client import session
 from pytest_valor_schedule.client.session import SessionConnection, SessionRequest
-from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.config.settings import command_line_fields
 from pytest_valor_schedule.errors import ScheduleError
 from pytest_valor_schedule.model import run_options
 from pytest_valor_schedule.model.run_request import request_of_pytest
+from pytest_valor_schedule.plugin.run_settings import RunSettings
 from pytest_valor_schedule.text import render
 from pytest_valor_schedule.text.screen import Screen, terminal_size
 
@@ -39,8 +40,11 @@ def run(config: pytest.Config, environment: Mapping[str, str]) -> int | None:
     """
     options = config.known_args_namespace
     try:
-        home = Home.find(environment)
-        wish = _wish(config, environment)
+        settings = RunSettings(config, environment, options)
+        waits = bool(settings.value("schedule_wait"))
+        if not (options.schedule or waits or settings.value("schedule")):
+            return None
+        home, wish = Home.find(environment), _wish(config, environment)
     except ScheduleError:  # which is said where all other errors of usage are
         return None
     connection = session.begin(home, wish)
@@ -48,7 +52,7 @@ def run(config: pytest.Config, environment: Mapping[str, str]) -> int | None:
         return None
     is_quiet = getattr(options, "verbose", 0) < 0
     with contextlib.closing(connection):
-        view = SessionView(home, connection, waits=bool(options.schedule_wait), quiet=is_quiet)
+        view = SessionView(home, connection, waits=waits, quiet=is_quiet)
         return view.run()
 
 
@@ -59,7 +63,7 @@ def _wish(config: pytest.Config, environment: Mapping[str, str]) -> SessionReque
         tries = run_options.check_confirm_failures(tries, "--confirm-failures")
     return SessionRequest(
         request=request_of_pytest(invocation.args, invocation.dir, environment),
-        options=settings.command_line_fields(options),
+        options=command_line_fields(options),
         confirm_failures=tries,
         terminal_size=terminal_size(),
     )

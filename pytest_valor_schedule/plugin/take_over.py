@@ -14,15 +14,13 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import env
-from pytest_valor_schedule.plugin.process_role import ProcessStart
+from pytest_valor_schedule.plugin.process_role import ProcessStart, may_be_scheduled
 
 _SHOWS_SOMETHING = (
     *("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow"),
     *("collectonly", "setupplan", "setuponly", "usepdb", "trace", "looponfail"),
 )
 """The options of runs that are for the terminal; whether they can be handed over is said later."""
-_OPTIONS = ("priority", "max_workers", "timeout_minutes", "notify", "confirm_failures")
-_INTERRUPTED = 2  # pytest's exit code
 
 
 def take_over(config: pytest.Config, start: ProcessStart) -> int | None:
@@ -36,7 +34,10 @@ def take_over(config: pytest.Config, start: ProcessStart) -> int | None:
         The exit code of this process; None if it goes on.
     """
     options: argparse.Namespace = config.known_args_namespace
-    if not (options.schedule or options.schedule_wait) or not _is_command(config):
+    is_explicit = bool(options.schedule or options.schedule_wait)
+    if not may_be_scheduled(config, start.environment, is_explicit=is_explicit):
+        return None
+    if not _is_command(config):
         return None
     if start.instructions is not None or {env.JOB_ID_VARIABLE, env.DIRECT_VARIABLE} & {*os.environ}:
         return None
