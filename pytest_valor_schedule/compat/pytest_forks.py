@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NoReturn
 
-import pytest
-
 
 def renew_capture(config: Any) -> None:
     """Give a fork files of its own to capture into, and neither input nor output.
@@ -141,13 +139,6 @@ def renew_colours(config: Any) -> None:
         from _pytest.config import create_terminal_writer
 
         reporter._tw.hasmarkup = create_terminal_writer(config, sys.stdout).hasmarkup
-
-
-def collect_reports(config: Any) -> list[pytest.CollectReport]:
-    """Return the reports of what could not be collected, and of what was skipped, so far."""
-    stats = getattr(config.pluginmanager.get_plugin("terminalreporter"), "stats", {})
-    reports = [each for name in ("error", "skipped") for each in stats.get(name, ())]
-    return [each for each in reports if isinstance(each, pytest.CollectReport)]
 
 
 def forget_warnings(config: Any) -> None:
