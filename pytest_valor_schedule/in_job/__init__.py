@@ -9,6 +9,8 @@
 - selected_tests: runs only the tests that the runner names
 - worker_env: slot number and threads of each worker
 - forked_workers: starts workers by forks
+- session_workers, session_worker: forks the workers from a session that has collected
+- fork_hazards, collection_source: whether that is as good as workers that are started
 - worker_watchdog: declares dead workers down
 - inline: runs the tests of a session without xdist; files_read: whether they have changed
 - plain_terminal: prints what a pytest without workers prints

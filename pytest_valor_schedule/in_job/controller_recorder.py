@@ -6,7 +6,7 @@ That is the crashes of workers, the errors of their collections, and its own end
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ class ControllerRecorder(Recorder):
         self._crash_outputs: dict[str, CrashOutput] = {}
         self._deaths: dict[str, dict[str, Any]] = {}
         self._failures = 0  # as pytest.Session counts them
+
+    def take_collection(
+        self, session: pytest.Session, reports: Iterable[pytest.CollectReport]
+    ) -> None:
+        """Record what this process has collected itself, before it became a controller."""
+        for report in reports:
+            self.pytest_collectreport(report)
+        self._failures = session.testsfailed
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:

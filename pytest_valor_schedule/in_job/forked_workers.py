@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,18 +63,24 @@ class ForkedWorkers:
         with contextlib.suppress(OSError):
             alike = variables_at_start(os.environ) == self._at_start
             if alike and _inheritance(self._pid) == _inheritance(os.getpid()):
-                return self._fork(command)
+                return fork(self._server, command)
         return subprocess.Popen(command, **pipes)
 
-    def _fork(self, command: Sequence[str]) -> ForkedProcess:
-        request: ForkRequest = {
-            "words": command[1:],
-            "environment": dict(os.environ),
-            "cwd": str(Path.cwd()),
-        }
-        with contextlib.ExitStack() as theirs:
-            (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
-            for handle in (stdin, stdout):
-                theirs.callback(os.close, handle)
-            pipes = os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb")
-            return ForkedProcess(fork_client.ask(self._server, request, [stdin, stdout, 2]), *pipes)
+
+def fork(server: socket.socket, command: Sequence[str]) -> ForkedProcess:
+    """Have a server fork a worker, with pipes as `subprocess.Popen` makes them.
+
+    Raises:
+        OSError: if it does not.
+    """
+    request: ForkRequest = {
+        "words": command[1:],
+        "environment": dict(os.environ),
+        "cwd": str(Path.cwd()),
+    }
+    with contextlib.ExitStack() as theirs:
+        (stdin, to_worker), (from_worker, stdout) = os.pipe(), os.pipe()
+        for handle in (stdin, stdout):
+            theirs.callback(os.close, handle)
+        pipes = os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb")
+        return ForkedProcess(fork_client.ask(server, request, [stdin, stdout, 2]), *pipes)

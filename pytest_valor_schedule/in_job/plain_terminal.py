@@ -23,6 +23,7 @@ class PlainTerminal:
         self._config = config
         self._run_config = run_config
         self._ids: Sequence[str] | None = None
+        self._has_collection = False
 
     @property
     def _reporter(self) -> Any:
@@ -55,7 +56,13 @@ class PlainTerminal:
         """Print what pytest prints when it has collected; the first worker tells it."""
         if self._ids is None and self._reporter is not None:
             self._ids = ids
-            self._print_collection(self._reporter, len(ids))
+            if not self._has_collection:
+                self._print_collection(self._reporter, len(ids))
+            _begin_progress(self._reporter)
+
+    def leave_collection(self) -> None:
+        """Print nothing of the collection, which pytest itself has printed already."""
+        self._has_collection = True
 
     def _print_collection(self, reporter: Any, selected: int) -> None:
         deselected = self._run_config.deselected
@@ -70,8 +77,6 @@ class PlainTerminal:
                 reporter.write_line(line)
         for line in self._run_config.collection_lines:
             reporter.write_line(line)
-        if reporter.verbosity == 0 and not getattr(reporter, "showfspath", True):
-            reporter.write_line("")  # where pytest begins the line of a file
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -107,6 +112,11 @@ class PlainTerminal:
         place = {nodeid: number for number, nodeid in enumerate(self._ids or ())}
         for entries in getattr(self._reporter, "stats", {}).values():
             entries.sort(key=lambda entry: place.get(getattr(entry, "nodeid", None) or "", -1))
+
+
+def _begin_progress(reporter: Any) -> None:
+    if reporter.verbosity == 0 and not getattr(reporter, "showfspath", True):
+        reporter.write_line("")  # where pytest begins the line of a file
 
 
 def _collection_line(stats: dict[str, list[Any]], selected: int, deselected: int) -> str:

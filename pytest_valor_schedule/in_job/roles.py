@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_valor_schedule.compat import other_plugins
 from pytest_valor_schedule.model.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from pytest_valor_schedule.in_job.controller_recorder import ControllerRecorder
 
 
 def prepare_controller(config: pytest.Config, run_config: RunConfig) -> None:
@@ -39,7 +43,7 @@ def _prepare(config: pytest.Config, run_config: RunConfig) -> None:
 
 def controller(
     config: pytest.Config, run_config: RunConfig, server: str | None, environment: Mapping[str, str]
-) -> object:
+) -> ControllerRecorder:
     """Register what a job's controller needs, and return the plugin object for its session.
 
     Args:

@@ -7,6 +7,7 @@
 - `fork_client`: asking a fork server; `fork_server`: the server, run by its path; `fork_check`:
   whether a fork is like a start, and making it so; `proctitle`: its command and environment, as
   others see them.
+- `shared_state`: what a process has that a fork would share with it, or lack.
 - `kill`: finding and ending process trees; `death_pipe`: ending with the process one works for.
 - `messages`: messages with descriptors over a socket.
 - `memory`: what processes use; `stacks`: where a process hangs or crashed.
