@@ -65,7 +65,8 @@ class Rounds:
         self._slots = slots
         self._preforked = standby if isinstance(standby, PreforkedPytest) else None
         self._session = standby if isinstance(standby, Session) else None
-        self._in_session = self._has_crashed = False
+        self._ran_in = RanIn.WORKERS
+        self._has_crashed = False
         self._obstacle: str | None = None  # to a run in a session
         self._folder = store.home.job_folder(job.job_id)
         self.tests = store.tests(job.job_id)
@@ -125,7 +126,7 @@ class Rounds:
             junit_path=None if has_reported else self._job.junit_path,
             error_line=last.error_line,
             rounds=self._count,
-            ran_in=RanIn.SESSION if self._in_session else RanIn.WORKERS,
+            ran_in=self._ran_in,
             obstacle=self._obstacle,
         )
 
@@ -223,14 +224,15 @@ class Rounds:
         if self._obstacle is not None:
             session.replace_by_another()
             return self._run(RoundKind.FIRST, tests)
-        self._in_session = True
+        self._ran_in = RanIn.FORKED_WORKERS if run_config.workers > 1 else RanIn.SESSION
         self._store.close()
         crash = SessionCrash(session.process.pid, self._folder, round_)
         work = self._invocation.work(tests)
         process_exit = self._supervise(session.process, round_, work, session.pump)
         session.close()
         has_ended = process_exit.stop is None and not process_exit.stalled
-        if has_ended and crash.note(self._summary(), process_exit.code):
+        is_inline = self._ran_in is RanIn.SESSION  # else xdist sees which worker dies
+        if is_inline and has_ended and crash.note(self._summary(), process_exit.code):
             self._has_crashed = True
             return dataclasses.replace(process_exit, code=1)  # as of a run that a worker died in
         return process_exit

@@ -43,7 +43,7 @@ class SessionWorker:
         self._config = session.config
         self._session_file = ""
         self._random_state: tuple[Any, ...] | None = None
-        self.message: fork_server._Message | None = None
+        self.message: fork_server.Message | None = None
 
     def prepare(self) -> None:
         """Do before the fork what need not be done in each worker."""

@@ -131,7 +131,7 @@ def _fork_template(worker: SessionWorker, ours: Collection[int]) -> Template | N
         for handle in ours:
             os.close(handle)
         with theirs:
-            worker.message = fork_server._serve(theirs)
+            worker.message = fork_server.serve(theirs)
         worker.begin()
     except BaseException:  # it must not go on as if it was the controller
         traceback.print_exc(file=sys.__stderr__)

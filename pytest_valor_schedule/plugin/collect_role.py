@@ -37,7 +37,9 @@ def session(
     limits["shows_workers"] = keep_from_running(config)
     may_inline = problem is None and RunSettings(config, environment).value("inline") == "auto"
     target = Path(order.target)
-    plugin = SessionPlugin(target, problem, limits, options, control, may_inline=may_inline)
+    plugin = SessionPlugin(
+        target, problem, limits, options, control, environment, may_inline=may_inline
+    )
     config.pluginmanager.register(StopNote(plugin), "valor_schedule_stop")
     return plugin
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class SessionPlugin(CollectPlugin):
         limits: What the settings say of the job.
         options: The fields of `RunOptions`; none where the settings cannot be used.
         control: The descriptor of the socket on which the runner says how it goes on.
+        environment: The one that this pytest was started with.
         may_inline: Whether the tests may run in this very process.
 
     Attributes:
@@ -45,12 +46,15 @@ class SessionPlugin(CollectPlugin):
         limits: Mapping[str, Any],
         options: Mapping[str, Any],
         control: int,
+        environment: Mapping[str, str],
         *,
         may_inline: bool,
     ) -> None:
         super().__init__(target, refusal, limits, options)
         os.set_inheritable(control, False)
         self._control = socket.socket(fileno=control)
+        self._environment = environment
+        self._slots: Sequence[int] = ()
         self._may_inline = may_inline
         self._files = FilesRead()
         self._reports: list[pytest.CollectReport] = []
@@ -63,7 +67,7 @@ class SessionPlugin(CollectPlugin):
             self._reports.append(report)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+    def pytest_runtestloop(self, session: pytest.Session) -> Any:
         """Hand it over, and run it when it is this job's turn."""
         if collection_failed(session):
             return None  # pytest says so
@@ -75,6 +79,12 @@ class SessionPlugin(CollectPlugin):
         if run_config is None:
             other_plugins.run_without_others(session.config, keep=(self,))
             return True
+        if run_config.workers > 1:
+            from pytest_valor_schedule.in_job import session_workers
+
+            return session_workers.run_on_workers(
+                session, run_config, self._environment, self._reports
+            )
         self.recorder = inline.record(session, run_config, self._reports)
         return None  # pytest's own loop runs them
 
@@ -87,6 +97,7 @@ class SessionPlugin(CollectPlugin):
             if message is None:
                 return None
             run_config = RunConfig.from_json(message.content)
+            self._slots = message.handles  # the locks, which are held as long as they are open
             obstacle = self._obstacle(session, run_config)
             messages.send(self._control, {"obstacle": obstacle})
             if obstacle is None:
@@ -99,7 +110,10 @@ class SessionPlugin(CollectPlugin):
         if (change := self._files.change()) is not None:
             return f"{change} since the tests were collected."
         if run_config.workers > 1:
-            return f"The job has {run_config.workers} workers."
+            from pytest_valor_schedule.in_job import fork_hazards
+
+            ours = [self._control.fileno(), *self._slots]
+            return next(iter(fork_hazards.hazards(session, ours)), None)
         if not self._may_inline:
             return "The setting `inline` is never."
         return inline.obstacle(session)

@@ -89,7 +89,7 @@ class ForkRequest(TypedDict, total=False):
     forks: Literal["pytest", "workers"]
 
 
-class _Message(NamedTuple):
+class Message(NamedTuple):
     """A request and its descriptors; none for a pytest that was started."""
 
     request: ForkRequest
@@ -161,7 +161,7 @@ def _tell(pipe: int, number: int) -> None:
         os.write(pipe, b"%d\n" % number)
 
 
-def _serve(requests: socket.socket) -> _Message:
+def serve(requests: socket.socket) -> Message:
     """Be a server; return a message in each fork."""
     can_freeze = not gc.get_freeze_count()  # Python 3.12 begins with some that stay so
     if can_freeze:
@@ -176,7 +176,7 @@ def _serve(requests: socket.socket) -> _Message:
     return message
 
 
-def _wait_for_one(requests: socket.socket) -> _Message:
+def _wait_for_one(requests: socket.socket) -> Message:
     """Wait for one message, and return it where it is like a start to fulfil it."""
     message = None
     with _as_server():
@@ -202,9 +202,9 @@ def _as_server() -> Iterator[None]:
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def _read_message(handles: Sequence[int]) -> _Message:
+def _read_message(handles: Sequence[int]) -> Message:
     with os.fdopen(handles[0], encoding="utf-8", errors="surrogateescape") as file:
-        return _Message(json.load(file), handles[1:])
+        return Message(json.load(file), handles[1:])
 
 
 def _is_like(request: ForkRequest) -> bool:
@@ -228,8 +228,8 @@ def _load_beside(name: str) -> Any:
 
 
 def _branch(
-    message: _Message, serve: Callable[[socket.socket], _Message]
-) -> tuple[_Message, Sequence[int]]:
+    message: Message, serve: Callable[[socket.socket], Message]
+) -> tuple[Message, Sequence[int]]:
     """Fork the server of this process.
 
     Returns:
@@ -254,7 +254,7 @@ def main(words: Sequence[str]) -> _Program:
         message, server = _branch(message, _wait_for_one)
     _become(message, server[:1])
     if message.request.get("forks") == "workers" and _HAS_PYTEST and can_fork():
-        message, server = _branch(message, _serve)
+        message, server = _branch(message, serve)
         if not server:
             _become(message, ())
     if server:
@@ -266,20 +266,20 @@ def main(words: Sequence[str]) -> _Program:
     return program
 
 
-def _request(words: Sequence[str]) -> _Message:
+def _request(words: Sequence[str]) -> Message:
     """Return what this process is to become: what it was started as, or what comes by message."""
     if not words[0].startswith(_SERVE):
-        return _Message({"words": words, "forks": "workers"}, ())
+        return Message({"words": words, "forks": "workers"}, ())
     if words[0] != SERVE or not (_HAS_PYTEST and can_fork()):
         os._exit(1)  # which says it all
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
     with socket.socket(fileno=int(words[1])) as requests:
         with contextlib.suppress(OSError):  # nobody is there any more
             requests.sendall(json.dumps(_FORK_CHECK.sources(_MODULES)).encode() + b"\n")
-        return _serve(requests)
+        return serve(requests)
 
 
-def _become(message: _Message, keep: Sequence[int]) -> None:
+def _become(message: Message, keep: Sequence[int]) -> None:
     """Be the interpreter that was ordered; one that was started is that already."""
     request = message.request
     if message.handles:
