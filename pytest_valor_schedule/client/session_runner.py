@@ -30,7 +30,7 @@ from pytest_valor_schedule.daemon.session import Session, open_session
 from pytest_valor_schedule.errors import CollectionError, ScheduleError
 from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job_terms import JobStatus
-from pytest_valor_schedule.process import messages
+from pytest_valor_schedule.process import messages, startup
 from pytest_valor_schedule.process.death_pipe import has_ended
 from pytest_valor_schedule.process.warm import PreforkedPytest
 from pytest_valor_schedule.queue.claim import own_claim
@@ -50,6 +50,7 @@ def main() -> None:
     """
     root, _, connection, content = sys.argv[1:]
     runner.be_runner()
+    startup.set_name(runner.SESSION_NAME)
     home, preforked = Home(Path(root)), PreforkedPytest.of(os.environ)
     with socket.socket(fileno=int(connection)) as client:
         os.set_inheritable(client.fileno(), False)

@@ -236,7 +236,9 @@ class LocalExecutor:
         keep |= {each.pid for each in (*self._runners.values(), *self._sessions)}
         keep |= {*self._warm.pids()}
         kill.end_children(keep=keep)
-        keep |= {os.getpid(), *kill.pids_with_name(runner.PROCESS_NAME)}
+        keep.add(os.getpid())
+        for name in (runner.PROCESS_NAME, runner.SESSION_NAME):
+            keep |= {*kill.pids_with_name(name)}
         kill.end_children(keep=keep, of=self._watcher)
         kill.end_all_with_variable(JOB_ID_VARIABLE, ref.partition(":")[0])
 

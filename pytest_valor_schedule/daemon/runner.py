@@ -25,6 +25,8 @@ from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
 PROCESS_NAME = "valor-runner"
+SESSION_NAME = "valor-session"
+"""What one is called that waits for the turn of its job."""
 _RETRY_SECONDS = 1.0
 _END_PATIENCE_SECONDS = 3600.0
 _NICE_OF_LOW = 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import schedule_tests
+from pytest_valor_schedule import get_job_status, schedule_tests
+from pytest_valor_schedule.client import session
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.daemon import service
 from pytest_valor_schedule.model import run_request
@@ -176,7 +178,9 @@ MAY_DIFFER = {
     ),
     "open": Row(
         "Our event logs, the slots, the pipe that tells of the runner's end, and the fork server.",
-        _adds(".jsonl", ".stacks", ".lock", "more pipe 0 own", "more socket"),
+        _adds(
+            ".jsonl", ".stacks", ".lock", "more pipe 20000 own", "more pipe 0 own", "more socket"
+        ),
     ),
     "threads": Row("Ours watch the runner and the workers.", _adds("valor-schedule-")),
     "status Threads": Row("As the threads.", lambda started, forked: forked[0] >= started[0]),
@@ -189,7 +193,7 @@ MAY_DIFFER = {
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iterator[Path]:
-    """The folder of a project that was run plainly, by xdist, and by two jobs in turn."""
+    """The folder of a project that was run plainly, by xdist, by two jobs and in a session."""
     root = tmp_path_factory.mktemp("likeness")
     project, home = root / "project", Home(root / "home")
     project.mkdir()
@@ -205,9 +209,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iter
         patch.chdir(project)
         _run("plain")
         _run("xdist", "-n", "2")
-        for name in ("cold", "warm"):
-            patch.setenv("RUN", name)
-            _schedule()
+        with pytest.MonkeyPatch.context() as without:
+            without.setattr(session, "ask", lambda *_: None)
+            for name in ("cold", "warm"):
+                patch.setenv("RUN", name)
+                assert _schedule() == "workers"
+        patch.setenv("RUN", "session")
+        wait_until(lambda: _schedule() == "session", "a session runs them")
         patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0")
         yield project
         shutil.rmtree(home.root)
@@ -228,9 +236,13 @@ def _run(name: str, *arguments: str) -> None:
     )
 
 
-def _schedule() -> None:
-    receipt = schedule_tests("python -m pytest")
+def _schedule() -> str:
+    """Have a job run, and return in which processes its tests ran."""
+    receipt = schedule_tests(
+        "python -m pytest", max_workers=1 if os.environ["RUN"] == "session" else 2
+    )
     assert results_of(receipt["job_id"])["outcome"] == "passed"
+    return get_job_status(receipt["job_id"])["ran_in"]
 
 
 def _facts(project: Path, run: str, worker: str, moment: str) -> dict[str, Any]:
@@ -249,14 +261,21 @@ def _differences(started: dict[str, Any], forked: dict[str, Any]) -> dict[str, A
     }
 
 
-@pytest.mark.parametrize("run", ["cold", "warm"])
 @pytest.mark.parametrize(
-    ("worker", "moment", "beside"),
+    ("run", "worker", "moment", "beside"),
     [
-        ("controller", "begin", "plain"),
-        ("controller", "end", "xdist"),
-        ("gw0", "begin", "xdist"),
-        ("gw0", "end", "xdist"),
+        *[
+            (run, worker, moment, beside)
+            for run in ("cold", "warm")
+            for worker, moment, beside in (
+                ("controller", "begin", "plain"),
+                ("controller", "end", "xdist"),
+                ("gw0", "begin", "xdist"),
+                ("gw0", "end", "xdist"),
+            )
+        ],
+        ("session", "controller", "begin", "plain"),
+        ("session", "controller", "end", "plain"),
     ],
 )
 def test_an_interpreter_of_a_job_is_like_a_started_one(
@@ -272,8 +291,13 @@ def test_an_interpreter_of_a_job_is_like_a_started_one(
         assert forked["words"] == forked["cmdline"][:-1] == eval(forked["orig_argv"])
 
 
-@pytest.mark.parametrize("run", ["xdist", "cold", "warm"])
-@pytest.mark.parametrize("worker", ["controller", "gw0", "gw1"])
+@pytest.mark.parametrize(
+    ("run", "worker"),
+    [
+        *[(run, w) for run in ("xdist", "cold", "warm") for w in ("controller", "gw0", "gw1")],
+        ("session", "controller"),
+    ],
+)
 def test_it_ends_like_one(run: str, worker: str, seen: Path) -> None:
     """What it leaves is finalised: cycles, generators, threads, open files and databases."""
     if not seen.joinpath(f"{run}-{worker}-ends").exists():
