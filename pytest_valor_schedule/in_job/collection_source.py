@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_IDENTITY = re.compile(r"PYTEST_XDIST_\w+|workerinput|slaveinput|workeroutput")
+_IDENTITY = re.compile(r"PYTEST_XDIST_\w+|VALOR_SCHEDULE_SLOT|workerinput|slaveinput|workeroutput")
 _ASKING = {"get_xdist_worker_id", "is_xdist_worker", "is_xdist_controller", "is_xdist_master"}
 _SEEDING = {"seed", "manual_seed", "seed_everything", "seed_all", "set_seed", "reseed_random"}
 _UNIQUE = {
@@ -30,7 +30,7 @@ _UNIQUE = {
 _GENERATORS = {"default_rng", "RandomState", "Random", "Faker"}  # unique unless they get a seed
 # To look for words one after the other is faster than for a pattern with all of them.
 _ASKS = (
-    *(b"PYTEST_XDIST_", b"workerinput", b"slaveinput", b"workeroutput"),
+    *(b"PYTEST_XDIST_", b"VALOR_SCHEDULE_SLOT", b"workerinput", b"slaveinput", b"workeroutput"),
     *(name.encode() for name in sorted(_ASKING)),
 )
 _LOOKS_AT_OBJECTS = (
@@ -85,6 +85,19 @@ def _is_own(file: str, library: str) -> bool:
         and not file.startswith((library, package))
         and not any(name in file for name in _OTHERS)
     )
+
+
+def question_for_id(files: Iterable[Path]) -> Finding | None:
+    """Return where these files ask for the name or the slot of a worker, which a session lacks."""
+    for path in files:
+        try:
+            asks = _has_any(path.read_bytes(), (b"PYTEST_XDIST_WORKER", b"VALOR_SCHEDULE_SLOT"))
+        except OSError:
+            continue
+        for finding in _in_file(path) if asks else ():
+            if finding.kind is Kind.IDENTITY:
+                return finding
+    return None
 
 
 def findings(files: Iterable[Path]) -> list[Finding]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_valor_schedule import env
-from pytest_valor_schedule.in_job import selected_tests
+from pytest_valor_schedule.in_job import collection_source, selected_tests
 from pytest_valor_schedule.in_job.controller_recorder import ControllerRecorder
 from pytest_valor_schedule.in_job.scheduler_plugin import read_durations
 from pytest_valor_schedule.in_job.worker_recorder import WorkerRecorder
@@ -23,8 +23,9 @@ def obstacle(session: pytest.Session) -> str | None:
     """Return why the tests are not to run in the session itself; None if they can."""
     for item in session.items:
         if _WORKER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
-            return f"{item.nodeid} asks for the id of its worker"
-    return None
+            return f"{item.nodeid} asks for the id of its worker."
+    question = collection_source.question_for_id(collection_source.project_files())
+    return question and f"The collection may ask in which worker it runs: {question}."
 
 
 def record(

@@ -176,7 +176,8 @@ def test_a_job_whose_environment_is_lost_ends_with_a_reason(
     project.joinpath("test_gated.py").write_text(GATED)
     running = scheduled_id(run_pytest("--schedule"))
     wait_until(lambda: is_running(running), "it runs")
-    waiting = scheduled_id(run_pytest("--schedule"))
+    # A session has its environment from the start, and runs.
+    waiting = scheduled_id(run_pytest("--schedule", "-o", "valor_schedule_inline=never"))
     (home.environments / f"{waiting}.json").unlink()
     if what == "the database too":
         home.database.unlink()

@@ -178,9 +178,7 @@ MAY_DIFFER = {
     ),
     "open": Row(
         "Our event logs, the slots, the pipe that tells of the runner's end, and the fork server.",
-        _adds(
-            ".jsonl", ".stacks", ".lock", "more pipe 20000 own", "more pipe 0 own", "more socket"
-        ),
+        _adds(".jsonl", ".stacks", ".lock", "more pipe 20000 own", "more socket"),
     ),
     "threads": Row("Ours watch the runner and the workers.", _adds("valor-schedule-")),
     "status Threads": Row("As the threads.", lambda started, forked: forked[0] >= started[0]),

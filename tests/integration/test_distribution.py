@@ -41,7 +41,7 @@ def _run(*arguments: str) -> str:
 def test_what_was_slow_comes_first_the_next_time(project: Path, home: Home) -> None:
     """At first as collected, then the longest first, unless the project wants it otherwise."""
     Path("test_it.py").write_text(LAST_IS_SLOW)
-    one = ("--max-workers", "1")
+    one = ("--max-workers", "1", "-o", "valor_schedule_inline=never")
     assert _order_of(_run(*one)) == list("012345")
     again = _run(*one)
     assert _order_of(again)[0] == "5"

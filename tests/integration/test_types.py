@@ -43,7 +43,7 @@ def test_a_checker_of_types_finds_what_is_mistyped(tmp_path: Path) -> None:
     first = len(PROGRAM.splitlines()) + 1
     lines = re.findall(r"^program\.py:(\d+): error: ", found, re.MULTILINE)
     assert lines == [str(first + number) for number in range(len(wrong))], found
-    assert '"statsu" is not a valid TypedDict key' in found
+    assert '"statsu"' in found
 
 
 def _misfits(answer: object, wanted: Any, path: str = "answer") -> list[str]:
