@@ -163,7 +163,9 @@ MAY_DIFFER = {
     "words": COMMAND,
     "modules": Row("Our plugin and what it imports; of pytest's own also what is off.", _modules),
     "finds": Row("As the modules.", _files),
-    "path_importer_cache": Row("As the modules.", _adds("/pytest_valor_schedule/")),
+    "path_importer_cache": Row(
+        "As the modules.", _adds("/pytest_valor_schedule/", str(Path(os.__file__).parent))
+    ),
     "frames": Row(
         "One call of ours stands below all others.",
         lambda started, forked: forked == [*started, "fork_server.py:<module>"],

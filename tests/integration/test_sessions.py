@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_valor_schedule import cancel_job, get_job_status, schedule_tests
+from pytest_valor_schedule import cancel_job, get_job_status, list_jobs, schedule_tests
 from pytest_valor_schedule.client import session
 from pytest_valor_schedule.client.session import SessionRequest
 from pytest_valor_schedule.config.home import Home
@@ -22,7 +24,7 @@ from pytest_valor_schedule.model.run_request import parse_request
 from pytest_valor_schedule.process import messages
 from pytest_valor_schedule.process.identity import Identity
 from pytest_valor_schedule.queue.store import JobStore
-from tests.support.scheduled import GATED, open_gate, results_of
+from tests.support.scheduled import GATED, open_gate, results_of, run_pytest, scheduled_id
 from tests.support.waiting import processes_marked, wait_until
 
 pytestmark = [
@@ -322,6 +324,114 @@ def test_a_run_that_needs_a_worker_has_one(project: Path, arguments: str, test: 
     Path("test_it.py").write_text(f"{test}\ndef test_other(): assert 0\n")
     results = _results(_scheduled(arguments))
     assert (results["ran_in"], _outcomes(results)) == ("workers", ["passed", "failed"])
+
+
+def test_more_workers_are_forked_from_what_was_collected(project: Path) -> None:
+    """Two workers, of which each dies once: nothing is collected again, nothing is lost."""
+    Path("conftest.py").write_text(COUNTED)
+    Path("test_it.py").write_text(
+        "import os, time, pytest\n"
+        "COLLECTED_IN = os.getppid()\n"
+        "@pytest.mark.parametrize('moment', [time.time_ns() + n for n in range(4)])\n"
+        "def test_here(moment, worker_id, tmp_path):\n"
+        "    assert worker_id.startswith('gw')\n"
+        "    time.sleep(0.05)\n"
+        "def test_bad_1(): assert 0\ndef test_bad_2(): assert 0\n"
+        "def test_killed_1(): os._exit(3)\ndef test_killed_2(): os.abort()\n"
+    )
+    results = _results(_scheduled("-p no:rerunfailures", max_workers=2))
+    expected = {"passed": 4, "failed": 2, "crashed": 2}
+    assert {name: results["summary"][name] for name in expected} == expected
+    assert (results["ran_in"], results["rounds"]) == ("forked_workers", 1)
+    assert Path("collections").read_text() == "1"
+
+
+def test_workers_are_started_where_a_fork_would_share_something(project: Path) -> None:
+    """What the collection leaves behind, such as a thread, is told as the reason."""
+    Path("test_it.py").write_text(
+        "import threading\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "def test_0(): pass\ndef test_1(): assert 0\n"
+    )
+    results = _results(_scheduled("-p no:rerunfailures", max_workers=2))
+    assert (results["ran_in"], _outcomes(results)) == ("workers", ["passed", "failed"])
+    assert "hread" in results["not_in_session"]
+
+
+def test_a_terminal_shows_the_session_as_if_it_were_its_own_pytest(project: Path) -> None:
+    """Line for line what plain pytest prints, once; and no conftest.py is imported here."""
+    Path("conftest.py").write_text(COUNTED)
+    Path("test_it.py").write_text(
+        "def test_0(): pass\ndef test_1(): assert 0\ndef test_2(capsys): print('x'); assert 0\n"
+    )
+    plain = run_pytest("--color=no", "-p", "no:cacheprovider")
+    assert Path("collections").read_text() == "1"
+    waiting = ("--schedule-wait", "--max-workers=1", "--color=no", "-p", "no:cacheprovider")
+    done = run_pytest(*waiting)
+    assert Path("collections").read_text() == "11"
+    assert done.returncode == plain.returncode == 1
+    first, *lines = done.stdout.splitlines()
+    assert first.startswith("scheduled ")
+    assert _without_seconds(lines) == _without_seconds(plain.stdout.splitlines())
+
+
+def _without_seconds(lines: list[str]) -> list[str]:
+    kept = [line for line in lines if not line.startswith("plugins: ")]  # xdist comes by name
+    return [re.sub(r"=+ | in [0-9.]+s =+", "", line) for line in kept]
+
+
+def test_who_does_not_wait_sees_the_collection_and_the_receipt(project: Path) -> None:
+    """And nothing of the run, which may begin before the last line is printed."""
+    Path("test_it.py").write_text("def test_0(): pass\ndef test_1(): assert 0\n")
+    done = run_pytest("--schedule", "--max-workers=1", "--color=no")
+    assert done.returncode == 0
+    assert "collected 2 items" in done.stdout
+    assert "wait:" in done.stdout
+    assert "assert 0" not in done.stdout
+    assert _results(scheduled_id(done))["ran_in"] == "session"
+
+
+@pytest.mark.parametrize("how", ["--schedule", "--schedule-wait"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing_here",),
+        ("-k", "nothing"),
+        ("--no-such-option",),
+        ("--max-workers=0",),
+        ("--dist=no",),
+    ],
+)
+def test_what_cannot_run_is_told_in_the_terminal_as_ever(
+    project: Path, how: str, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With pytest's own words and exit code, with a session and without one."""
+    Path("test_it.py").write_text("def test_0(): pass\n")
+    command = (how, "--color=no", "-p", "no:cacheprovider", *arguments)
+    done = run_pytest(*command)
+    monkeypatch.setenv("VALOR_HOME", str(project / "home"))  # which nobody serves
+    without = run_pytest(*command)
+    assert done.returncode == without.returncode != 0
+    assert _without_seconds(done.stderr.splitlines()) == _without_seconds(
+        without.stderr.splitlines()
+    )
+    assert not list_jobs("scheduled")["jobs"]
+
+
+def test_who_interrupts_the_collection_leaves_nothing(project: Path, home: Home) -> None:
+    """Ctrl-C ends the collection of a session, and says that there is no job."""
+    Path("test_it.py").write_text(
+        "import pathlib, time\npathlib.Path('collecting').touch()\ntime.sleep(60)\n"
+    )
+    before = {each.name for each in home.jobs.iterdir()}
+    command = [sys.executable, "-m", "pytest", "--schedule", "-p", "no:cacheprovider"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(Path("collecting").exists, "it collects")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "nothing is scheduled" in output
+    wait_until(lambda: {each.name for each in home.jobs.iterdir()} == before, "nothing is left")
 
 
 def test_the_durations_leave_out_the_waiting(project: Path, one_slot: None) -> None:
