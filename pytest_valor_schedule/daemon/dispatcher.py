@@ -197,9 +197,9 @@ def _serve(home: Home, watcher: Watcher) -> None:
         trouble = Trouble()
         lock_file = _lock_file(home)
         while lock_file and _lock_file(home) == lock_file:  # else the home was thrown away
-            busy, trouble = _step(dispatcher, trouble)
-            calls = listener.calls()
+            calls = listener.calls()  # first, because somebody waits for an answer
             executor.start_sessions(calls)
+            busy, trouble = _step(dispatcher, trouble)
             if busy or calls:
                 idle_since = time.monotonic()
             idle = time.monotonic() - idle_since
@@ -208,7 +208,8 @@ def _serve(home: Home, watcher: Watcher) -> None:
             quiet = idle >= _QUIET_SECONDS
             if quiet:
                 executor.get_ready()
-            seconds = min(_QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS, patience)
+            seconds = _QUIET_LOOK_SECONDS if quiet else _LOOK_SECONDS
+            seconds = seconds if busy else min(seconds, patience)
             wakeup.wait(seconds, [watcher.death_pipe, *listener.handles])
         executor.close()
         if lock_file and _lock_file(home) == lock_file and not watcher.dead:
