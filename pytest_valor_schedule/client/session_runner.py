@@ -25,7 +25,7 @@ from pytest_valor_schedule.client.endpoint import Response, error_answer
 from pytest_valor_schedule.client.session import SessionRequest, collecting_seconds
 from pytest_valor_schedule.client.submit import SessionClaim
 from pytest_valor_schedule.config.home import Home
-from pytest_valor_schedule.daemon import runner
+from pytest_valor_schedule.daemon import runner, service
 from pytest_valor_schedule.daemon.session import Session, open_session
 from pytest_valor_schedule.errors import CollectionError, ScheduleError
 from pytest_valor_schedule.model.collection import Collection
@@ -39,7 +39,8 @@ from pytest_valor_schedule.queue.wakeup import Wakeup
 from pytest_valor_schedule.text import render
 
 _READING_SECONDS = 5.0
-_LOOK_SECONDS = 5.0  # at a waiting job, should nobody have told of a change
+_LOOK_SECONDS = 2.0  # at a waiting job, should nobody have told of a change
+_MOST_UNSERVED_LOOKS = 2
 
 
 def main() -> None:
@@ -152,8 +153,13 @@ def _give_up(home: Home, job_id: str, session: Session) -> None:
 def _run_at_turn(home: Home, job_id: str, session: Session, wakeup: Wakeup) -> None:
     """Wait until the dispatcher starts the job, and run it; or until it is no longer to be run."""
     with contextlib.closing(wakeup), JobStore(home) as store:
+        unserved_looks = 0
         while (job := store.get(job_id)).status is JobStatus.SCHEDULED and not job.attempt:
             wakeup.wait(_LOOK_SECONDS)
+            service.look_after(store)
+            unserved_looks = 0 if service.is_running(home) else unserved_looks + 1
+            if unserved_looks >= _MOST_UNSERVED_LOOKS:  # as when the queue is paused for long
+                break
     if job.status is JobStatus.SCHEDULED and job.attempt == 1:
         runner.serve(home, job_id, job.attempt, session)
     else:
