@@ -2,6 +2,9 @@
 
 import sys
 
+SPARE_NAME = "valor-spare"
+"""What one is called that waits to be told what it is for."""
+
 
 def main() -> None:
     """Run what the command line names: an attempt at a job, a session, or what comes by message."""
@@ -24,7 +27,7 @@ def _wait_for_words() -> None:
     from pytest_valor_schedule.client import session_runner  # noqa: F401
     from pytest_valor_schedule.process import messages, startup
 
-    startup.set_name("valor-spare")
+    startup.set_name(SPARE_NAME)
     with socket.socket(fileno=int(sys.argv[3])) as control:
         message = messages.receive(control)
     if message is None:

@@ -23,8 +23,6 @@ from pytest_valor_schedule.queue.history import History
 from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
 
-_SECRET = (notification.ADDRESS_VARIABLE, notification.TOKEN_VARIABLE)
-
 
 class InvocationBuilder:
     """Builds the invocations of one job's rounds, of which each runs all its tests or some."""
@@ -99,7 +97,7 @@ class InvocationBuilder:
     def _submitted_environment(self) -> Mapping[str, str]:
         """The environment that the job was scheduled with, but for what no test need see."""
         environment = environments.read(self._store.home, self._job.job_id)
-        return {name: text for name, text in environment.items() if name not in _SECRET}
+        return notification.without_secrets(environment)
 
     @functools.cached_property
     def _durations(self) -> Mapping[str, PastRun]:

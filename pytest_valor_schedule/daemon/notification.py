@@ -22,6 +22,12 @@ NOTIFIER_VARIABLE = "VALOR_SCHEDULE_NOTIFIER"
 """Marks the process that tells somebody: it is to outlive the cleaning up after other jobs."""
 
 
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what only the notifier needs, and no test need see."""
+    secrets = (ADDRESS_VARIABLE, TOKEN_VARIABLE)
+    return {name: text for name, text in environment.items() if name not in secrets}
+
+
 def environment(store: JobStore, job: Job) -> dict[str, str]:
     """Return what the notifier needs of the environment of a job that has not ended.
 

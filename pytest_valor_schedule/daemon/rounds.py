@@ -225,6 +225,8 @@ class Rounds:
             session.replace_by_another()
             return self._run(RoundKind.FIRST, tests)
         self._ran_in = RanIn.FORKED_WORKERS if run_config.workers > 1 else RanIn.SESSION
+        nice = os.getpriority(os.PRIO_PROCESS, 0)  # of a low priority
+        os.setpriority(os.PRIO_PGRP, session.process.pid, nice)
         self._store.close()
         crash = SessionCrash(session.process.pid, self._folder, round_)
         work = self._invocation.work(tests)

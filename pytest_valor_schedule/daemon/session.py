@@ -15,6 +15,7 @@ from typing import Any
 from pytest_valor_schedule import env
 from pytest_valor_schedule._util import log
 from pytest_valor_schedule.config.home import Home
+from pytest_valor_schedule.daemon import notification
 from pytest_valor_schedule.in_job.crash_output import CrashOutput, printed_since_start
 from pytest_valor_schedule.model.collection import Collection
 from pytest_valor_schedule.model.job import NEEDED_PLUGINS
@@ -178,7 +179,7 @@ def open_session(
             cwd=request.cwd,
             output=pump.theirs,
             environment={
-                **request.environment,
+                **notification.without_secrets(request.environment),
                 env.COLLECT_VARIABLE: config.to_text(),
                 env.JOB_ID_VARIABLE: job_id,
             },

@@ -438,6 +438,18 @@ def test_who_interrupts_the_collection_leaves_nothing(project: Path, home: Home)
     wait_until(lambda: {each.name for each in home.jobs.iterdir()} == before, "nothing is left")
 
 
+def test_a_session_of_low_priority_leaves_the_cpu_to_others(project: Path) -> None:
+    """As a job that is started does; the next one is as nice as ever."""
+    Path("test_it.py").write_text("import os\ndef test_it(): print(os.nice(0)); assert 0\n")
+    nices = []
+    for priority in ("low", "normal"):
+        results = _results(_scheduled(priority=priority))
+        assert results["ran_in"] == "session"
+        [(_, printed)] = results["results"][0]["sections"]
+        nices.append(int(printed))
+    assert nices == [min(19, os.nice(0) + 10), os.nice(0)]
+
+
 def test_the_durations_leave_out_the_waiting(project: Path, one_slot: None) -> None:
     """What pytest prints and reports as its time is that of the run."""
     Path("test_gate.py").write_text(GATED)

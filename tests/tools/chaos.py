@@ -31,14 +31,20 @@ from pytest_valor_schedule.daemon.notification import NOTIFIER_VARIABLE
 from pytest_valor_schedule.env import JOB_ID_VARIABLE
 from pytest_valor_schedule.process.fork_server import SERVER_NAME
 from pytest_valor_schedule.record import event_log
+from pytest_valor_schedule.runner import SPARE_NAME
 
 SERVICE = ("watcher", "dispatcher")
-BACKGROUND = (*SERVICE, "runner", "controller", "forks", "worker", "notifier")
+BACKGROUND = (
+    *(*SERVICE, "runner", "session runner", "spare"),
+    *("controller", "forks", "worker", "notifier"),
+)
 KINDS = (*BACKGROUND * 3, "submitter", "waiter")
 NAMES = {
     watcher.NAME: "watcher",
     dispatcher.NAME: "dispatcher",
     runner.PROCESS_NAME: "runner",
+    runner.SESSION_NAME: "session runner",
+    SPARE_NAME: "spare",
     SERVER_NAME: "forks",
 }
 SIGNALS = (signal.SIGKILL,) * 4 + (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGSTOP)
