@@ -13,6 +13,7 @@
 - supervisor: keeps the clocks of one pytest process and ends its tree
 - progress: how far its tests are, from its event logs
 - outcomes: which outcome a job has, and in which words
+- job_notes: what only the runner knows of a job
 - job_end: writes the record and ends the job in the queue
 - notification: starts the notifier
 - notifier: sends the message about the end of a job

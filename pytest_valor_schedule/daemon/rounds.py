@@ -7,14 +7,14 @@ import errno
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_valor_schedule._util import log
 from pytest_valor_schedule.daemon import outcomes
 from pytest_valor_schedule.daemon.invocation import InvocationBuilder
 from pytest_valor_schedule.daemon.job_end import JobEnd
+from pytest_valor_schedule.daemon.job_notes import JobNotes
 from pytest_valor_schedule.daemon.session import Session, SessionCrash
 from pytest_valor_schedule.daemon.supervisor import Limits, ProcessExit, Supervisor
 from pytest_valor_schedule.errors import ScheduleError
@@ -31,8 +31,6 @@ from pytest_valor_schedule.queue import job_records
 from pytest_valor_schedule.queue.demand import Work
 from pytest_valor_schedule.queue.slots import SlotLease
 from pytest_valor_schedule.queue.store import JobStore
-from pytest_valor_schedule.record import event_log
-from pytest_valor_schedule.record.event_log import EventLog
 from pytest_valor_schedule.record.run_summary import RunSummary
 
 _PROGRESS_SECONDS = 1.0
@@ -69,6 +67,7 @@ class Rounds:
         self._has_crashed = False
         self._obstacle: str | None = None  # to a run in a session
         self._folder = store.home.job_folder(job.job_id)
+        self._notes = JobNotes(store.home, job)
         self.tests = store.tests(job.job_id)
         self._invocation = InvocationBuilder(store, job, self.tests, slots)
         self._started_at = time.monotonic()
@@ -100,7 +99,7 @@ class Rounds:
             with suppress(OSError):  # what a session printed that was ended while it waited
                 os.truncate(self._home.output(self._job.job_id), 0)
         # Should the database be lost, this says who runs the job.
-        self._write_note({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
+        self._notes.write({"kind": "claim", "claim": self._store.claim(self._job.job_id)})
         self._has_begun = True
 
     def _run_all(self) -> JobEnd:
@@ -142,7 +141,7 @@ class Rounds:
         suspects = summary.cut_off if first.killed else ()
         others = [each for each in summary.missing if each not in suspects]
         try:
-            self._announce(why)
+            self._notes.announce(why)
             last = self._run(RoundKind.RERUN_MISSING, others) if others else None
             return why, self._isolate(suspects, last) or first
         except OSError as error:
@@ -160,7 +159,7 @@ class Rounds:
             alone = self._run(RoundKind.ISOLATE, [nodeid], number)
             if alone.killed:  # also when it ran alone
                 with suppress(OSError):
-                    self._write_note({"kind": "killer", "id": nodeid})
+                    self._notes.write({"kind": "killer", "id": nodeid})
             last = alone if last is None or alone.stop is not None or not last.code else last
         return last
 
@@ -175,7 +174,7 @@ class Rounds:
             if not 0 < len(failures) <= _MOST_FAILURES:
                 break
             noun = "failure is" if len(failures) == 1 else "failures are"
-            self._announce(f"{len(failures)} {noun} run again, to see what comes again.")
+            self._notes.announce(f"{len(failures)} {noun} run again, to see what comes again.")
             rerun = self._run(RoundKind.RERUN_FAILURES, failures, number)
             if rerun.stop is not None:  # the run has its outcome, unless somebody wants it ended
                 return rerun if rerun.stop is Outcome.CANCELLED else last
@@ -272,11 +271,6 @@ class Rounds:
             time.sleep(_DISK_POLL_SECONDS)
         return None
 
-    def _announce(self, text: str) -> None:
-        """Print between the outputs of two rounds why another one comes."""
-        with suppress(OSError):
-            log.append(self._home.output(self._job.job_id), f"\n{text}\n".encode())
-
     def _cancelled(self) -> bool:
         if self._home.cancel_marker(self._job.job_id).exists():
             return True
@@ -295,12 +289,7 @@ class Rounds:
         """Write down, if there is room by now, that reports may be lost because there was none."""
         if self._disk_was_full:
             with suppress(OSError):
-                self._write_note({"kind": "disk_full"})
-
-    def _write_note(self, event: dict[str, Any]) -> None:
-        prefix = Round(self._job.attempt, RoundKind.NOTES).prefix
-        with closing(EventLog(event_log.path(self._folder, prefix, "runner"))) as notes:
-            notes.write(event)
+                self._notes.write({"kind": "disk_full"})
 
     def _why_failed(self, error: OSError | ScheduleError) -> str:
         if self._has_begun and not self._folder.is_dir():

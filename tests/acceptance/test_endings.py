@@ -60,6 +60,7 @@ def _claim_damaged(home: Home, patch: pytest.MonkeyPatch) -> None:
         connection.execute("UPDATE jobs SET claim = 'x' WHERE id = ?", (ODD,))
 
 
+@pytest.mark.usefixtures("project")  # for the JUnit file
 @pytest.mark.parametrize(
     ("spoil", "has_record"),
     [
