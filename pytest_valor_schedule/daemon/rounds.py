@@ -224,19 +224,15 @@ class Rounds:
             session.replace_by_another()
             return self._run(RoundKind.FIRST, tests)
         self._ran_in = RanIn.FORKED_WORKERS if run_config.workers > 1 else RanIn.SESSION
-        nice = os.getpriority(os.PRIO_PROCESS, 0)  # of a low priority
-        os.setpriority(os.PRIO_PGRP, session.process.pid, nice)
         self._store.close()
         crash = SessionCrash(session.process.pid, self._folder, round_)
         work = self._invocation.work(tests)
         process_exit = self._supervise(session.process, round_, work, session.pump)
         session.close()
         has_ended = process_exit.stop is None and not process_exit.stalled
-        is_inline = self._ran_in is RanIn.SESSION  # else xdist sees which worker dies
-        if is_inline and has_ended and crash.note(self._summary(), process_exit.code):
-            self._has_crashed = True
-            return dataclasses.replace(process_exit, code=1)  # as of a run that a worker died in
-        return process_exit
+        if has_ended and self._ran_in is RanIn.SESSION:  # else xdist sees which worker dies
+            self._has_crashed = crash.note(self._summary(), process_exit.code)
+        return dataclasses.replace(process_exit, code=1) if self._has_crashed else process_exit
 
     def _supervise(
         self, process: Process, round_: Round, work: Work, pump: OutputPump

@@ -97,7 +97,7 @@ class Session:
         return None
 
     def begin(self, run_config: RunConfig, slot_handles: Sequence[int]) -> str | None:
-        """Have it run its tests.
+        """Have it run its tests, as nice as this process is.
 
         Args:
             run_config: How.
@@ -107,6 +107,8 @@ class Session:
             Why it does not, as a sentence; None if it does.
         """
         with contextlib.suppress(OSError, ValueError):
+            nice = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PGRP, self.process.pid, nice)
             messages.send(self._control, run_config.to_json(), slot_handles)
             answer = messages.receive(self._control)
             if answer is not None:
