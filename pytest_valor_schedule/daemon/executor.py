@@ -92,6 +92,7 @@ class LocalExecutor:
         self._warm = WarmInterpreters()
         self._sessions: list[processes.Process] = []
         self._spares: dict[WarmInterpreter, SpareRunner] = {}
+        self._last_forks: WarmInterpreter | None = None
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -142,22 +143,21 @@ class LocalExecutor:
     def _run(
         self, forks: WarmInterpreter, words: Sequence[str], handles: Sequence[int] = ()
     ) -> processes.Process:
-        """Return a runner that is forked: the spare one, if there is one, and then have another."""
-        try:
-            with contextlib.suppress(OSError):
-                if (spare := self._spares.pop(forks, None)) is not None:
-                    return spare.run(words, handles)
-            return run_by(forks, self._home, [*words, *map(str, handles)], handles)
-        finally:
-            self._have_spare(forks)
+        """Return a runner that is forked: the spare one, if there is one."""
+        self._last_forks = forks
+        with contextlib.suppress(OSError):
+            if (spare := self._spares.pop(forks, None)) is not None:
+                return spare.run(words, handles)
+        return run_by(forks, self._home, [*words, *map(str, handles)], handles)
 
-    def _have_spare(self, forks: WarmInterpreter) -> None:
+    def _have_spare(self) -> None:
         """Have a runner ready for the next job; those of interpreters that ended are not needed."""
-        for each in self._spares.keys() - {*self._warm.kept()}:
+        kept, last = self._warm.kept(), self._last_forks
+        for each in self._spares.keys() - {*kept}:
             self._spares.pop(each).close()
         with contextlib.suppress(OSError):
-            if forks not in self._spares:
-                self._spares[forks] = SpareRunner(forks, self._home)
+            if last is not None and last in kept and last not in self._spares:
+                self._spares[last] = SpareRunner(last, self._home)
 
     def _end_surplus_sessions(self) -> None:
         """End the oldest that wait, so that there are few of them; their jobs collect anew."""
@@ -199,6 +199,7 @@ class LocalExecutor:
     def get_ready(self) -> None:
         """Do in a quiet moment what every later start would have to do."""
         self._warm.get_ready()
+        self._have_spare()
 
     def _is_up_to_date(self) -> bool:
         edited = fork_check.is_edited(list(sys.modules), self._born)
