@@ -92,7 +92,7 @@ class LocalExecutor:
         self._warm = WarmInterpreters()
         self._sessions: list[processes.Process] = []
         self._spares: dict[WarmInterpreter, SpareRunner] = {}
-        self._last_forks: WarmInterpreter | None = None
+        self._last: tuple[WarmInterpreter, Mapping[str, str]] | None = None
 
     def hosts(self) -> dict[str, int]:
         """Return this machine."""
@@ -138,26 +138,40 @@ class LocalExecutor:
             return
         self._end_surplus_sessions()
         self._store.close()
-        self._sessions.append(self._run(forks, ["session"], [call.connection, call.content]))
+        handles = [call.connection, call.content]
+        self._sessions.append(self._run(forks, environment, ["session"], handles))
 
     def _run(
-        self, forks: WarmInterpreter, words: Sequence[str], handles: Sequence[int] = ()
+        self,
+        forks: WarmInterpreter,
+        environment: Mapping[str, str],
+        words: Sequence[str],
+        handles: Sequence[int] = (),
     ) -> processes.Process:
         """Return a runner that is forked: the spare one, if there is one."""
-        self._last_forks = forks
+        self._last = forks, environment
         with contextlib.suppress(OSError):
-            if (spare := self._spares.pop(forks, None)) is not None:
-                return spare.run(words, handles)
-        return run_by(forks, self._home, [*words, *map(str, handles)], handles)
+            spare = self._spares.get(forks)
+            if spare is not None and spare.environment == environment:
+                return self._spares.pop(forks).run(words, handles)
+        words = [*words, *map(str, handles)]
+        return run_by(forks, self._home, environment, words, handles)
 
     def _have_spare(self) -> None:
         """Have a runner ready for the next job; those of interpreters that ended are not needed."""
-        kept, last = self._warm.kept(), self._last_forks
+        kept = self._warm.kept()
         for each in self._spares.keys() - {*kept}:
             self._spares.pop(each).close()
+        if self._last is None or self._last[0] not in kept:
+            return
+        forks, environment = self._last
+        spare = self._spares.get(forks)
+        if spare is not None and spare.environment == environment:
+            return
+        if spare is not None:
+            spare.close()
         with contextlib.suppress(OSError):
-            if last is not None and last in kept and last not in self._spares:
-                self._spares[last] = SpareRunner(last, self._home)
+            self._spares[forks] = SpareRunner(forks, self._home, environment)
 
     def _end_surplus_sessions(self) -> None:
         """End the oldest that wait, so that there are few of them; their jobs collect anew."""
@@ -179,7 +193,7 @@ class LocalExecutor:
         environment = self._environment_of_runner(job.job_id)
         with contextlib.suppress(OSError):
             if (forks := self._warm.get(interpreter, environment)) is not None:
-                return self._run(forks, [job.job_id, str(attempt)])
+                return self._run(forks, environment, [job.job_id, str(attempt)])
         if interpreter == sys.executable and self._is_up_to_date():
             self._store.close()  # the connection comes back with its next use
             serve = functools.partial(runner.serve, self._home, job.job_id, attempt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.process import messages, processes
@@ -19,16 +19,19 @@ class SpareRunner:
     Args:
         forks: What forks it.
         home: That of the queue.
+        environment: All of its environment.
 
     Raises:
         OSError: if it cannot be forked.
     """
 
-    def __init__(self, forks: WarmInterpreter, home: Home) -> None:
+    def __init__(self, forks: WarmInterpreter, home: Home, environment: Mapping[str, str]) -> None:
+        self.environment = environment
         self._control, theirs = socket.socketpair()
         with theirs:
             handle = theirs.fileno()
-            self.process = run_by(forks, home, ["spare", str(handle)], [handle])
+            words = ["spare", str(handle)]
+            self.process = run_by(forks, home, environment, words, [handle])
 
     def run(self, words: Sequence[str], handles: Sequence[int]) -> ForkedProcess:
         """Have it run something, and return its process.
@@ -50,7 +53,11 @@ class SpareRunner:
 
 
 def run_by(
-    forks: WarmInterpreter, home: Home, words: Sequence[str], handles: Sequence[int] = ()
+    forks: WarmInterpreter,
+    home: Home,
+    environment: Mapping[str, str],
+    words: Sequence[str],
+    handles: Sequence[int] = (),
 ) -> ForkedProcess:
     """Return a runner that is forked for what its command line says.
 
@@ -58,4 +65,4 @@ def run_by(
         OSError: if it cannot be forked.
     """
     name = f"{processes.PACKAGE}.{RUNNER}"
-    return forks.run(name, [str(home.root), *words], handles)
+    return forks.run(name, [str(home.root), *words], handles, environment)

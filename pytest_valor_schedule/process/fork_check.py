@@ -57,7 +57,7 @@ def is_like(
     names = {name.partition(".")[0] for name in modules if name != "__main__"} | _AT_SITE
     if any(_hides_any(names, folder) for folder in (first, *map(Path, folders))):
         return False
-    return _at_start(environment) == _at_start(os.environ)
+    return at_start(environment) == at_start(os.environ)
 
 
 def is_edited(modules: Collection[str], since: float) -> bool:
@@ -88,11 +88,12 @@ def sources(modules: Collection[str]) -> list[str]:
     return [os.path.abspath(path) for path in paths]  # noqa: PTH100  # what is a link stays one
 
 
-def _at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
+def at_start(environment: Mapping[str, str]) -> tuple[object, ...]:
     """Return what an interpreter, and what we import in it, makes of its environment."""
     packages = Path(environment.get("HOME", "~")).expanduser() / ".local" / "lib"
     has_own = bool(site.ENABLE_USER_SITE) and packages.is_dir()
-    return (variables_at_start(environment), packages if has_own else None)
+    variables = sorted(variables_at_start(environment).items())
+    return (*variables, packages if has_own else None)
 
 
 def _hides_any(names: Collection[str], folder: Path) -> bool:

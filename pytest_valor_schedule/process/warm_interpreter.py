@@ -156,7 +156,11 @@ class WarmInterpreter:
         self._sources = Sources.of(json.loads(self._report), self._born)
 
     def run(
-        self, module: str, arguments: Sequence[str], inherited: Sequence[int] = ()
+        self,
+        module: str,
+        arguments: Sequence[str],
+        inherited: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> ForkedProcess:
         """Run a module in a fork, with the outputs of this process.
 
@@ -164,13 +168,15 @@ class WarmInterpreter:
             module: Its name.
             arguments: Those of its command line.
             inherited: Descriptors of this process that it shall have.
+            environment: All of its environment, which differs in nothing that counts at a start;
+                that of the interpreter if None.
 
         Raises:
             OSError: if it does not fork, which it is not asked for again.
         """
         request: fork_server.ForkRequest = {
             "words": ["-P", "-m", module, *arguments],
-            "environment": self._environment,
+            "environment": dict(environment or self._environment),
             "cwd": str(Path.cwd()),
             "inherited": [*inherited],
             "leads": True,

@@ -10,11 +10,13 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
+from pytest_valor_schedule.process import fork_check
 from pytest_valor_schedule.process.warm_interpreter import WarmInterpreter
 
 MOST_WARM = 4
 """How many are kept."""
-_Use: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
+_Use: TypeAlias = tuple[str, tuple[object, ...]]
+"""An interpreter, and what it makes of its environment when it starts."""
 _Key = TypeVar("_Key")
 
 
@@ -33,6 +35,7 @@ class WarmInterpreters:
     def __init__(self, most: int = MOST_WARM) -> None:
         self._most = most
         self._kept: dict[_Use, WarmInterpreter | None] = {}  # the one that was used last is last
+        self._environments: dict[_Use, Mapping[str, str]] = {}  # the last one of each
         self._retired: list[WarmInterpreter] = []
 
     def get(self, interpreter: str, environment: Mapping[str, str]) -> WarmInterpreter | None:
@@ -42,14 +45,16 @@ class WarmInterpreters:
 
         Args:
             interpreter: The path of the Python.
-            environment: All that a process of it shall have, by which it is told from others; see
-                `processes.background_environment`.
+            environment: Of a process of it; see `processes.background_environment`. It is told from
+                others by what an interpreter makes of it when it starts.
         """
-        use = interpreter, tuple(sorted(environment.items()))
+        use = interpreter, fork_check.at_start(environment)
+        self._environments[use] = environment
         is_first = use not in self._kept
         self._kept[use] = self._kept.pop(use, None)
         for each in least_used([*self._kept], self._most):
             self._retire(self._kept.pop(each))
+            del self._environments[each]
         if is_first:
             return None
         warm = self._usable(use)
@@ -59,7 +64,7 @@ class WarmInterpreters:
 
     def find(self, interpreter: str, environment: Mapping[str, str]) -> WarmInterpreter | None:
         """Return what `get` does, but only where it was asked for that before."""
-        is_known = (interpreter, tuple(sorted(environment.items()))) in self._kept
+        is_known = (interpreter, fork_check.at_start(environment)) in self._kept
         return self.get(interpreter, environment) if is_known else None
 
     def _usable(self, use: _Use) -> WarmInterpreter | None:
@@ -80,11 +85,10 @@ class WarmInterpreters:
             return False
         self._kept[use] = None
         self._retire(warm)
-        interpreter, environment = use
         try:
-            self._kept[use] = WarmInterpreter(interpreter, dict(environment))
+            self._kept[use] = WarmInterpreter(use[0], self._environments[use])
         except OSError:  # it is not there any more
-            del self._kept[use]
+            del self._kept[use], self._environments[use]
         return use in self._kept
 
     def _retire(self, warm: WarmInterpreter | None) -> None:
