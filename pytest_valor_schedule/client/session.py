@@ -18,6 +18,7 @@ from pytest_valor_schedule.process import messages
 
 _BEGIN_SECONDS = 5.0
 _VERSION = 1
+_OFF = ("0", "false", "no", "off")
 _COLLECTING_MINUTES = 10.0
 
 
@@ -131,5 +132,7 @@ def ask(home: Home, wish: SessionRequest) -> dict[str, Any] | None:
 
 def _can_have_one(request: RunRequest) -> bool:
     if sys.platform != "linux" or env.JOB_ID_VARIABLE in os.environ:
+        return False
+    if request.environment.get(env.SESSIONS_VARIABLE, "").strip().lower() in _OFF:
         return False
     return request.launcher[0] == sys.executable

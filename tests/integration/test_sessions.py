@@ -29,6 +29,7 @@ from tests.support.waiting import processes_marked, wait_until
 
 pytestmark = [
     pytest.mark.home_in_use,
+    pytest.mark.sessions,
     pytest.mark.skipif(sys.platform != "linux", reason="only Linux forks sessions"),
 ]
 
