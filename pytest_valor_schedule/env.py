@@ -16,8 +16,6 @@ COLLECT_VARIABLE = "VALOR_SCHEDULE_COLLECT"
 """Tells a pytest that it only collects for us; see `run_config.CollectConfig`."""
 FORKS_VARIABLE = "VALOR_SCHEDULE_FORKS"
 """Tells a controller the descriptor of its socket to what forks its workers."""
-SESSIONS_VARIABLE = "VALOR_SCHEDULE_SESSIONS"
-"""Set to 0, false, no or off, it has each run collected by a pytest of its own, and no session."""
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",

@@ -92,8 +92,8 @@ def home(
     monkeypatch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "20" if in_use else "0.3")
     _set_slots(Home(folder), monkeypatch, 2, in_use=in_use)
     monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_HYPOTHESIS)
-    if not request.node.get_closest_marker("sessions"):  # what workers do is to be seen
-        monkeypatch.setenv("VALOR_SCHEDULE_SESSIONS", "false")
+    if request.node.get_closest_marker("sessions"):
+        monkeypatch.setenv("VALOR_SCHEDULE_SESSIONS", "true")
     home = Home(folder)
     yield home
     if home.database.exists():

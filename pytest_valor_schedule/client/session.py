@@ -12,13 +12,13 @@ from typing import Any, Self
 
 from pytest_valor_schedule import env
 from pytest_valor_schedule._util.document import own_fields
+from pytest_valor_schedule.config import settings
 from pytest_valor_schedule.config.home import Home
 from pytest_valor_schedule.model.run_request import RunRequest
 from pytest_valor_schedule.process import messages
 
 _BEGIN_SECONDS = 5.0
 _VERSION = 1
-_OFF = ("0", "false", "no", "off")
 _COLLECTING_MINUTES = 10.0
 
 
@@ -98,7 +98,7 @@ class SessionConnection:
 
 def begin(home: Home, wish: SessionRequest) -> SessionConnection | None:
     """Have a session begin to collect a run; None where none is to be had."""
-    if not _can_have_one(wish.request):
+    if not _can_have_one(home, wish.request):
         return None
     with contextlib.suppress(OSError, ValueError):
         connection = messages.connect(home.session_socket)
@@ -130,9 +130,11 @@ def ask(home: Home, wish: SessionRequest) -> dict[str, Any] | None:
     return None
 
 
-def _can_have_one(request: RunRequest) -> bool:
+def _can_have_one(home: Home, request: RunRequest) -> bool:
     if sys.platform != "linux" or env.JOB_ID_VARIABLE in os.environ:
         return False
-    if request.environment.get(env.SESSIONS_VARIABLE, "").strip().lower() in _OFF:
+    if request.launcher[0] != sys.executable:
         return False
-    return request.launcher[0] == sys.executable
+    machine = home.settings() if home.config.exists() else {}
+    setting = settings.look_up("sessions", None, request.environment, None, machine)
+    return bool(settings.check("sessions", setting))

@@ -91,7 +91,7 @@ SETTINGS: Mapping[str, Definition] = {
     },
     # What comes next starts faster than what came first, so a dispatcher stays for a while.
     "idle_seconds": Definition(30.0, _amount, listed=False),
-    "sessions": Definition(True, run_options.check_switch, listed=False),  # see `client.session`
+    "sessions": Definition(False, run_options.check_switch, listed=False),  # see `client.session`
     "telegram_token": Definition(None, lambda value, _: value, listed=False),
 }
 """All settings by their names, in the order in which they are shown."""

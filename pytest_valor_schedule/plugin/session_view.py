@@ -149,6 +149,21 @@ class SessionView:
         return 0
 
     def _wait(self, answer: Mapping[str, Any]) -> int:
+        """Return the exit code of the run when it has ended; an interrupt only ends the waiting."""
+        is_interrupted = False
+        try:
+            code = self._code_of_short_run(answer)
+            if code is not None:
+                return code
+        except KeyboardInterrupt:
+            is_interrupted = True
+        from pytest_valor_schedule.plugin.show_run import RunView  # here, as a short run needs none
+
+        view = RunView(self._home, answer, quiet=self._quiet, tail=self._tail)
+        return view.detach() if is_interrupted else view.run()
+
+    def _code_of_short_run(self, answer: Mapping[str, Any]) -> int | None:
+        """Return the exit code of a run that soon ends as pytest has shown it; None for others."""
         with contextlib.suppress(TimeoutError):
             end = self._await(_SOON_SECONDS)
             if end is not None and end["is_final"]:
@@ -156,6 +171,4 @@ class SessionView:
                 if self._screen.is_terminal and not self._quiet:
                     self._screen.print(render.end_line(dict(answer)))
                 return int(end["ended"])
-        from pytest_valor_schedule.plugin.show_run import RunView
-
-        return RunView(self._home, answer, quiet=self._quiet, tail=self._tail).run()
+        return None

@@ -63,7 +63,7 @@ class RunView:
                 self._announce()
             record = self._wait()
         except KeyboardInterrupt:
-            return self._detach()
+            return self.detach()
         self._say_end(record)
         return render.exit_code(record)
 
@@ -127,7 +127,7 @@ class RunView:
         elif self._screen.is_terminal and not self._quiet:
             self._screen.print(render.end_line(record))
 
-    def _detach(self) -> int:
+    def detach(self) -> int:
         """Say that the job goes on, and wait a moment for whoever wants it cancelled."""
         try:
             self._screen.print(

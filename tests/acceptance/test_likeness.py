@@ -215,6 +215,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory, no_process_left: str) -> Iter
                 patch.setenv("RUN", name)
                 assert _schedule() == "workers"
         patch.setenv("RUN", "session")
+        patch.setenv("VALOR_SCHEDULE_SESSIONS", "true")
         wait_until(lambda: _schedule() == "session", "a session runs them")
         patch.setenv("VALOR_SCHEDULE_IDLE_SECONDS", "0")
         yield project
