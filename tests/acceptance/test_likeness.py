@@ -153,7 +153,8 @@ def _as_variables(words: list[str]) -> dict[str, str]:
 COMMAND = Row("The command of a job has its workers and its plugins by name.")
 OUR_VARIABLES = {
     *("RUN", "VALOR_SCHEDULE_JOB_ID", "VALOR_SCHEDULE_SLOT", "PYTEST_XDIST_TESTRUNUID"),
-    *("VALOR_SCHEDULE_HANDSHAKE", "VALOR_SCHEDULE_COLLECT", "PYTEST_XDIST_WORKER_COUNT"),
+    *("VALOR_SCHEDULE_HANDSHAKE", "VALOR_SCHEDULE_COLLECT", "VALOR_SCHEDULE_SESSIONS"),
+    "PYTEST_XDIST_WORKER_COUNT",
     *("COLUMNS", "LINES"),  # which readline sets for what is started, and not in the process itself
 }
 MAY_DIFFER = {
