@@ -168,7 +168,7 @@ def may_be_scheduled(
 
 def _by_machine(config: pytest.Config, environment: Mapping[str, str]) -> ProcessRole:
     """Return the role of a run that nobody asks to schedule, but perhaps the machine."""
-    if not _machine_has_settings(environment):
+    if not machine_has_settings(environment):
         return NoJob.PLAIN_RUN
     from pytest_valor_schedule.config.settings import DirectRuns
     from pytest_valor_schedule.plugin import direct_runs
@@ -179,9 +179,11 @@ def _by_machine(config: pytest.Config, environment: Mapping[str, str]) -> Proces
     return NoJob.DIRECT_RUN if mode is DirectRuns.SHARE else NoJob.PLAIN_RUN
 
 
-def _machine_has_settings(environment: Mapping[str, str]) -> bool:
-    """Return whether there may be machine-wide settings about runs by hand."""
-    if "VALOR_SCHEDULE_DIRECT_RUNS" in environment:
+def machine_has_settings(
+    environment: Mapping[str, str], variable: str = "VALOR_SCHEDULE_DIRECT_RUNS"
+) -> bool:
+    """Return whether a variable, or else config.toml, may say how this machine has it."""
+    if variable in environment:
         return True
     home = environment.get("VALOR_HOME")
     try:
@@ -245,7 +247,7 @@ def _nearest_value(config: pytest.Config, name: str) -> object:
     for value in (environment.get(f"VALOR_SCHEDULE_{name.upper()}"), by_project):
         if value not in (None, ""):
             return value
-    if not _machine_has_settings(environment):
+    if not machine_has_settings(environment):
         return None
     from pytest_valor_schedule.config.settings import machine_value
 

@@ -44,10 +44,10 @@ def run(config: pytest.Config, environment: Mapping[str, str]) -> int | None:
         waits = bool(settings.value("schedule_wait"))
         if not (options.schedule or waits or settings.value("schedule")):
             return None
-        home, wish = Home.find(environment), _wish(config, environment)
+        home = Home.find(environment)
+        connection = session.begin(home, _wish(config, environment))
     except ScheduleError:  # which is said where all other errors of usage are
         return None
-    connection = session.begin(home, wish)
     if connection is None:
         return None
     is_quiet = getattr(options, "verbose", 0) < 0

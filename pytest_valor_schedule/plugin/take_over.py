@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 
 from pytest_valor_schedule import env
-from pytest_valor_schedule.plugin.process_role import ProcessStart, may_be_scheduled
+from pytest_valor_schedule.plugin.process_role import (
+    ProcessStart,
+    machine_has_settings,
+    may_be_scheduled,
+)
 
 _SHOWS_SOMETHING = (
     *("help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow"),
@@ -43,6 +47,8 @@ def take_over(config: pytest.Config, start: ProcessStart) -> int | None:
         return None
     if any(getattr(options, name, None) for name in _SHOWS_SOMETHING):
         return None
+    if not machine_has_settings(start.environment, "VALOR_SCHEDULE_SESSIONS"):
+        return None  # as almost always, and without an import
     from pytest_valor_schedule.plugin import session_view
 
     return session_view.run(config, start.environment)

@@ -417,6 +417,16 @@ def test_what_cannot_run_is_told_in_the_terminal_as_ever(
     assert not list_jobs("scheduled")["jobs"]
 
 
+def test_a_wrong_word_for_sessions_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one sentence, to a terminal and to a program, and nothing is scheduled or traced back."""
+    Path("test_it.py").write_text("def test_0(): pass\n")
+    monkeypatch.setenv("VALOR_SCHEDULE_SESSIONS", "perhaps")
+    answer = schedule_tests("pytest")
+    assert "VALOR_SCHEDULE_SESSIONS" in answer.get("error", "")
+    done = run_pytest("--schedule")
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def _errors(done: subprocess.CompletedProcess[str]) -> list[str]:
     """Return the lines that say what is wrong; a session has both streams in one."""
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
